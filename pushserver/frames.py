@@ -1,0 +1,359 @@
+"""From data to WebSocket frames and back, without any I/O.
+
+Outgoing: ``encode`` makes one frame of what a site publishes, once for all its receivers.
+Incoming: ``FrameReader`` takes bytes as they come and returns ws4py's message objects. It checks
+text as it arrives, and a message's size before it is read.
+
+Both ends of a connection are served: a server expects masked frames, a client unmasked ones.
+
+Source: RFC 6455 section 5.
+"""
+from __future__ import annotations
+
+import codecs
+import json
+from typing import Any, Union
+
+from ws4py.framing import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_CONTINUATION, OPCODE_PING,
+                           OPCODE_PONG, OPCODE_TEXT)
+from ws4py.messaging import (BinaryMessage, PingControlMessage, PongControlMessage, TextMessage)
+
+from .disconnects import NO_STATUS, Disconnect, encoded_reason, may_be_received
+from .errors import InvalidData
+
+__all__ = ["FrameReader", "Received", "apply_mask", "close_frame", "encode", "encode_payload",
+           "frame", "OPCODE_BINARY", "OPCODE_CLOSE", "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
+
+Data = Any
+"""Text, bytes-like, or anything that JSON can hold."""
+
+Received = Union[TextMessage, BinaryMessage, PingControlMessage, PongControlMessage, Disconnect]
+"""What a reader returns: ws4py's messages; a close frame as a ``Disconnect``."""
+
+FIN = 0x80
+MASKED = 0x80
+RESERVED_BITS = 0x70
+OPCODE_BITS = 0x0F
+LENGTH_BITS = 0x7F
+CONTROL_BIT = 0x08
+LENGTH_16 = 126
+LENGTH_64 = 127
+MAX_SHORT = 125
+MAX_LENGTH_16 = 0xFFFF
+LENGTH_SIGN = 1 << 63
+MASK_SIZE = 4
+
+PROTOCOL_ERROR = 1002
+INVALID_TEXT = 1007
+TOO_LARGE = 1009
+
+_DATA_OPCODES = (OPCODE_CONTINUATION, OPCODE_TEXT, OPCODE_BINARY)
+_CONTROL_OPCODES = (OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG)
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def apply_mask(data: bytes | bytearray, key: bytes) -> bytes:
+    """Mask or unmask a payload; doing it twice gives the payload back.
+
+    One XOR of two big integers: some thirty times faster than byte by byte.
+
+    Args:
+        data: the payload, from a multiple of four bytes on.
+        key: four bytes.
+
+    Source: RFC 6455 section 5.3.
+    """
+    size = len(data)
+    mask = (key * (size // MASK_SIZE + 1))[:size]
+    mixed = int.from_bytes(data, "little") ^ int.from_bytes(mask, "little")
+    return mixed.to_bytes(size, "little")
+
+
+def frame(opcode: int, payload: bytes, mask_key: bytes | None = None) -> bytes:
+    """Return one unfragmented frame.
+
+    Args:
+        opcode: one of ws4py's ``OPCODE_*``.
+        payload: at most 125 bytes for a control frame.
+        mask_key: four bytes when a client sends, None when a server does.
+    """
+    size = len(payload)
+    masked = MASKED if mask_key else 0
+    if size <= MAX_SHORT:
+        header = bytes((FIN | opcode, masked | size))
+    elif size <= MAX_LENGTH_16:
+        header = bytes((FIN | opcode, masked | LENGTH_16)) + size.to_bytes(2, "big")
+    else:
+        header = bytes((FIN | opcode, masked | LENGTH_64)) + size.to_bytes(8, "big")
+    if mask_key:
+        return header + mask_key + apply_mask(payload, mask_key)
+    return header + payload
+
+
+def close_frame(disconnect: Disconnect, mask_key: bytes | None = None) -> bytes:
+    """Return a close frame; 1005 stands for one without a code."""
+    if disconnect.code == NO_STATUS.code:
+        return frame(OPCODE_CLOSE, b"", mask_key)
+    payload = disconnect.code.to_bytes(2, "big") + encoded_reason(disconnect.reason)
+    return frame(OPCODE_CLOSE, payload, mask_key)
+
+
+def encode_payload(data: Data) -> tuple[int, bytes]:
+    """Return the opcode and the payload bytes for what a site wants to send.
+
+    Args:
+        data: ``str`` becomes text, bytes-like becomes binary, anything else JSON text.
+
+    Raises:
+        InvalidData: neither UTF-8 nor JSON can hold it.
+    """
+    if isinstance(data, str):
+        return OPCODE_TEXT, _utf8(data)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return OPCODE_BINARY, bytes(data)
+    try:
+        text = _dumps(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidData(f"a {type(data).__name__} that JSON cannot hold: {error}") from None
+    return OPCODE_TEXT, _utf8(text)
+
+
+def encode(data: Data) -> bytes:
+    """Return what a site wants to send as one frame; see ``encode_payload``."""
+    return frame(*encode_payload(data))
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidData(f"text that UTF-8 cannot hold: {error.reason}") from None
+
+
+class _Failure(Exception):
+    """Carry the close code for a peer that broke the protocol out of the reader's depths."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.disconnect = Disconnect(code, reason)
+
+
+class FrameReader:
+    """Turn the bytes that one peer sends into messages.
+
+    It holds at most ``max_message_size`` bytes of a message: a longer one fails at the header
+    that announces it. Invalid text fails with the byte that makes it invalid. Not safe for
+    several threads; the thread that reads the socket owns it.
+
+    Args:
+        max_message_size: bytes of one message, all its fragments together.
+        from_client: True where the peer is a client, whose frames must be masked; False where
+            it is a server, whose frames must not be.
+
+    Attributes:
+        failure: the close code and reason to send, once the peer has broken the protocol.
+            Nothing is read any more then, nor after a close frame.
+    """
+
+    __slots__ = ("failure", "_max", "_mask_bit", "_buffer", "_done", "_opcode", "_message",
+                 "_text", "_left", "_key", "_final")
+
+    def __init__(self, max_message_size: int, *, from_client: bool = True) -> None:
+        self.failure: Disconnect | None = None
+        self._max = max_message_size
+        self._mask_bit = MASKED if from_client else 0
+        self._buffer: bytearray | None = None
+        self._done = False
+        self._opcode = OPCODE_CONTINUATION   # of the message under way; continuation: none is
+        self._message: bytearray | None = None
+        self._text: _Utf8 | None = None
+        self._left = 0      # payload bytes of the frame under way that are still to come
+        self._key = b""
+        self._final = True
+
+    def feed(self, data: bytes) -> list[Received]:
+        """Return the messages that these bytes complete, in order.
+
+        Args:
+            data: any number of bytes, cut anywhere.
+        """
+        found: list[Received] = []
+        if self.failure is not None or self._done:
+            return found
+        buffer: bytes | bytearray = data
+        if self._buffer is not None:
+            self._buffer += data
+            buffer = self._buffer
+        position = 0
+        try:
+            position = self._read(buffer, found)
+        except _Failure as failure:
+            self.failure = failure.disconnect
+            position = len(buffer)
+        self._keep(buffer, position)
+        return found
+
+    def _keep(self, buffer: bytes | bytearray, position: int) -> None:
+        if position >= len(buffer):
+            self._buffer = None
+        elif isinstance(buffer, bytearray):
+            del buffer[:position]
+        else:
+            self._buffer = bytearray(buffer[position:])
+
+    def _read(self, buffer: bytes | bytearray, found: list[Received]) -> int:
+        """Read as far as the buffer goes; return the position of the first byte to keep."""
+        position, end = 0, len(buffer)
+        while not self._done:
+            if self._left:
+                position = self._read_payload(buffer, position, found)
+                if self._left:
+                    return position
+            start = position
+            if end - start < 2:
+                return start
+            first, second = buffer[start], buffer[start + 1]
+            self._check_header(first, second)
+            size = second & LENGTH_BITS
+            position = start + 2
+            if size >= LENGTH_16:
+                extended = 2 if size == LENGTH_16 else 8
+                if end - position < extended:
+                    return start
+                size = int.from_bytes(buffer[position:position + extended], "big")
+                position += extended
+            opcode = first & OPCODE_BITS
+            if opcode < CONTROL_BIT:
+                self._check_size(size)
+            if self._mask_bit:
+                if end - position < MASK_SIZE:
+                    return start
+                self._key = bytes(buffer[position:position + MASK_SIZE])
+                position += MASK_SIZE
+            if opcode >= CONTROL_BIT:
+                if end - position < size:
+                    return start
+                found.append(self._control(opcode, self._plain(buffer, position, size)))
+                position += size
+            else:
+                self._final = bool(first & FIN)
+                if self._final and opcode and end - position >= size:
+                    found.append(self._whole(opcode, self._plain(buffer, position, size)))
+                    position += size
+                else:
+                    self._begin(opcode, size)
+                    if not size:
+                        self._end_of_frame(found)
+        return end
+
+    def _check_header(self, first: int, second: int) -> None:
+        if first & RESERVED_BITS:
+            raise _Failure(PROTOCOL_ERROR, "reserved bit set")
+        opcode = first & OPCODE_BITS
+        if opcode in _CONTROL_OPCODES:
+            if not first & FIN:
+                raise _Failure(PROTOCOL_ERROR, "fragmented control frame")
+            if second & LENGTH_BITS > MAX_SHORT:
+                raise _Failure(PROTOCOL_ERROR, "control frame over 125 bytes")
+        elif opcode not in _DATA_OPCODES:
+            raise _Failure(PROTOCOL_ERROR, f"reserved opcode {opcode}")
+        elif (opcode == OPCODE_CONTINUATION) != (self._opcode != OPCODE_CONTINUATION):
+            raise _Failure(PROTOCOL_ERROR, "continuation without a start" if self._opcode == 0
+                           else "new message before the end of the last")
+        if second & MASKED != self._mask_bit:
+            raise _Failure(PROTOCOL_ERROR, "frame not masked" if self._mask_bit
+                           else "frame masked")
+
+    def _check_size(self, size: int) -> None:
+        if size & LENGTH_SIGN:
+            raise _Failure(PROTOCOL_ERROR, "frame length over 63 bits")
+        if size + (len(self._message) if self._message else 0) > self._max:
+            raise _Failure(TOO_LARGE, f"message over {self._max} bytes")
+
+    def _plain(self, buffer: bytes | bytearray, position: int, size: int) -> bytes:
+        payload = bytes(buffer[position:position + size])
+        return apply_mask(payload, self._key) if self._mask_bit else payload
+
+    @staticmethod
+    def _whole(opcode: int, payload: bytes) -> Received:
+        """Return the message of one unfragmented frame that has come in one piece."""
+        if opcode == OPCODE_TEXT and not payload.isascii():
+            _Utf8().decode(payload, True)
+        return _message(opcode, payload)
+
+    def _begin(self, opcode: int, size: int) -> None:
+        if opcode:
+            self._opcode = opcode
+            self._message = bytearray()
+            self._text = _Utf8() if opcode == OPCODE_TEXT else None
+        self._left = size
+
+    def _read_payload(self, buffer: bytes | bytearray, position: int,
+                      found: list[Received]) -> int:
+        """Take what has come of a frame's payload; return the position after it."""
+        size = min(self._left, len(buffer) - position)
+        if not size:
+            return position
+        payload = self._plain(buffer, position, size)
+        turn = size % MASK_SIZE
+        self._key = self._key[turn:] + self._key[:turn]
+        self._left -= size
+        if self._text is not None:
+            self._text.decode(payload, self._final and not self._left)
+        assert self._message is not None
+        self._message += payload
+        if not self._left:
+            self._end_of_frame(found)
+        return position + size
+
+    def _end_of_frame(self, found: list[Received]) -> None:
+        if not self._final:
+            return
+        if self._text is not None:
+            self._text.decode(b"", True)
+        assert self._message is not None
+        found.append(_message(self._opcode, bytes(self._message)))
+        self._message = self._text = None
+        self._opcode = OPCODE_CONTINUATION
+
+    def _control(self, opcode: int, payload: bytes) -> Received:
+        if opcode == OPCODE_PING:
+            return PingControlMessage(payload)
+        if opcode == OPCODE_PONG:
+            return PongControlMessage(payload)
+        closing = _read_close(payload)
+        self._done = True
+        return closing
+
+
+class _Utf8:
+    """Decode text piece by piece, to learn as early as possible that it is none."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def decode(self, data: bytes, final: bool = False) -> str:
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeDecodeError:
+            raise _Failure(INVALID_TEXT, "invalid UTF-8") from None
+
+
+def _message(opcode: int, payload: bytes) -> Received:
+    message = TextMessage(payload) if opcode == OPCODE_TEXT else BinaryMessage(payload)
+    message.completed = True
+    return message
+
+
+def _read_close(payload: bytes) -> Disconnect:
+    """Return what a close frame says (RFC 6455 sections 5.5.1 and 7.4)."""
+    if not payload:
+        return NO_STATUS
+    if len(payload) == 1:
+        raise _Failure(PROTOCOL_ERROR, "close frame with one byte")
+    code = int.from_bytes(payload[:2], "big")
+    if not may_be_received(code):
+        raise _Failure(PROTOCOL_ERROR, f"invalid close code {code}")
+    return Disconnect(code, _Utf8().decode(payload[2:], True))

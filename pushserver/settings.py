@@ -1,0 +1,139 @@
+"""What a site can set, with each default and unit."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Iterable
+from urllib.parse import urlsplit
+
+from .errors import InvalidSetting
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DUPLICATES = ("share", "replace", "reject")
+
+_SMALLEST_RESERVE = 100
+_RESERVED_SHARE = 20
+_WITHOUT_FILE_LIMIT = 1_000_000
+
+
+def default_max_connections() -> int:
+    """Return how many connections the process's file limit allows.
+
+    One twentieth of the descriptors, at least 100, stays for the site: its pages, files and
+    databases.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _WITHOUT_FILE_LIMIT
+    if resource and limit == resource.RLIM_INFINITY:
+        limit = _WITHOUT_FILE_LIMIT
+    return max(1, limit - max(_SMALLEST_RESERVE, limit // _RESERVED_SHARE))
+
+
+def _setting(default: Any, unit: str, text: str, *, zero: bool = False) -> Any:
+    """Describe one field for ``Settings`` and for the command line that is made of it."""
+    metadata = {"unit": unit, "help": text, "zero": zero}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hold what a site can set. Immutable; every value is checked when it is made.
+
+    Attributes:
+        ping_interval: seconds without traffic after which a client is pinged. 0: never.
+        pong_timeout: seconds that a client has to answer a ping; any traffic counts.
+        close_timeout: seconds that a client has to answer a close frame.
+        drain_timeout: seconds that all clients together have to leave when the engine stops.
+        max_message_size: bytes of one inbound message; past it 1009, and nothing more is read.
+        max_outbox: bytes queued for one connection; past it 3008. Also the largest message.
+        max_inbox: bytes received for one connection's handler and not yet handled; past it the
+            socket is not read until the handler has caught up.
+        max_connections: connections of the server; past it 503.
+        max_connections_per_id: connections of one Id; past it 429.
+        duplicates: a second connection of an Id: "share" (both receive), "replace" (the older
+            is closed with 3504) or "reject" (the newer is answered 429).
+        retry_after: seconds that a 429 or 503 tells the client to stay away.
+        workers: threads that run callbacks; when all are blocked, others take over for them.
+        allowed_origins: origins beside the site's own, as ``https://example.org``; "*": any.
+
+    Raises:
+        InvalidSetting: a value is of the wrong type or out of its range.
+    """
+
+    ping_interval: float = _setting(25.0, "s", "without traffic before a ping, 0: never", zero=True)
+    pong_timeout: float = _setting(10.0, "s", "to answer a ping")
+    close_timeout: float = _setting(5.0, "s", "to answer a close frame")
+    drain_timeout: float = _setting(5.0, "s", "for all to leave at a stop")
+    max_message_size: int = _setting(64 * KIB, "bytes", "of one inbound message")
+    max_outbox: int = _setting(MIB, "bytes", "queued for one connection")
+    max_inbox: int = _setting(MIB, "bytes", "received and not yet handled")
+    max_connections: int = _setting(default_max_connections, "connections", "of the server")
+    max_connections_per_id: int = _setting(16, "connections", "of one Id")
+    duplicates: str = _setting("share", "", "second connection of an Id: share, replace, reject")
+    retry_after: int = _setting(5, "s", "that a 429 or 503 says to wait")
+    workers: int = _setting(4, "threads", "that run callbacks")
+    allowed_origins: tuple[str, ...] = _setting((), "", "origin beside the site's own")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if item.type in ("int", "float"):
+                self._check_number(item.name, item.type == "int", item.metadata["zero"])
+        if self.duplicates not in DUPLICATES:
+            raise InvalidSetting(f"duplicates is {self.duplicates!r}: use {', '.join(DUPLICATES)}")
+        object.__setattr__(self, "allowed_origins", _checked_origins(self.allowed_origins))
+
+    def _check_number(self, name: str, whole: bool, zero: bool) -> None:
+        value = getattr(self, name)
+        kinds = (int,) if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            kind = "a whole number" if whole else "a number"
+            raise InvalidSetting(f"{name} is {value!r}: use {kind}")
+        if not math.isfinite(value) or value < 0 or value == 0 and not zero:
+            least = "0 or more" if zero else "more than 0"
+            raise InvalidSetting(f"{name} is {value!r}: use {least}")
+
+
+def _checked_origins(origins: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(origins, str):
+        raise InvalidSetting(f"allowed_origins is {origins!r}: use a list, [{origins!r}]")
+    return tuple(origin if origin == "*" else normal_origin(origin) for origin in origins)
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HTTP_OF = {"ws": "http", "wss": "https"}
+
+
+def normal_origin(origin: str) -> str:
+    """Return an origin in the one form in which two can be compared.
+
+    Lower case, ``ws`` as ``http`` (a plain ws4py client sends that), no default port.
+
+    Args:
+        origin: scheme, host and optionally port: ``https://example.org:8443``.
+
+    Raises:
+        InvalidSetting: it is none of that.
+
+    Source: RFC 6454 section 4.
+    """
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except (ValueError, AttributeError, TypeError):
+        parts, port = urlsplit(""), None
+    scheme = _HTTP_OF.get(parts.scheme, parts.scheme)
+    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if not scheme or not parts.hostname or extra:
+        raise InvalidSetting(f"origin {origin!r}: use scheme://host or scheme://host:port")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port is None or port == _DEFAULT_PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{port}"

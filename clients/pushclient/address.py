@@ -1,0 +1,123 @@
+"""From a URL to where to connect and what to ask for. Pure: nothing is looked up.
+
+Source: RFC 6455 section 3; ws4py for ``ws+unix``.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from .errors import InvalidSetting
+
+PORTS = {"ws": 80, "wss": 443}
+UNIX_SCHEME = "ws+unix"
+LARGEST_PORT = 65535
+MAX_ID = 128
+
+_NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_KEPT = "/?:@!$&'()*+,;=-._~%[]"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Hold what a URL says.
+
+    Attributes:
+        scheme: "ws", "wss" or "ws+unix".
+        host: the name or address, in ASCII, an IPv6 one without brackets.
+        port: 1 to 65535.
+        resource: path and query, as they stand in the request.
+        unix_socket: the path of a Unix socket to use in place of host and port.
+        credentials: "user:password" of the URL, or None; never shown.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    resource: str
+    unix_socket: str | None = None
+    credentials: str | None = field(default=None, repr=False)
+
+    @property
+    def secure(self) -> bool:
+        """Tell whether TLS is spoken."""
+        return self.scheme == "wss"
+
+    @property
+    def netloc(self) -> str:
+        """Return host and port as they stand in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = PORTS.get(self.scheme, self.port)
+        return host if self.port == default else f"{host}:{self.port}"
+
+    def with_id(self, Id: str) -> Address:
+        """Return this address with ``Id`` in its query.
+
+        Raises:
+            InvalidSetting: no server would take the Id, or the URL has one already.
+        """
+        if not isinstance(Id, str) or not 0 < len(Id) <= MAX_ID or _CONTROL.search(Id):
+            raise InvalidSetting(f"Id: use 1 to {MAX_ID} characters of text, none a control "
+                                 "character")
+        path, mark, query = self.resource.partition("?")
+        if any(name == "Id" for name, _ in parse_qsl(query, keep_blank_values=True)):
+            raise InvalidSetting("Id: the URL has one already, give it in one place")
+        query += f"{'&' if query else ''}Id={quote(Id, safe='')}"
+        return replace(self, resource=f"{path}?{query}")
+
+
+def parse(url: str) -> Address:
+    """Return what a URL says.
+
+    Args:
+        url: ``ws://host[:port][/path][?query]``, ``wss://...`` or ``ws+unix:///path/of/socket``.
+
+    Raises:
+        InvalidSetting: it is none of these.
+    """
+    if not isinstance(url, str) or _NOT_IN_A_URL.search(url):
+        raise InvalidSetting("url: use text without spaces and control characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidSetting(f"url: {error}") from None
+    if parts.scheme == UNIX_SCHEME:
+        return _unix(parts.path, parts.query)
+    if parts.scheme not in PORTS:
+        raise InvalidSetting(f"url: scheme {parts.scheme!r}, use ws:// or wss://")
+    if not parts.hostname:
+        raise InvalidSetting("url: no host, use ws://host:port/path")
+    if port == 0:
+        raise InvalidSetting(f"url: port 0, use 1 to {LARGEST_PORT}")
+    return Address(parts.scheme, _ascii_host(parts.hostname), port or PORTS[parts.scheme],
+                   _resource(parts.path, parts.query),
+                   credentials=_credentials(parts.username, parts.password))
+
+
+def _unix(path: str, query: str) -> Address:
+    if not path:
+        raise InvalidSetting("url: no socket, use ws+unix:///path/of/socket")
+    return Address(UNIX_SCHEME, "localhost", PORTS["ws"], _resource("/", query), unquote(path))
+
+
+def _resource(path: str, query: str) -> str:
+    quoted = quote(path or "/", safe=_KEPT)
+    return f"{quoted}?{quote(query, safe=_KEPT)}" if query else quoted
+
+
+def _credentials(username: str | None, password: str | None) -> str | None:
+    if username is None:
+        return None
+    return f"{unquote(username)}:{unquote(password or '')}"
+
+
+def _ascii_host(host: str) -> str:
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise InvalidSetting(f"url: host {host!r}: {error}") from None

@@ -1,0 +1,60 @@
+"""How long to wait before the next attempt. Pure: no clock, no socket."""
+from __future__ import annotations
+
+from random import SystemRandom
+from typing import Callable
+
+FIRST_WINDOW = 0.5
+"""Seconds: the widest that the first delay can be."""
+
+LARGEST_WINDOW = 20.0
+"""Seconds: the widest that any delay can be, but for a server's Retry-After."""
+
+SHORTEST_DELAY = 0.05
+"""Seconds: a server that has just died gets at least this."""
+
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds: a server that asks for more is asked again after this."""
+
+
+class Backoff:
+    """Draw delays with full jitter from a window that doubles with each failure.
+
+    A thousand clients that lose their server in one instant so come back one by one. Not safe for
+    several threads; the client's own thread uses it.
+
+    Args:
+        uniform: returns a number between its two arguments; tests give their own.
+
+    Attributes:
+        failures: attempts that failed since the last ``reset``.
+    """
+
+    def __init__(self, uniform: Callable[[float, float], float] = SystemRandom().uniform) -> None:
+        self.failures = 0
+        self._uniform = uniform
+
+    def reset(self) -> None:
+        """Start again with the shortest window: a connection has proved itself."""
+        self.failures = 0
+
+    def next_delay(self, *, retry_after: float = 0.0) -> float:
+        """Return the seconds to wait before the next attempt.
+
+        Args:
+            retry_after: seconds that the server asked for. The jitter comes on top, because it
+                asked every other client for the same.
+        """
+        asked = min(retry_after, LONGEST_RETRY_AFTER)
+        return asked + self._uniform(SHORTEST_DELAY, self.window)
+
+    @property
+    def window(self) -> float:
+        """Return the widest that the next delay can be, in seconds."""
+        doublings = max(0, self.failures - 1)
+        if doublings >= _DOUBLINGS:
+            return LARGEST_WINDOW
+        return min(LARGEST_WINDOW, FIRST_WINDOW * 2 ** doublings)
+
+
+_DOUBLINGS = int(LARGEST_WINDOW / FIRST_WINDOW).bit_length()

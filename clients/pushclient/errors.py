@@ -1,0 +1,133 @@
+"""The exceptions that pushclient raises, all under ``pushserver.errors.PushError``.
+
+Each message is one line that names the cause::
+
+    PushError
+    +-- InvalidSetting      (ValueError)      an argument has a value that cannot work
+    +-- InvalidData         (TypeError)       what was given cannot be put into a message
+    +-- ConnectionClosed    (RuntimeError)    the connection takes no messages
+    |   +-- Disconnected                      how an open connection ended: code and reason
+    |   +-- NotConnected                      no connection was open in time; nothing was sent
+    +-- ConnectFailed       (OSError)         no connection was made
+        +-- UnknownHost                       the name has no address
+        +-- ConnectTimeout  (TimeoutError)    a step of connecting took longer than ``timeout``
+        +-- TlsFailed                         no TLS with this server
+        |   +-- CertificateRefused            its certificate is not to be trusted
+        +-- ProxyFailed                       the proxy made no tunnel
+        +-- HandshakeFailed (ws4py's HandshakeError)   the answer is not a WebSocket server's
+            +-- Refused                       an HTTP answer other than 101: status, retry_after
+"""
+from __future__ import annotations
+
+from pushserver.disconnects import Disconnect, is_final
+from pushserver.errors import ConnectionClosed, InvalidData, InvalidSetting, PushError
+from ws4py.exc import HandshakeError
+
+__all__ = ["CertificateRefused", "ConnectFailed", "ConnectTimeout", "ConnectionClosed",
+           "Disconnected", "HandshakeFailed", "InvalidData", "InvalidSetting", "NotConnected",
+           "ProxyFailed", "PushError", "Refused", "TlsFailed", "UnknownHost"]
+
+TRY_AGAIN = frozenset({408, 425, 429})
+"""The 4xx answers that time alone may change."""
+
+FIRST_CLIENT_ERROR = 400
+FIRST_SERVER_ERROR = 500
+
+
+class Disconnected(ConnectionClosed):
+    """Tell how an open connection ended.
+
+    Attributes:
+        code: the close code; 1006 where the connection was lost without one.
+        reason: the server's words, or ours where it gave none.
+    """
+
+    def __init__(self, disconnect: Disconnect) -> None:
+        self.code, self.reason = disconnect
+        super().__init__(f"connection closed with {self.code}"
+                         + (f": {self.reason}" if self.reason else ""))
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the client should stay away."""
+        return is_final(self.code)
+
+
+class NotConnected(ConnectionClosed):
+    """Say that no connection was open in time; the message was not sent."""
+
+
+class ConnectFailed(PushError, OSError):
+    """Say why no connection was made.
+
+    Attributes:
+        is_final: True where trying again could not help.
+        is_lasting: True where it could only help at an address that has worked before.
+        retry_after: seconds that the server asked to wait, 0 where it did not.
+    """
+
+    is_final = False
+    is_lasting = False
+    retry_after = 0.0
+
+
+class UnknownHost(ConnectFailed):
+    """Say that the name has no address."""
+
+
+class ConnectTimeout(ConnectFailed, TimeoutError):
+    """Say which step of connecting took longer than ``timeout``."""
+
+
+class TlsFailed(ConnectFailed):
+    """Say that no TLS connection could be made."""
+
+
+class CertificateRefused(TlsFailed):
+    """Say why the server's certificate is not to be trusted."""
+
+    is_lasting = True
+
+
+class ProxyFailed(ConnectFailed):
+    """Say why the proxy made no tunnel.
+
+    Args:
+        status: the proxy's HTTP status; 0 where it gave none.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.is_final = _is_final_status(status)
+
+
+class HandshakeFailed(ConnectFailed, HandshakeError):  # type: ignore[misc]
+    """Say what in the answer is not a WebSocket server's."""
+
+    is_lasting = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.msg = message
+
+
+class Refused(HandshakeFailed):
+    """Carry an HTTP answer that makes no connection.
+
+    Args:
+        status: the HTTP status, anything but 101.
+        message: one line: the status, its name and what the server said.
+        retry_after: seconds to wait before the next attempt.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        self.is_final = _is_final_status(status)
+        self.is_lasting = status < FIRST_CLIENT_ERROR
+
+
+def _is_final_status(status: int) -> bool:
+    return FIRST_CLIENT_ERROR <= status < FIRST_SERVER_ERROR and status not in TRY_AGAIN

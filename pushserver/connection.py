@@ -1,0 +1,209 @@
+"""What a site sees of one client: ws4py's WebSocket, with a loop behind it."""
+from __future__ import annotations
+
+import socket
+from types import GeneratorType
+from typing import Any, Mapping, Protocol, Sequence
+
+from ws4py.messaging import Message
+from ws4py.websocket import WebSocket
+
+from .disconnects import NORMAL, checked
+from .errors import ConnectionClosed, InvalidData
+from .frames import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT, Data, encode_payload, frame
+
+
+class Server(Protocol):
+    """What a connection asks of the server; any thread may ask."""
+
+    def deliver_frame(self, connection: "Connection", data: bytes) -> bool:
+        """Queue one frame for one connection; False if it no longer takes any."""
+
+    def close_connection(self, connection: "Connection", code: int, reason: str) -> bool:
+        """Begin to close one connection."""
+
+    def abort_connection(self, connection: "Connection") -> None:
+        """End one connection without a closing handshake."""
+
+    def subscribe(self, connection: "Connection", channel: str) -> bool:
+        """Add one connection to a channel."""
+
+    def unsubscribe(self, connection: "Connection", channel: str) -> bool:
+        """Take one connection out of a channel."""
+
+
+class Connection(WebSocket):  # type: ignore[misc]
+    """One client: subclass it to receive, and give the class to the tool as ``handler_cls``.
+
+    ``opened``, ``received_message``, ``ponged`` and ``closed`` run on a worker thread, one at a
+    time and in order; blocking there keeps nobody else waiting. What they raise is logged and
+    closes this connection with 1011. The methods below may be called from any thread and never
+    wait for the socket.
+
+    Attributes:
+        Id: who the client is, from ``?Id=``.
+        user: ``cherrypy.request.login`` of the handshake, or None.
+        data: a dict for the site; what the page handler put into
+            ``cherrypy.request.push_data`` is in it.
+        environ: the WSGI environment of the handshake.
+        protocols: the chosen subprotocol in a list, or an empty list.
+
+    Source: ws4py.websocket.WebSocket, whose place it takes.
+    """
+
+    def __init__(self, sock: socket.socket, protocols: Sequence[str] | None = None,
+                 extensions: Sequence[str] | None = None,
+                 environ: Mapping[str, Any] | None = None,
+                 heartbeat_freq: float | None = None) -> None:
+        super().__init__(sock, protocols, extensions, environ, heartbeat_freq)
+        self.stream = None  # ws4py's parser; frames.FrameReader does its work
+        self.Id = ""
+        self.user: str | None = None
+        self.data: dict[str, Any] = {}
+        self._push_server: Server | None = None
+
+    def attach(self, server: Server, *, Id: str, user: str | None, data: dict[str, Any],
+               peer: tuple[str, int] | str) -> None:
+        """Tell the connection who its client is; the server does this before ``opened``."""
+        self._push_server = server
+        self._peer_address = peer
+        self.Id = Id
+        self.user = user
+        self.data = data
+
+    def detach(self) -> None:
+        """Let go of the server, behind ``closed``: whoever keeps the object keeps no socket."""
+        self._push_server = None
+        self.sock = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} Id={self.Id!r}{' closed' if self.terminated else ''}>"
+
+    @property
+    def local_address(self) -> Any:
+        """Return the server's side of the socket, or None once it is closed."""
+        try:
+            return super().local_address
+        except (OSError, AttributeError):
+            return None
+
+    @property
+    def peer_address(self) -> Any:
+        """Return the client's address and port, as the proxy tool sees them."""
+        return self._peer_address
+
+    def opened(self) -> None:
+        """Do what the site does when a client is there. For subclasses."""
+
+    def received_message(self, message: Message) -> None:
+        """Do what the site does with a message. For subclasses.
+
+        Args:
+            message: ws4py's; ``message.data`` are bytes that stay, ``str(message)`` is the text,
+                ``message.is_binary`` tells which it was.
+        """
+
+    def closed(self, code: int, reason: str | None = None) -> None:
+        """Do what the site does when a client has left; called exactly once. For subclasses.
+
+        Args:
+            code: of the close frame that was sent or received first; 1005 if the client's had
+                none, 1006 if it vanished.
+            reason: the text in that frame.
+        """
+
+    def send(self, payload: Data, binary: bool = False) -> None:
+        """Queue one message for this client.
+
+        Args:
+            payload: text, a ws4py message, or anything that JSON can hold. Bytes go out as text
+                unless ``binary`` is true: ws4py's handlers echo ``message.data`` so. The pieces
+                of a generator become one message.
+            binary: send bytes as a binary message.
+
+        Raises:
+            ConnectionClosed: it is closing or closed; the client will not get this.
+            InvalidData: this cannot be put into a message.
+            MessageTooLarge: it would not fit the outbox.
+        """
+        self._deliver(*_prepare(payload, binary))
+
+    def ping(self, message: str | bytes) -> None:
+        """Queue a ping, whose answer ``ponged`` will get; the server's own pings go on.
+
+        Args:
+            message: at most 125 bytes.
+
+        Raises:
+            ConnectionClosed: see ``send``.
+            InvalidData: the message is too long.
+        """
+        payload = message.encode() if isinstance(message, str) else bytes(message)
+        if len(payload) > 125:
+            raise InvalidData(f"a ping of {len(payload)} bytes: use at most 125")
+        self._deliver(OPCODE_PING, payload)
+
+    def _deliver(self, opcode: int, payload: bytes) -> None:
+        server = self._push_server
+        if server is None or not server.deliver_frame(self, frame(opcode, payload)):
+            raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
+
+    def close(self, code: int = NORMAL.code, reason: str = "") -> None:
+        """Begin to close, behind all that was sent before. Does nothing when closing already.
+
+        Args:
+            code: 1000, 1001 or 3000 to 4999, for example.
+            reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            InvalidSetting: one of them cannot be sent.
+        """
+        if isinstance(reason, bytes):
+            reason = reason.decode("utf-8", "replace")
+        disconnect = checked(code, reason)
+        if self._push_server is not None:
+            self._push_server.close_connection(self, *disconnect)
+
+    def close_connection(self) -> None:
+        """End the connection without a closing handshake."""
+        if self._push_server is not None:
+            self._push_server.abort_connection(self)
+
+    def subscribe(self, channel: str) -> bool:
+        """Receive from now on what is published to a channel.
+
+        Args:
+            channel: 1 to 255 characters.
+
+        Returns:
+            False if the connection was in the channel already, or is closed.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name.
+        """
+        return self._push_server is not None and self._push_server.subscribe(self, channel)
+
+    def unsubscribe(self, channel: str) -> bool:
+        """Receive no more of what is published to a channel; tell whether it was in it."""
+        return self._push_server is not None and self._push_server.unsubscribe(self, channel)
+
+
+def _prepare(payload: Data, binary: bool) -> tuple[int, bytes]:
+    """Return opcode and bytes for what ws4py's ``send`` takes and for what JSON can hold."""
+    if isinstance(payload, Message):
+        return payload.opcode, bytes(payload.data)
+    if isinstance(payload, GeneratorType):
+        pieces = [_prepare(piece, binary) for piece in payload]
+        return OPCODE_BINARY if binary else OPCODE_TEXT, b"".join(piece for _, piece in pieces)
+    opcode, data = encode_payload(payload)
+    if opcode == OPCODE_BINARY and not binary:
+        return OPCODE_TEXT, _checked_text(data)
+    return OPCODE_BINARY if binary else opcode, data
+
+
+def _checked_text(data: bytes) -> bytes:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidData("bytes that are not UTF-8 text: send them with binary=True") from None
+    return data

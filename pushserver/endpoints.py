@@ -1,0 +1,209 @@
+"""The HTTP side of one WebSocket address: what happens to a request, stage by stage."""
+from __future__ import annotations
+
+import html
+import logging
+import sys
+from typing import Any, Iterable, Sequence
+from urllib.parse import parse_qsl
+
+import cherrypy
+
+from .connection import Connection
+from .errors import HandshakeRefused
+from .handover import Handover
+from .handshake import (accept_key, check_origin, check_request, checked_id, choose_subprotocol)
+from .server import PushServer
+
+logger = logging.getLogger(__name__)
+
+_NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
+"""What a WSGI environment holds that would keep the request's objects alive."""
+
+_OF_A_BODY = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
+              "Accept-Ranges", "Vary")
+"""Headers that describe a body, which a 101 has none of."""
+
+
+class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
+    """Answer with one line of plain text instead of CherryPy's error page."""
+
+    def __init__(self, refused: HandshakeRefused) -> None:
+        super().__init__(refused.status, refused.message)
+        self._headers = refused.headers
+
+    def set_response(self) -> None:
+        """Make the answer of it; CherryPy calls this."""
+        super().set_response()
+        plain_text(self._message, self._headers)
+
+
+def plain_text(message: str, headers: dict[str, str]) -> None:
+    """Replace the body of CherryPy's response by one line."""
+    response = cherrypy.serving.response
+    response.headers.pop("Content-Length", None)
+    response.headers.update({**headers, "Content-Type": "text/plain;charset=utf-8"})
+    response.body = (" ".join(message.split()) + "\n").encode("utf-8")
+
+
+def plain_error_page(status: str, message: str, **_: object) -> str:
+    """Return an error page that a WebSocket client can show: for what the site itself raises."""
+    cherrypy.serving.response.headers["Content-Type"] = "text/plain;charset=utf-8"
+    return f"{status}: {' '.join(html.unescape(message).split())}\n"
+
+
+class Endpoint:
+    """Take one request from its first check to the handover of its socket.
+
+    CherryPy's hooks call the methods in the order in which they stand here, on the thread that
+    answers the request. The socket is handed over at the very end and only if the answer that
+    would be sent is a 101; until then nothing has been written.
+
+    Args:
+        server: takes the connection.
+        handler_cls: what the connection becomes.
+        channels: those that it is in from the start.
+        subprotocols: those that the site speaks.
+    """
+
+    def __init__(self, server: PushServer, *, handler_cls: type[Connection] = Connection,
+                 channels: Iterable[str] = (), subprotocols: Sequence[str] = ()) -> None:
+        self._server = server
+        self._handler_cls = handler_cls
+        self._channels = tuple(channels)
+        self._subprotocols = subprotocols
+        self._Id = ""
+        self._reserved = False
+        self._subprotocol: str | None = None
+        self._handover: Handover | None = None
+        self._done = False
+        request = cherrypy.serving.request
+        request.push_data = {}
+        request.show_tracebacks = False
+        if not request.error_page:
+            request.error_page = {"default": plain_error_page}
+
+    def attach(self, hooks: Any) -> None:
+        """Hook the stages into a request, each behind the tools of the site."""
+        hooks.attach("on_start_resource", self.check_request, priority=10)
+        hooks.attach("before_request_body", self.check_client, priority=70)
+        hooks.attach("before_finalize", self.upgrade, priority=95)
+        hooks.attach("on_end_resource", self.hold_back, priority=95)
+        hooks.attach("on_end_request", self.hand_over, priority=95)
+        hooks.attach("on_end_request", self.settle, priority=99, failsafe=True)
+
+    def check_request(self) -> None:
+        """Refuse what is not an opening handshake, before its body or its query is read."""
+        request = cherrypy.serving.request
+        with _refusing():
+            check_request(request.method, request.protocol, request.headers)
+            try:
+                parse_qsl(request.query_string, errors="strict")
+            except (UnicodeDecodeError, ValueError):
+                raise HandshakeRefused(400, "Id is not UTF-8: percent-encode it so") from None
+
+    def check_client(self) -> None:
+        """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
+        request = cherrypy.serving.request
+        with _refusing():
+            self._Id = checked_id(request.params.get("Id"))
+            check_origin(request.headers.get("Origin"), request.base,
+                         self._server.settings.allowed_origins)
+            offered = request.headers.get("Sec-WebSocket-Protocol", "")
+            self._subprotocol = choose_subprotocol(offered, self._subprotocols)
+
+    def upgrade(self) -> None:
+        """Make a 101 of the answer, if the page handler has run and raised nothing."""
+        request, response = cherrypy.serving.request, cherrypy.serving.response
+        status = str(response.status or 200)
+        if request.error_page.get("default") is plain_error_page and status[0] in "45":
+            _unpad(response)
+        if request.stage != "before_finalize" or request.handler is None:
+            return
+        if not status.startswith("200"):
+            return
+        with _refusing():
+            self._server.reserve(self._Id)
+        self._reserved = True
+        key = request.headers["Sec-WebSocket-Key"]
+        response.status = 101
+        response.body = b""
+        response.headers.update({"Upgrade": "websocket", "Connection": "Upgrade",
+                                 "Sec-WebSocket-Accept": accept_key(key)})
+        if self._subprotocol is not None:
+            response.headers["Sec-WebSocket-Protocol"] = self._subprotocol
+
+    def hold_back(self) -> None:
+        """Keep the finished answer from being sent before the connection is known."""
+        response = cherrypy.serving.response
+        if not self._reserved or not response.output_status.startswith(b"101"):
+            return
+        with _refusing():
+            self._handover = Handover()
+        response.header_list = [(_usual_case(name), value) for name, value in response.header_list
+                                if name.decode("latin-1").title() not in _OF_A_BODY]
+
+    def hand_over(self) -> None:
+        """Give the socket to the loop; it writes the answer first."""
+        handover = self._handover
+        if handover is None or not handover.is_upgrade:
+            return
+        connection = self._connection(handover)
+        self._server.accept(connection, handover.socket, channels=self._channels,
+                            answer=handover.answer, early=handover.take_early())
+        self._reserved = False
+        self._done = True
+        handover.give_away()
+
+    def _connection(self, handover: Handover) -> Connection:
+        request = cherrypy.serving.request
+        environ = {key: value for key, value in request.wsgi_environ.items()
+                   if key not in _NOT_FOR_KEEPING}
+        chosen = [self._subprotocol] if self._subprotocol else []
+        connection = self._handler_cls(handover.socket, chosen, [], environ)
+        connection.attach(self._server, Id=self._Id, user=request.login, data=request.push_data,
+                          peer=(request.remote.ip, request.remote.port))
+        return connection
+
+    def settle(self) -> None:
+        """Undo what was begun when the socket was not handed over after all."""
+        if self._reserved:
+            self._server.release(self._Id)
+            self._reserved = False
+        handover = self._handover
+        if handover is None or self._done:
+            return
+        if not handover.is_upgrade:
+            handover.let_go()
+            return
+        error = sys.exc_info()[1]
+        if isinstance(error, HandshakeRefused):
+            handover.refuse(error.status, error.message, error.headers)
+        else:
+            status = error.code if isinstance(error, cherrypy.HTTPError) else 500
+            handover.refuse(status, "the site could not take the connection", {})
+
+
+class _refusing:
+    """Turn a ``HandshakeRefused`` into CherryPy's way of answering."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, HandshakeRefused):
+            logger.debug("refused with %d: %s", error.status, error.message)
+            raise Refusal(error) from None
+
+
+def _unpad(response: Any) -> None:
+    """Take away the blanks with which CherryPy lengthens error pages for Internet Explorer."""
+    response.body = response.collapse_body().rstrip() + b"\n"
+    response.headers.pop("Content-Length", None)
+
+
+def _usual_case(name: bytes) -> bytes:
+    """Spell a header as RFC 6455 does: some clients compare letter by letter."""
+    return name.replace(b"Sec-Websocket", b"Sec-WebSocket")
+
+

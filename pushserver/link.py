@@ -1,0 +1,425 @@
+"""One connection's life on the loop's thread, from the handover to its close."""
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Callable, Protocol
+
+from ws4py.framing import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT
+from ws4py.websocket import WebSocket
+
+from .disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
+from .errors import ConnectionClosed
+from .frames import OPCODE_PONG, FrameReader, close_frame, frame
+from .hub import Hub
+from .loop import READ, WRITE, Loop
+from .outbox import Outbox
+from .settings import Settings
+from .sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, Transport
+from .timers import Timer
+from .workers import STALL, Mailbox, Workers
+
+logger = logging.getLogger(__name__)
+
+READS_PER_ROUND = 16
+"""Reads of one connection before the others have their turn."""
+
+MESSAGE_OVERHEAD = 256
+"""Bytes that a waiting message costs beside its data, so that empty ones count too."""
+
+WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
+"""States: not yet taken over by the loop; open; a close frame is queued or written; all is written
+and what still comes is thrown away; ended."""
+
+_STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
+
+_PING = frame(OPCODE_PING, b"")
+
+
+class Events(Protocol):
+    """Who is told, on a worker thread, what happens to connections."""
+
+    def opened(self, connection: Any) -> None:
+        """A connection is open."""
+
+    def received(self, connection: Any, message: Any) -> None:
+        """A connection has received a message."""
+
+    def closed(self, connection: Any, code: int, reason: str) -> None:
+        """A connection has ended."""
+
+
+class Home:
+    """What all links of one run of the server share.
+
+    ``post`` and ``links`` belong to the loop's thread; the rest may be read by any.
+    """
+
+    def __init__(self, settings: Settings, hub: "Hub[Link]", loop: Loop, workers: Workers,
+                 events: Events) -> None:
+        self.settings = settings
+        self.hub = hub
+        self.loop = loop
+        self.workers = workers
+        self.events = events
+        self.links: set[Link] = set()
+        self.on_empty: Callable[[], None] | None = None
+        self._relief: Timer | None = None
+
+    def post(self, link: "Link", job: Callable[[], None]) -> None:
+        """Have a callback run on a worker, and see to it that blocked workers are relieved."""
+        self.workers.post(link, job)
+        if self._relief is None and self.workers.is_behind:
+            self._relief = self.loop.call_later(STALL, self._relieve)
+
+    def _relieve(self) -> None:
+        self._relief = None
+        if self.workers.is_behind:
+            self.workers.relieve()
+            self._relief = self.loop.call_later(STALL, self._relieve)
+
+    def ended(self, link: "Link") -> None:
+        """Forget a link that has ended."""
+        self.links.discard(link)
+        if not self.links and self.on_empty is not None:
+            self.on_empty()
+
+
+class Link(Mailbox):
+    """Own one connection's socket: read, write, ping, and end it, in one place.
+
+    The loop's thread calls everything here but ``backlog`` and the jobs (``_run_*``), which
+    workers run one at a time. All that is written passes through ``outbox`` or finds it empty.
+
+    Args:
+        connection: the application's object for this connection.
+        Id: who the client is.
+        transport: the socket, non-blocking.
+        answer: the handshake's answer, the first bytes to be written.
+        home: what all links share.
+    """
+
+    __slots__ = ("connection", "Id", "channels", "home", "transport", "send", "outbox", "busy",
+                 "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
+                 "_pinged_at", "_paused", "_peer_closed", "_failed", "_received", "_handled",
+                 "__weakref__")
+
+    def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
+                 home: Home) -> None:
+        super().__init__()
+        self.connection = connection
+        self.Id = Id
+        self.channels: set[str] | None = None
+        self.home = home
+        self.transport = transport
+        self.send = transport.send
+        self.outbox = Outbox(home.settings.max_outbox)
+        self.outbox.force(answer)
+        self.busy = True
+        self.watching = 0
+        self.state = WAITING
+        self.disconnect: Disconnect | None = None
+        self._reader = FrameReader(home.settings.max_message_size)
+        self._timer: Timer | None = None
+        self._last_read = 0.0
+        self._pinged_at = 0.0
+        self._paused = False
+        self._peer_closed = False
+        self._failed = False
+        self._received = 0
+        self._handled = 0
+
+    def __repr__(self) -> str:
+        return f"<Link Id={self.Id!r} {_STATE_NAMES[self.state]}>"
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.transport.socket.fileno()
+
+    # Beginning
+
+    def open(self, early: bytes) -> None:
+        """Take the socket over: write the handshake's answer, then what waits behind it.
+
+        Args:
+            early: what the client has sent behind its handshake already.
+        """
+        if self.state != WAITING:
+            return
+        self.state = OPEN
+        self._last_read = self.home.loop.now
+        self.home.links.add(self)
+        self.home.loop.watch(self, READ)
+        self.home.post(self, self._run_opened)
+        self._schedule_ping(self.home.settings.ping_interval)
+        self.flush()
+        if early and self.state == OPEN:
+            self._take(early)
+        if self.disconnect and self.state == OPEN:
+            self._send_close(self.disconnect)
+        if self.state == OPEN:
+            self.readable()
+
+    # Reading
+
+    def readable(self) -> None:
+        """Read until the socket and its TLS layer are empty, or the others have to have a turn."""
+        for _ in range(READS_PER_ROUND):
+            if self._paused or self.state == CLOSED:
+                return
+            data = self.transport.receive()
+            if data is None:
+                return
+            if not data:
+                self.end(ABNORMAL)
+                return
+            self._last_read = self.home.loop.now
+            if self.state != LINGERING:
+                self._take(data)
+            if len(data) < RECEIVE_SIZE and not self.transport.pinned:
+                return
+        if self.transport.has_pending():
+            self.home.loop.again(self)
+
+    def _take(self, data: bytes) -> None:
+        for message in self._reader.feed(data):
+            if isinstance(message, Disconnect):
+                self._peer_closes(message)
+            elif self.state == OPEN:
+                self._received_one(message)
+        if self._reader.failure is not None and not self._failed:
+            self._fail(self._reader.failure)
+
+    def _received_one(self, message: Any) -> None:
+        opcode = message.opcode
+        if opcode == OPCODE_TEXT or opcode == OPCODE_BINARY:
+            self._post_counted(message)
+        elif opcode == OPCODE_PING:
+            self.enqueue(frame(OPCODE_PONG, message.data))
+            if not self.busy:
+                self.flush()
+        elif type(self.connection).ponged is not WebSocket.ponged:
+            self._post_counted(message)
+
+    @property
+    def backlog(self) -> int:
+        """Return the bytes that were received and are not yet handled."""
+        return self._received - self._handled
+
+    def _post_counted(self, message: Any) -> None:
+        """Hand a message to the workers; stop reading when the handler falls behind."""
+        self._received += len(message.data) + MESSAGE_OVERHEAD
+        self.home.post(self, partial(self._run_message, message))
+        limit = self.home.settings.max_inbox
+        if not self._paused and self.backlog > limit:
+            self._paused = True  # before the second look: a worker that is done by now sees it
+            if self.backlog > limit // 2:
+                self._watch()
+            else:
+                self._paused = False
+
+    def _resume(self) -> None:
+        if self._paused and self.state != CLOSED:
+            self._paused = False
+            self._last_read = self.home.loop.now
+            self._watch()
+            self.home.loop.again(self)
+
+    def _watch(self) -> None:
+        read = 0 if self._paused else READ
+        self.home.loop.watch(self, read | (WRITE if self.outbox.size else 0))
+
+    # Writing
+
+    def enqueue(self, data: bytes) -> None:
+        """Queue whole frames; a full outbox ends the connection as slow."""
+        if self.state > OPEN or self.outbox.append(data):
+            return
+        if self.state == OPEN:
+            self.flush()  # perhaps nobody had asked the socket for a while
+        if self.state <= OPEN and not self.outbox.append(data):
+            self._slow()
+
+    def partial(self, data: bytes, sent: int) -> None:
+        """Queue frames of which only the first ``sent`` bytes could be written."""
+        if sent == LOST:
+            self.end(ABNORMAL)
+            return
+        self.outbox.force(data, sent)
+        self._wait_writable()
+        while self.state == OPEN and self.outbox.size > self.outbox.limit:
+            before = self.outbox.size
+            self.flush()
+            if self.outbox.size == before:
+                self._slow()
+
+    def flush(self) -> None:
+        """Write what waits, as much as one ``send`` takes."""
+        if self.outbox.size:
+            sent = self.transport.send(self.outbox.peek(WRITE_SIZE))
+            if sent == LOST:
+                self.end(ABNORMAL)
+                return
+            self.outbox.advance(sent)
+        if self.outbox.size:
+            self._wait_writable()
+        else:
+            self._flushed()
+
+    def _wait_writable(self) -> None:
+        self.busy = True
+        self._watch()
+
+    def _flushed(self) -> None:
+        self._watch()
+        if self.state == OPEN:
+            self.busy = False
+        elif self._peer_closed:
+            self.transport.finish()
+            self.end(ABNORMAL)
+        elif self._failed and self.state == CLOSING:
+            self.state = LINGERING
+            self.transport.finish()
+
+    # Staying alive
+
+    def _schedule_ping(self, delay: float) -> None:
+        if self.home.settings.ping_interval:
+            self._set_timer(delay, self._check_alive)
+
+    def _set_timer(self, delay: float, action: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = self.home.loop
+        self._timer = loop.call_later(delay, partial(loop.guarded, self, action))
+
+    def _check_alive(self) -> None:
+        """Ping a client that has been silent; end one that does not answer."""
+        settings = self.home.settings
+        silent = self.home.loop.now - self._last_read
+        if self._paused:
+            self._schedule_ping(settings.ping_interval)
+        elif self._pinged_at > self._last_read:
+            self._no_pong()
+        elif silent < settings.ping_interval:
+            self._schedule_ping(settings.ping_interval - silent)
+        else:
+            self._pinged_at = self.home.loop.now
+            self._schedule_ping(settings.pong_timeout)
+            self.enqueue(_PING)
+            if not self.busy:
+                self.flush()
+
+    def _no_pong(self) -> None:
+        if not self.outbox.size:
+            self.transport.send(close_frame(NO_PONG))
+        logger.debug("Id %r: no pong", self.Id)
+        self.end(ABNORMAL)
+
+    # Ending
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Begin the closing handshake behind all that is queued. Safe to repeat."""
+        if self.state == WAITING:
+            self.disconnect = self.disconnect or disconnect
+        elif self.state == OPEN:
+            self._send_close(disconnect)
+
+    def _send_close(self, disconnect: Disconnect) -> None:
+        self.disconnect = self.disconnect or disconnect
+        self.state = CLOSING
+        self.busy = True
+        self._paused = False
+        self.connection.server_terminated = True
+        self.home.hub.remove(self)
+        self.outbox.force(close_frame(disconnect))
+        self._set_timer(self.home.settings.close_timeout, partial(self.end, ABNORMAL))
+        self.flush()
+
+    def _peer_closes(self, disconnect: Disconnect) -> None:
+        self._peer_closed = True
+        self.connection.client_terminated = True
+        if self.state == OPEN:
+            self._send_close(disconnect)
+        elif self.state == CLOSING:
+            self.flush()
+
+    def _fail(self, disconnect: Disconnect) -> None:
+        """Close on a peer that broke the protocol: its answer would not be understood."""
+        self._failed = True
+        logger.debug("Id %r: closed with %d, %s", self.Id, *disconnect)
+        if self.state == OPEN:
+            self._send_close(disconnect)
+        else:
+            self.end(ABNORMAL)
+
+    def _slow(self) -> None:
+        """Close on a client that does not read: what it has not seen is dropped."""
+        logger.debug("Id %r: slow, %d bytes waited", self.Id, self.outbox.size)
+        if self.state == OPEN:
+            self.outbox.drop_unsent(self.transport.pinned)
+        self.close(SLOW)
+
+    def crashed(self) -> None:
+        """End after an error in this class; see ``Watched``."""
+        self.end(HANDLER_FAILED)
+
+    def abort(self) -> None:
+        """End without a closing handshake, because the server stops."""
+        self.end(SHUTTING_DOWN)
+
+    def end(self, disconnect: Disconnect) -> None:
+        """End here and now; the one place where a connection ends. Safe to repeat.
+
+        Args:
+            disconnect: what ``closed`` is told if neither side has sent a close frame.
+        """
+        if self.state == CLOSED:
+            return
+        was_open = self.state != WAITING
+        self.state = CLOSED
+        self.busy = True
+        self.disconnect = self.disconnect or disconnect
+        if self._timer is not None:
+            self._timer.cancel()
+        self.home.loop.watch(self, 0)
+        self.transport.close()
+        self.outbox = Outbox(0)
+        self.home.hub.remove(self)
+        self.connection.client_terminated = self.connection.server_terminated = True
+        if was_open:
+            self.home.post(self, self._run_closed)
+            self.home.ended(self)
+
+    # Jobs, on a worker
+
+    def _run_opened(self) -> None:
+        if self._run(self.connection.opened):
+            self.home.events.opened(self.connection)
+
+    def _run_message(self, message: Any) -> None:
+        if message.opcode == OPCODE_PONG:
+            self._run(self.connection.ponged, message)
+        elif self._run(self.connection.received_message, message):
+            self.home.events.received(self.connection, message)
+        self._handled += len(message.data) + MESSAGE_OVERHEAD
+        if self._paused and self.backlog <= self.home.settings.max_inbox // 2:
+            self.home.loop.call_for(self, self._resume)
+
+    def _run_closed(self) -> None:
+        assert self.disconnect is not None
+        self._run(self.connection.closed, *self.disconnect)
+        self.home.events.closed(self.connection, *self.disconnect)
+        self.connection.detach()
+
+    def _run(self, callback: Callable[..., object], *args: object) -> bool:
+        """Call the application; tell whether it went well. Its errors end only this connection."""
+        try:
+            callback(*args)
+        except ConnectionClosed:
+            logger.debug("Id %r: left while %s ran", self.Id, callback.__name__)
+        except Exception:
+            logger.exception("Id %r: %s failed", self.Id, callback.__name__)
+            self.home.loop.call_for(self, self.close, HANDLER_FAILED)
+            return False
+        return True

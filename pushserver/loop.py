@@ -1,0 +1,256 @@
+"""The thread that owns the sockets."""
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import Any, Callable, Protocol, Sequence
+
+from .timers import Timer, Timers
+
+logger = logging.getLogger(__name__)
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+LONGEST_SLEEP = 60.0
+"""Seconds that the loop sleeps at most; nothing depends on it."""
+
+WAKE_SIZE = 4096
+
+Call = Callable[[], None]
+
+
+class Watched(Protocol):
+    """What the loop does with a connection."""
+
+    busy: bool
+    """False: an own ``send`` of the loop may go straight to the socket."""
+
+    watching: int
+    """The events that the selector looks for, kept by the loop."""
+
+    send: Callable[[bytes], int]
+    """Write to the socket without waiting; how many bytes were taken, or -1."""
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+
+    def readable(self) -> None:
+        """Read what has come."""
+
+    def flush(self) -> None:
+        """Write what waits."""
+
+    def enqueue(self, data: bytes) -> None:
+        """Queue frames; ``flush`` follows."""
+
+    def partial(self, data: bytes, sent: int) -> None:
+        """Take over frames of which the loop could write only a part."""
+
+    def crashed(self) -> None:
+        """End: one of the above raised what it should not have."""
+
+
+class Loop:
+    """Run everything that touches a socket on one thread.
+
+    Any thread may call ``deliver``, ``call``, ``start`` and ``stop``: the first two queue and wake
+    the thread. All else may be called on the loop's thread only, that is from what it calls.
+
+    What has been queued while the thread was busy is written together, in one ``send`` for each
+    socket; what comes when it is idle goes out at once.
+
+    Args:
+        on_death: called on the loop's thread with the exception that ended it, which is an error
+            in this package: nothing that a client or the site does should get there.
+
+    Attributes:
+        now: monotonic seconds at which the current round began.
+    """
+
+    def __init__(self, on_death: Callable[[BaseException], None]) -> None:
+        self.now = time.monotonic()
+        self._timers = Timers()
+        self._on_death = on_death
+        self._selector = selectors.DefaultSelector()
+        self._intake: deque[tuple[Sequence[Watched] | None, bytes | Call]] = deque()
+        self._again: list[Watched] = []
+        self._sleeping = False
+        self._stopping = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._selector.register(self._wake_in, READ, None)
+        self._thread = threading.Thread(target=self._run, name="pushserver-loop", daemon=True)
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_alive else "stopped"
+        return f"<Loop {state}, {len(self._intake)} queued>"
+
+    # Any thread
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def deliver(self, targets: Sequence[Watched], data: bytes) -> None:
+        """Have whole frames written to several connections, behind all that was queued before.
+
+        Args:
+            targets: the same tuple for the same connections: those of consecutive calls are
+                then written together.
+            data: what to write; it is not copied.
+        """
+        self._intake.append((targets, data))
+        if self._sleeping:
+            self._wake()
+
+    def call(self, action: Call) -> None:
+        """Have something called on the loop's thread, behind all that was queued before."""
+        self._intake.append((None, action))
+        if self._sleeping:
+            self._wake()
+
+    def call_for(self, item: Watched, step: Callable[..., None], *args: Any) -> None:
+        """Have something done for one connection, as ``call``; its errors end only that one."""
+        self.call(partial(self.guarded, item, step, *args))
+
+    def _wake(self) -> None:
+        self._sleeping = False
+        try:
+            self._wake_out.send(b"\0")
+        except OSError:
+            pass  # full: it is waking up already; closed: it has stopped
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread once all that is queued is done; tell whether it has ended.
+
+        Args:
+            timeout: seconds to wait for that.
+        """
+        self.call(self._stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        return not self.is_alive
+
+    # The loop's thread
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def watch(self, item: Watched, events: int) -> None:
+        """Have the selector look for these events of a connection, 0 for none."""
+        if events == item.watching:
+            return
+        if self._selector.get_map() is None:  # closed: the thread has ended
+            item.watching = 0
+        elif not item.watching:
+            self._selector.register(item.fileno(), events, item)
+        elif events:
+            self._selector.modify(item.fileno(), events, item)
+        else:
+            self._selector.unregister(item.fileno())
+        item.watching = events
+
+    def again(self, item: Watched) -> None:
+        """Have a connection read again in the next round: it has more than the selector sees."""
+        self._again.append(item)
+
+    def call_later(self, delay: float, action: Call) -> Timer:
+        """Have something called after a number of seconds."""
+        return self._timers.add(time.monotonic() + delay, action)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._round()
+        except BaseException as error:
+            logger.critical("the loop died: no connection is served any more", exc_info=True)
+            self._on_death(error)
+        finally:
+            self._selector.close()
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _round(self) -> None:
+        self._sleeping = True
+        idle = not self._intake and not self._again
+        timeout = self._timers.wait(time.monotonic(), LONGEST_SLEEP) if idle else 0
+        events = self._selector.select(timeout)
+        self._sleeping = False
+        self.now = time.monotonic()
+        again, self._again = self._again, []
+        for item in again:
+            self.guarded(item, item.readable)
+        for key, mask in events:
+            item = key.data
+            if item is None:
+                self._wake_in.recv(WAKE_SIZE)
+                continue
+            if mask & WRITE and item.watching & WRITE:
+                self.guarded(item, item.flush)
+            if mask & READ and item.watching & READ:
+                self.guarded(item, item.readable)
+        self._take_intake()
+        for timer in self._timers.due(self.now):
+            timer.fire()
+
+    @staticmethod
+    def guarded(item: Watched, step: Callable[..., None], *args: Any) -> None:
+        """Let an error that one connection meets end that connection only."""
+        try:
+            step(*args)
+        except Exception:
+            logger.exception("%r failed and is closed", item)
+            item.crashed()
+
+    def _take_intake(self) -> None:
+        """Do what was queued: frames for the same connections together, calls in their place."""
+        groups: list[tuple[Sequence[Watched], list[bytes]]] = []
+        for _ in range(len(self._intake)):
+            targets, what = self._intake.popleft()
+            if targets is None:
+                self._write(groups)
+                groups = []
+                what()  # type: ignore[operator]
+            elif groups and groups[-1][0] is targets:
+                groups[-1][1].append(what)  # type: ignore[arg-type]
+            else:
+                groups.append((targets, [what]))  # type: ignore[list-item]
+        self._write(groups)
+
+    def _write(self, groups: list[tuple[Sequence[Watched], list[bytes]]]) -> None:
+        if len(groups) == 1:
+            targets, frames = groups[0]
+            self._fan_out(targets, frames[0] if len(frames) == 1 else b"".join(frames))
+            return
+        touched: dict[Watched, None] = {}
+        for targets, frames in groups:
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            for item in targets:
+                self.guarded(item, item.enqueue, data)
+                touched[item] = None
+        for item in touched:
+            if not item.busy:
+                self.guarded(item, item.flush)
+
+    def _fan_out(self, targets: Sequence[Watched], data: bytes) -> None:
+        """Write the same bytes to many sockets: the one place where every microsecond counts."""
+        size = len(data)
+        for item in targets:
+            if item.busy:
+                self.guarded(item, item.enqueue, data)
+                continue
+            sent = item.send(data)
+            if sent != size:
+                self.guarded(item, item.partial, data, sent)

@@ -1,0 +1,122 @@
+"""What waits to be written to one socket."""
+from __future__ import annotations
+
+from collections import deque
+from typing import Union
+
+Buffer = Union[bytes, memoryview]
+
+
+class Outbox:
+    """Hold the bytes that wait for one socket, up to a limit, and the place reached in the first.
+
+    The buffers are shared between all outboxes that wait for the same message: their bytes are
+    held once. Only the loop thread may call it. It does no I/O: ``peek`` gives what to write
+    next, ``advance`` is told how much of it was taken.
+
+    Args:
+        limit: bytes that may wait.
+
+    Attributes:
+        size: bytes that wait.
+    """
+
+    __slots__ = ("limit", "size", "_buffers", "_cursor")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self._buffers: deque[bytes] | None = None
+        self._cursor = 0
+
+    def __repr__(self) -> str:
+        return f"<Outbox {self.size} of {self.limit} bytes>"
+
+    def append(self, data: bytes, cursor: int = 0) -> bool:
+        """Queue whole frames unless they would exceed the limit; tell whether they were queued.
+
+        Args:
+            data: one or more whole frames.
+            cursor: bytes of them that are written already; only while nothing else waits.
+        """
+        if self.size + len(data) - cursor > self.limit:
+            return False
+        self.force(data, cursor)
+        return True
+
+    def force(self, data: bytes, cursor: int = 0) -> None:
+        """Queue whole frames without regard to the limit; see ``append``."""
+        if self._buffers is None:
+            self._buffers = deque()
+        if cursor:
+            assert not self._buffers, "only the first buffer can be half written"
+            self._cursor = cursor
+        self._buffers.append(data)
+        self.size += len(data) - cursor
+
+    def peek(self, most: int) -> Buffer:
+        """Return the next bytes to write, small buffers joined; empty when nothing waits.
+
+        A second call without ``advance`` between returns the same bytes, and perhaps more: what
+        a TLS socket that has once refused a write asks for.
+
+        Args:
+            most: bytes to return at most.
+        """
+        if not self._buffers:
+            return b""
+        first = self._buffers[0]
+        if len(self._buffers) == 1 or len(first) - self._cursor >= most:
+            if not self._cursor and len(first) <= most:
+                return first
+            return memoryview(first)[self._cursor:self._cursor + most]
+        return self._join(most)
+
+    def _join(self, most: int) -> bytes:
+        parts: list[Buffer] = []
+        cursor, room = self._cursor, most
+        for data in self._buffers or ():
+            part = memoryview(data)[cursor:cursor + room]
+            parts.append(part)
+            room -= len(part)
+            cursor = 0
+            if not room:
+                break
+        return b"".join(parts)
+
+    def advance(self, written: int) -> None:
+        """Forget the first bytes, which have been written.
+
+        Args:
+            written: bytes, at most as many as wait.
+        """
+        self.size -= written
+        buffers = self._buffers
+        while written and buffers:
+            left = len(buffers[0]) - self._cursor
+            if written < left:
+                self._cursor += written
+                return
+            written -= left
+            buffers.popleft()
+            self._cursor = 0
+        if not buffers:
+            self._buffers = None
+
+    def drop_unsent(self, pinned: int = 0) -> None:
+        """Forget all that no byte of has been written, so that a close frame can follow.
+
+        Args:
+            pinned: bytes from the cursor on that the TLS layer has been offered and so must
+                still be written; the buffers that hold them stay.
+        """
+        kept: deque[bytes] = deque()
+        size = 0
+        for data in self._buffers or ():
+            if kept or not self._cursor:
+                if size >= pinned:
+                    break
+            size += len(data) - (0 if kept else self._cursor)
+            kept.append(data)
+        self._buffers = kept or None
+        self.size = size

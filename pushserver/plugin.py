@@ -1,0 +1,94 @@
+"""The CherryPy plugin that runs the push server with the engine."""
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from cherrypy.process.plugins import SimplePlugin
+
+from .server import PushServer
+from .settings import Settings
+
+DRAIN_PRIORITY = 10
+"""Clients are told to leave before the HTTP server stops, which is at 25."""
+
+
+class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
+    """Run a push server with a CherryPy engine, and push through it.
+
+    It is a ``PushServer``, so any thread can call ``broadcast``, ``send``, ``publish`` and the
+    rest of it on the plugin. The same goes over the engine's bus channels ``push-broadcast``
+    (data), ``push-send`` (Id, data) and ``push-publish`` (channel, data). It publishes
+    ``push-opened`` (connection), ``push-received`` (connection, message) and ``push-closed``
+    (connection, code, reason), on worker threads.
+
+    Args:
+        bus: the engine.
+        settings: fields of ``Settings`` by keyword: ``PushPlugin(engine, ping_interval=10)``.
+
+    Raises:
+        InvalidSetting: a setting has a value that cannot work.
+    """
+
+    def __init__(self, bus: Any, **settings: Any) -> None:
+        SimplePlugin.__init__(self, bus)
+        PushServer.__init__(self, Settings(**settings), events=BusEvents(bus),
+                            on_death=self._end_engine)
+        self._listeners = {"push-broadcast": self.broadcast, "push-send": self.send,
+                           "push-publish": self.publish}
+
+    def subscribe(self) -> None:
+        """Join the engine: start and stop with it, and listen to its bus channels."""
+        super().subscribe()
+        self.bus.subscribe("stop", self.drain, DRAIN_PRIORITY)
+        for channel, listener in self._listeners.items():
+            self.bus.subscribe(channel, listener)
+
+    def unsubscribe(self) -> None:
+        """Leave the engine."""
+        super().unsubscribe()
+        self.bus.unsubscribe("stop", self.drain)
+        for channel, listener in self._listeners.items():
+            self.bus.unsubscribe(channel, listener)
+
+    def start(self) -> None:
+        """Start the threads; the engine calls this before its HTTP server starts."""
+        PushServer.start(self)
+        self.bus.log("Push server started")
+
+    def stop(self) -> None:
+        """Close all connections; the engine calls this after its HTTP server has stopped."""
+        PushServer.stop(self)
+        self.bus.log("Push server stopped")
+
+    def _end_engine(self, error: BaseException) -> None:
+        """Stop the engine, on a thread that this does not end."""
+        self.bus.log(f"Push server died, stopping the engine: {error!r}", level=40, traceback=True)
+        threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
+
+
+class BusEvents:
+    """Publish what happens to connections on the engine's bus."""
+
+    def __init__(self, bus: Any) -> None:
+        self._bus = bus
+
+    def opened(self, connection: Any) -> None:
+        """See ``Events``."""
+        self._publish("push-opened", connection)
+
+    def received(self, connection: Any, message: Any) -> None:
+        """See ``Events``."""
+        self._publish("push-received", connection, message)
+
+    def closed(self, connection: Any, code: int, reason: str) -> None:
+        """See ``Events``."""
+        self._publish("push-closed", connection, code, reason)
+
+    def _publish(self, channel: str, *args: object) -> None:
+        if not self._bus.listeners.get(channel):
+            return
+        try:
+            self._bus.publish(channel, *args)
+        except Exception:  # the bus has logged it, with the listener's name
+            self._bus.log(f"A listener of {channel} failed")

@@ -1,0 +1,388 @@
+"""The push server without CherryPy: hub, loop, workers and broker wired together."""
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from functools import partial
+from typing import Any, Callable, Iterable
+
+from .broker import Broker, LocalBroker
+from .connection import Connection
+from .disconnects import BY_SITE, REPLACED, SHUTTING_DOWN, Disconnect, checked
+from .errors import HandshakeRefused, InvalidSetting, MessageTooLarge
+from .frames import Data, encode
+from .hub import Hub
+from .link import Events, Home, Link
+from .loop import Loop
+from .settings import Settings
+from .sockets import transport
+from .ticker import Ticker
+from .workers import Workers
+
+logger = logging.getLogger(__name__)
+
+MAX_CHANNEL = 255
+"""Characters of a channel's name."""
+
+LEAVE_SHARE = 0.8
+"""The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
+
+
+class NoEvents:
+    """Tell nobody; see ``Events``."""
+
+    def opened(self, connection: Any) -> None:
+        """See ``Events``."""
+
+    def received(self, connection: Any, message: Any) -> None:
+        """See ``Events``."""
+
+    def closed(self, connection: Any, code: int, reason: str) -> None:
+        """See ``Events``."""
+
+
+def checked_channel(channel: str) -> str:
+    """Return a channel's name.
+
+    Raises:
+        InvalidSetting: it is not text of 1 to 255 characters.
+    """
+    if not isinstance(channel, str) or not 0 < len(channel) <= MAX_CHANNEL:
+        raise InvalidSetting(f"channel is {channel!r:.80}: use text of 1 to {MAX_CHANNEL} "
+                             "characters")
+    return channel
+
+
+def checked_id(Id: str) -> str:
+    """Return an Id that a site has passed; a number, say, would silently match nobody.
+
+    Raises:
+        InvalidSetting: it is not text.
+    """
+    if not isinstance(Id, str):
+        raise InvalidSetting(f"Id is {Id!r:.80}: use text, as in the URL")
+    return Id
+
+
+class PushServer:
+    """Push to connections, and run them.
+
+    Every method may be called from any thread and returns at once; only ``stop`` waits, for at
+    most ``drain_timeout``. One connection receives what one thread sent in the order in which it
+    was sent. What is pushed before ``start`` or after ``stop`` reaches nobody and raises nothing.
+
+    Args:
+        settings: see ``Settings``.
+        events: who is told of connections, on worker threads.
+        on_death: called, on the loop's thread, when that thread ends by an error.
+
+    Attributes:
+        failure: the error that ended the loop's thread, if one has.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, events: Events | None = None,
+                 on_death: Callable[[BaseException], None] = lambda error: None) -> None:
+        self.settings = settings or Settings()
+        self.failure: BaseException | None = None
+        self._events = events or NoEvents()
+        self._on_death = on_death
+        self._hub: Hub[Link] = Hub(max_connections=self.settings.max_connections,
+                                   max_per_id=self.settings.max_connections_per_id,
+                                   duplicates=self.settings.duplicates)
+        self._broker: Broker = LocalBroker(self._deliver_publication)
+        self._lock = threading.RLock()
+        self._home: Home | None = None
+        self._draining = False
+        self._deadline = 0.0
+        self._emptied = threading.Event()
+        self._tickers: list[Ticker] = []
+
+    def __len__(self) -> int:
+        """Return the number of connections."""
+        return len(self._hub)
+
+    def __bool__(self) -> bool:
+        """Be true: no connections is not nothing."""
+        return True
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._home is None else "draining" if self._draining else "running"
+        return f"<{type(self).__name__} {state}, {len(self)} connections>"
+
+    # Publishing
+
+    def broadcast(self, data: Data) -> None:
+        """Queue one message for every connection.
+
+        Args:
+            data: text, bytes-like, or anything that JSON can hold; at most ``max_outbox`` bytes.
+
+        Raises:
+            InvalidData: a message cannot hold this (a ``TypeError``); nobody was sent anything.
+            MessageTooLarge: it would not fit an outbox; nobody was sent anything.
+        """
+        self._deliver(self._hub.everyone(), self._encode(data))
+
+    def send(self, Id: str, data: Data) -> int:
+        """Queue one message for every connection of one Id; return how many there are.
+
+        Raises:
+            InvalidSetting: ``Id`` is not text.
+            InvalidData, MessageTooLarge: see ``broadcast``.
+        """
+        data = self._encode(data)
+        links = self._hub.of_id(checked_id(Id))
+        self._deliver(links, data)
+        return len(links)
+
+    def publish(self, channel: str, data: Data) -> None:
+        """Queue one message for every connection that is in a channel.
+
+        Args:
+            channel: 1 to 255 characters.
+            data: see ``broadcast``.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name.
+            InvalidData, MessageTooLarge: see ``broadcast``.
+        """
+        self._broker.publish(checked_channel(channel), data)
+
+    def every(self, seconds: float, make: Callable[[], Data],
+              channel: str | None = None) -> Ticker:
+        """Push what ``make`` returns at each whole multiple of an interval; return the ticker.
+
+        It runs whenever the server does, until its ``stop`` is called.
+
+        Args:
+            seconds: the interval, by the wall clock.
+            make: called just before the push, on a thread of its own.
+            channel: None: broadcast.
+
+        Raises:
+            InvalidSetting: the interval is not more than 0, or the channel's name cannot be one.
+        """
+        push = self.broadcast if channel is None else partial(self.publish,
+                                                              checked_channel(channel))
+        ticker = Ticker(seconds, make, push, on_stop=self._forget_ticker)
+        with self._lock:
+            self._tickers.append(ticker)
+            if self._home is not None and not self._draining:
+                ticker.start()
+        return ticker
+
+    def _forget_ticker(self, ticker: Ticker) -> None:
+        with self._lock:
+            if ticker in self._tickers:
+                self._tickers.remove(ticker)
+
+    def _encode(self, data: Data) -> bytes:
+        return self._checked_size(encode(data))
+
+    def _checked_size(self, data: bytes) -> bytes:
+        if len(data) > self.settings.max_outbox:
+            raise MessageTooLarge(f"a message of {len(data)} bytes: send at most "
+                                  f"{self.settings.max_outbox}, or raise max_outbox")
+        return data
+
+    def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
+        home = self._home
+        if links and home is not None:
+            home.loop.deliver(links, data)
+
+    def _deliver_publication(self, channel: str, data: Data) -> None:
+        self._deliver(self._hub.of_channel(channel), self._encode(data))
+
+    # Who is there
+
+    def ids(self) -> list[str]:
+        """Return the Ids that are connected, those that came first at the front."""
+        return self._hub.ids()
+
+    def connections(self, Id: str | None = None) -> list[Connection]:
+        """Return the connections of one Id, or all, those that came first at the front."""
+        links = self._hub.everyone() if Id is None else self._hub.of_id(checked_id(Id))
+        return [link.connection for link in links]
+
+    def disconnect(self, Id: str, code: int = BY_SITE.code, reason: str = BY_SITE.reason) -> int:
+        """Begin to close every connection of one Id; return how many there were.
+
+        Args:
+            code: the close code; 3505 tells the client not to come back.
+            reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            InvalidSetting: the code or the reason cannot be sent, or ``Id`` is not text.
+        """
+        disconnect = checked(code, reason)
+        return sum(self._close(link, disconnect) for link in self._hub.of_id(checked_id(Id)))
+
+    # For connections
+
+    def _link(self, connection: Connection) -> Link | None:
+        for link in self._hub.of_id(connection.Id):
+            if link.connection is connection:
+                return link
+        return None
+
+    def deliver_frame(self, connection: Connection, data: bytes) -> bool:
+        """Queue one frame for one connection; False if it no longer takes any.
+
+        Raises:
+            MessageTooLarge: it would not fit the outbox.
+        """
+        self._checked_size(data)
+        link = self._link(connection)
+        if link is None:
+            return False
+        self._deliver((link,), data)
+        return True
+
+    def close_connection(self, connection: Connection, code: int, reason: str) -> bool:
+        """Begin to close one connection; False if it is closing already."""
+        link = self._link(connection)
+        return link is not None and self._close(link, Disconnect(code, reason))
+
+    def abort_connection(self, connection: Connection) -> None:
+        """End one connection without a closing handshake."""
+        link, home = self._link(connection), self._home
+        if link is not None and home is not None:
+            home.loop.call_for(link, link.crashed)
+
+    def subscribe(self, connection: Connection, channel: str) -> bool:
+        """Add one connection to a channel; False if it is in it, or closed."""
+        link = self._link(connection)
+        return link is not None and self._hub.subscribe(link, checked_channel(channel))
+
+    def unsubscribe(self, connection: Connection, channel: str) -> bool:
+        """Take one connection out of a channel; tell whether it was in it."""
+        link = self._link(connection)
+        return link is not None and self._hub.unsubscribe(link, checked_channel(channel))
+
+    def _close(self, link: Link, disconnect: Disconnect) -> bool:
+        """Take a connection out of the hub at once, and close it behind what it was sent."""
+        home = self._home
+        if home is None or not self._hub.remove(link):
+            return False
+        home.loop.call_for(link, link.close, disconnect)
+        return True
+
+    # For the HTTP side
+
+    def reserve(self, Id: str) -> None:
+        """Keep a place for a connection that is about to come.
+
+        Either ``accept`` or ``release`` has to follow.
+
+        Raises:
+            HandshakeRefused: 429 or 503, with ``Retry-After``.
+        """
+        try:
+            self._check_running()
+            self._hub.reserve(Id)
+        except HandshakeRefused as refusal:
+            refusal.headers["Retry-After"] = str(self.settings.retry_after)
+            raise
+
+    def release(self, Id: str) -> None:
+        """Give a reserved place back."""
+        self._hub.release(Id)
+
+    def _check_running(self) -> Home:
+        home = self._home
+        if home is None or self._draining or self.failure is not None:
+            raise HandshakeRefused(503, "the server is not taking connections now: "
+                                        "try again later")
+        return home
+
+    def accept(self, connection: Connection, sock: socket.socket, *, channels: Iterable[str],
+               answer: bytes, early: bytes) -> None:
+        """Take over a socket whose handshake was found good, with the place reserved for it.
+
+        From the moment in which the client can read the answer it is in the hub.
+
+        Args:
+            connection: attached to its Id.
+            sock: connected; belongs to the loop from now on.
+            channels: those that it is in from the start.
+            answer: the handshake's answer, the first bytes to be written.
+            early: what the client has sent behind its handshake already.
+
+        Raises:
+            HandshakeRefused: 503: the server has begun to stop; the socket was not touched.
+        """
+        with self._lock:
+            home = self._check_running()
+            link = Link(connection, connection.Id, transport(sock), answer, home)
+            replaced = self._hub.add(link, channels)
+            home.loop.call_for(link, link.open, early)
+        for older in replaced:
+            self._close(older, REPLACED)
+
+    # Running
+
+    def start(self) -> None:
+        """Start the threads. Does nothing when they run."""
+        with self._lock:
+            if self._home is not None:
+                return
+            self.failure = None
+            self._draining = False
+            self._emptied.clear()
+            loop, workers = Loop(self._died), Workers(self.settings.workers)
+            self._home = Home(self.settings, self._hub, loop, workers, self._events)
+            workers.start()
+            loop.start()
+            for ticker in self._tickers:
+                ticker.start()
+
+    def drain(self) -> None:
+        """Take no more connections and begin to close all with 1001; ``stop`` has to follow."""
+        with self._lock:
+            home = self._home
+            if home is None or self._draining:
+                return
+            self._draining = True
+            self._deadline = time.monotonic() + self.settings.drain_timeout
+            tickers = list(self._tickers)
+            home.loop.call(partial(self._close_all, home))
+        for ticker in tickers:
+            ticker.halt()
+
+    def _close_all(self, home: Home) -> None:
+        home.on_empty = self._emptied.set
+        for link in tuple(home.links):
+            home.loop.guarded(link, link.close, SHUTTING_DOWN)
+        if not home.links:
+            self._emptied.set()
+
+    def stop(self) -> None:
+        """Close all connections and end the threads, within ``drain_timeout``."""
+        self.drain()
+        with self._lock:
+            home = self._home
+        if home is None:
+            return
+        patience = self.settings.drain_timeout * LEAVE_SHARE
+        if self.failure is None:
+            started = self._deadline - self.settings.drain_timeout
+            self._emptied.wait(max(0.0, started + patience - time.monotonic()))
+            home.loop.call(partial(self._abort_all, home))
+            home.loop.stop(max(0.0, self._deadline - time.monotonic()))
+        else:
+            home.loop.stop(self.settings.drain_timeout)
+            self._abort_all(home)
+        home.workers.stop(self._deadline)
+        with self._lock:
+            self._home = None
+
+    @staticmethod
+    def _abort_all(home: Home) -> None:
+        for link in tuple(home.links):
+            home.loop.guarded(link, link.abort)
+
+    def _died(self, error: BaseException) -> None:
+        self.failure = error
+        self._on_death(error)

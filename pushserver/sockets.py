@@ -1,0 +1,136 @@
+"""Non-blocking reads and writes on a plain or a TLS socket, with one set of answers.
+
+``send`` and ``receive`` never wait and never raise: what a socket says in errors is said here in
+return values, so that the loop has one path for both kinds.
+"""
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Union
+
+from .outbox import Buffer
+
+LOST = -1
+"""What ``send`` returns when the peer is gone."""
+
+RECEIVE_SIZE = 64 * 1024
+"""Bytes that one ``receive`` asks for."""
+
+WRITE_SIZE = 256 * 1024
+"""Bytes that one ``send`` offers the kernel: more would keep all others waiting."""
+
+TLS_RECORD = 16 * 1024
+"""Bytes of the largest TLS record, and of one ``SSL_write``."""
+
+
+class PlainSocket:
+    """Read and write one socket without TLS. Only the loop thread may call it."""
+
+    __slots__ = ("socket",)
+
+    pinned = 0
+    """Bytes that must be offered again after a refused ``send``."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+
+    def send(self, data: Buffer) -> int:
+        """Return how many bytes were taken: 0 if none now, ``LOST`` if none ever will be."""
+        try:
+            return self.socket.send(data if len(data) <= WRITE_SIZE
+                                    else memoryview(data)[:WRITE_SIZE])
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            return LOST
+
+    def receive(self) -> bytes | None:
+        """Return what has come, None if nothing has, empty bytes if nothing ever will."""
+        try:
+            return self.socket.recv(RECEIVE_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b""
+
+    def has_pending(self) -> bool:
+        """Tell whether bytes wait that the selector cannot see."""
+        return False
+
+    def finish(self) -> None:
+        """Tell the peer that nothing more will be written; reading goes on."""
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer was faster
+
+    def close(self) -> None:
+        """Close the socket."""
+        try:
+            self.socket.close()
+        except OSError:
+            pass  # a reset that was still to be reported
+
+
+class TlsSocket(PlainSocket):
+    """Read and write one socket through its TLS layer. Only the loop thread may call it."""
+
+    __slots__ = ()
+
+    socket: ssl.SSLSocket
+
+    pinned = TLS_RECORD
+
+    def send(self, data: Buffer) -> int:
+        """Return how many bytes were taken; see ``PlainSocket.send``.
+
+        A record that the TLS layer has once refused has to be offered again with the same
+        bytes, so records are cut at the same places each time.
+        """
+        view = memoryview(data)
+        end = min(len(data), WRITE_SIZE)
+        sent = 0
+        try:
+            while sent < end:
+                sent += self.socket.send(view[sent:sent + TLS_RECORD])
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass  # the kernel's buffer is full
+        except (OSError, ValueError):
+            return LOST
+        return sent
+
+    def receive(self) -> bytes | None:
+        """Return what has come; see ``PlainSocket.receive``."""
+        try:
+            return self.socket.recv(RECEIVE_SIZE)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except (OSError, ValueError):
+            return b""
+
+    def has_pending(self) -> bool:
+        """Tell whether decrypted bytes wait that the selector cannot see."""
+        try:
+            return self.socket.pending() > 0
+        except (OSError, ValueError):
+            return False
+
+    def finish(self) -> None:
+        """Tell the peer in TLS's way, then in TCP's, that nothing more will be written."""
+        try:
+            self.socket.unwrap()
+        except (OSError, ValueError):
+            pass  # it does not wait for the peer's answer
+        super().finish()
+
+
+Transport = Union[PlainSocket, TlsSocket]
+
+
+def transport(sock: socket.socket) -> Transport:
+    """Return the transport for a connected socket, which becomes non-blocking."""
+    sock.setblocking(False)
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return TlsSocket(sock) if isinstance(sock, ssl.SSLSocket) else PlainSocket(sock)

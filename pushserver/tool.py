@@ -1,0 +1,75 @@
+"""The CherryPy tool that makes a WebSocket address of a page handler."""
+from __future__ import annotations
+
+from typing import Any, Iterable, Sequence
+
+import cherrypy
+
+from .connection import Connection
+from .endpoints import Endpoint
+from .errors import InvalidSetting
+from .server import PushServer, checked_channel
+
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols")
+
+
+class PushTool(cherrypy.Tool):  # type: ignore[misc]
+    """Turn a page handler into a WebSocket address: ``cherrypy.tools.push = PushTool(push)``.
+
+    The handler runs before the upgrade and may refuse it by raising ``HTTPError`` or
+    ``HTTPRedirect``, as may any tool of the site; what it returns is not used. It can leave
+    something for the connection in ``cherrypy.request.push_data``.
+
+    Args:
+        push: the plugin, or a ``PushServer``, that takes the connections.
+    """
+
+    def __init__(self, push: PushServer) -> None:
+        self._push = push
+        super().__init__("before_request_body", self._options, name="push")
+
+    @staticmethod
+    def _options(handler_cls: type[Connection] = Connection, channels: Iterable[str] = (),
+                 subprotocols: Sequence[str] = ()) -> None:
+        """Show CherryPy what the tool can be told."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a decorator that switches the tool on for one page handler.
+
+        Args:
+            handler_cls: a subclass of ``Connection``; what each connection becomes.
+            channels: names of the channels that each connection is in from the start.
+            subprotocols: those that the site speaks, of which the client's first is chosen.
+
+        Raises:
+            InvalidSetting: one of them cannot be that.
+        """
+        check_options(**kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def _setup(self) -> None:
+        options = self._merged_args()
+        options.pop("priority", None)
+        check_options(**options)
+        Endpoint(self._push, **options).attach(cherrypy.serving.request.hooks)
+
+
+def check_options(**options: Any) -> None:
+    """Check what the tool was told, where the site's author can see it.
+
+    Raises:
+        InvalidSetting: an option is unknown, or has a value that cannot work.
+    """
+    unknown = sorted(set(options) - {*_ARGUMENTS, "on", "priority"})
+    if unknown:
+        raise InvalidSetting(f"the push tool has no option {unknown[0]!r}: use "
+                             f"{', '.join(_ARGUMENTS)}")
+    handler_cls = options.get("handler_cls", Connection)
+    if not (isinstance(handler_cls, type) and issubclass(handler_cls, Connection)):
+        raise InvalidSetting(f"handler_cls is {handler_cls!r}: use a subclass of "
+                             "pushserver.Connection")
+    for name in ("channels", "subprotocols"):
+        if isinstance(options.get(name), str):
+            raise InvalidSetting(f"{name} is {options[name]!r}: use a list, [{options[name]!r}]")
+    for channel in options.get("channels", ()):
+        checked_channel(channel)

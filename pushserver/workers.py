@@ -1,0 +1,152 @@
+"""The threads that run the application's callbacks."""
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import Any, Callable
+
+logger = logging.getLogger(__name__)
+
+TURN = 64
+"""Jobs of one mailbox that run before another mailbox has its turn."""
+
+STALL = 0.1
+"""Seconds without progress after which a spare worker is started."""
+
+SPARES_PER_WORKER = 16
+"""Spare workers, for each worker, that may run while all others are blocked."""
+
+SPARE_IDLE = 5.0
+"""Seconds without work after which a spare worker ends."""
+
+Job = Callable[[], Any]
+
+
+class Mailbox:
+    """The jobs of one connection, which run one at a time and in order."""
+
+    __slots__ = ("jobs", "active")
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] | None = None
+        self.active = False
+
+
+class Workers:
+    """Run jobs on threads: those of one mailbox in order, those of several side by side.
+
+    A job that blocks keeps its own mailbox waiting and no other: when nothing has moved for
+    ``STALL`` seconds, ``relieve`` starts a spare worker, up to 16 for each regular one.
+
+    ``post`` may be called from any thread; ``relieve`` from one at a time; ``start`` and ``stop``
+    by whoever owns it. Jobs run without any lock held.
+
+    Args:
+        count: regular workers.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._ready: SimpleQueue[Mailbox | None] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._taken = 0
+        self._seen = 0
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return f"<Workers {len(self._threads)} threads, {self._ready.qsize()} mailboxes ready>"
+
+    def start(self) -> None:
+        """Start the regular workers."""
+        for number in range(self._count):
+            self._start_one(f"pushserver-worker-{number + 1}", None)
+
+    def _start_one(self, name: str, idle: float | None) -> None:
+        thread = threading.Thread(target=self._work, args=(idle,), name=name, daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def post(self, mailbox: Mailbox, job: Job) -> None:
+        """Have a job run after all others of its mailbox."""
+        with self._lock:
+            if mailbox.jobs is None:
+                mailbox.jobs = deque()
+            mailbox.jobs.append(job)
+            if mailbox.active:
+                return
+            mailbox.active = True
+        self._ready.put(mailbox)
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether a mailbox waits for a worker."""
+        return not self._ready.empty()
+
+    def relieve(self) -> None:
+        """Start a spare worker if no mailbox has been taken since the last call.
+
+        To be called every ``STALL`` seconds while ``is_behind``.
+        """
+        stalled = self._taken == self._seen and self.is_behind
+        self._seen = self._taken
+        if stalled and len(self._threads) < self._count * (1 + SPARES_PER_WORKER):
+            logger.warning("all %d workers are blocked: starting a spare one", len(self._threads))
+            self._start_one("pushserver-worker-spare", SPARE_IDLE)
+
+    def _work(self, idle: float | None) -> None:
+        try:
+            while True:
+                try:
+                    mailbox = self._ready.get(timeout=idle)
+                except Empty:
+                    return
+                if mailbox is None:
+                    return
+                self._taken += 1
+                self._run(mailbox)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _run(self, mailbox: Mailbox) -> None:
+        """Run a mailbox's jobs; hand it on after a turn so that none waits for long."""
+        left = TURN
+        while True:
+            with self._lock:
+                if not mailbox.jobs:
+                    mailbox.jobs = None
+                    mailbox.active = False
+                    return
+                if not left and not self._stopping:
+                    break
+                job = mailbox.jobs.popleft()
+            left = max(0, left - 1)
+            try:
+                job()
+            except Exception:
+                logger.exception("a job failed that handles its own errors")
+        self._ready.put(mailbox)
+
+    def stop(self, deadline: float) -> bool:
+        """Let the workers end when all jobs are done; tell whether they have.
+
+        Args:
+            deadline: monotonic time until which to wait. A worker that is blocked then ends
+                when its job does; its thread does not keep the process alive.
+        """
+        with self._lock:
+            self._stopping = True
+            threads = list(self._threads)
+        for _ in threads:
+            self._ready.put(None)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        alive = [thread.name for thread in threads if thread.is_alive()]
+        if alive:
+            logger.warning("%d callbacks are still blocked at shutdown", len(alive))
+        return not alive

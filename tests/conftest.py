@@ -1,0 +1,81 @@
+"""What holds for every test: nothing may leak."""
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+import pytest
+import trustme
+
+SETTLE = 5.0
+"""Seconds that threads and descriptors of a test have to go away."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plain-ws4py", action="store_true",
+                     help="run the trap tests against plain ws4py, where they fail")
+
+
+def threads():
+    return {thread for thread in threading.enumerate() if thread.is_alive()}
+
+
+def descriptors():
+    """Return what the process has open, but for files: they belong to the tools around us."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith(("socket:", "pipe:", "anon_inode:")):
+            found[name] = target
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request):
+    """Fail a test that leaves a thread or a descriptor behind."""
+    if request.node.get_closest_marker("browser") or not os.path.isdir("/proc/self/fd"):
+        yield
+        return
+    threads_before, descriptors_before = threads(), descriptors()
+    yield
+    deadline = time.monotonic() + SETTLE
+    while True:
+        gc.collect()
+        leaked_threads = threads() - threads_before
+        leaked = {name: target for name, target in descriptors().items()
+                  if descriptors_before.get(name) != target}
+        if not leaked_threads and not leaked:
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind: threads {leaked_threads}, descriptors {leaked}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def authority():
+    """A certificate authority of the test run."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_certificate(authority, tmp_path_factory):
+    """Certificate and key files for localhost."""
+    folder = tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("localhost", "127.0.0.1", "::1")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+@pytest.fixture
+def client_tls(authority):
+    """A TLS context that trusts that authority."""
+    import ssl
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context

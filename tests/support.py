@@ -1,0 +1,319 @@
+"""What the tests share: a site on a real socket, and a client that can misbehave."""
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+
+import cherrypy
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.wsgi import Server as WSGIServer
+from cherrypy.process.wspbus import Bus
+
+from pushserver import Connection, PushPlugin, PushServer, PushTool
+
+PATIENCE = 10.0
+"""Seconds after which a condition that a test waits for is held to be false."""
+
+cherrypy.tools.push = PushTool(PushServer())  # so that @cherrypy.tools.push() works in a class body
+cherrypy.config.update({"log.screen": False, "environment": "test_suite",
+                        "checker.on": False, "engine.autoreload.on": False})
+
+
+def wait_until(condition, patience=PATIENCE, what="condition"):
+    """Return the first true value of ``condition()``; fail when it has none in time."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what} was not met in {patience} s"
+        time.sleep(0.005)
+
+
+def free_port(host="127.0.0.1"):
+    """Return a port that nobody listens on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.bind((host, 0))
+        return sock.getsockname()[1]
+
+
+class Echo(Connection):
+    """Send each message back as it came."""
+
+    def received_message(self, message):
+        self.send(message.data, message.is_binary)
+
+
+class Recorder(Connection):
+    """Keep what happened, for a test to look at; all connections of a test share ``log``."""
+
+    log: list
+
+    def opened(self):
+        self.log.append(("opened", self.Id))
+
+    def received_message(self, message):
+        self.log.append(("received", self.Id, message.data))
+
+    def closed(self, code, reason=None):
+        self.log.append(("closed", self.Id, code, reason))
+
+
+def recorder():
+    """Return a fresh ``Recorder`` class with a log of its own."""
+    return type("Recorder", (Recorder,), {"log": []})
+
+
+class Root:
+    """The site of most tests: a push address, an echo and a page."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push()
+    def websocket(self, Id):
+        """Accept everybody."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push(handler_cls=Echo)
+    def echo(self, Id):
+        """Accept everybody."""
+
+    @cherrypy.expose
+    def index(self):
+        return "page"
+
+
+class Site:
+    """A running site: ``push`` is its plugin, ``port`` where it listens."""
+
+    def __init__(self, bus, push, server, host):
+        self.bus = bus
+        self.push = push
+        self.server = server
+        self.host = host
+
+    @property
+    def port(self):
+        return self.server.socket.getsockname()[1]
+
+    @property
+    def address(self):
+        return self.server.bind_addr if isinstance(self.server.bind_addr, str) \
+            else (self.host, self.port)
+
+    def url(self, path, scheme="ws"):
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    def client(self, path="/websocket?Id=42", **options):
+        """Return a connected ``Client``."""
+        client = Client(self.address)
+        try:
+            client.handshake(path, **options)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+@contextlib.contextmanager
+def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tls=None,
+           threads=10, bus=None):
+    """Serve an application on a free port, with cheroot as CherryPy runs it."""
+    app = cherrypy.Application(root, script_name, config)
+    server = WSGIServer(bind or (host, 0), app, numthreads=threads, request_queue_size=1024)
+    server.expiration_interval = 0.02  # cheroot looks this often whether it is to stop
+    server.timeout = 5
+    if tls:
+        server.ssl_adapter = BuiltinSSLAdapter(*tls)
+    server.prepare()
+    thread = threading.Thread(target=server.serve, name="test-http")
+    thread.start()
+    try:
+        yield server
+    finally:
+        if bus is not None:
+            bus.state = bus.states.STOPPING
+            bus.publish("stop")
+            bus.state = bus.states.STOPPED
+        server.stop()
+        thread.join()
+
+
+@contextlib.contextmanager
+def running_site(root=None, *, settings=None, **options):
+    """Serve a site with a started push plugin; the tool ``cherrypy.tools.push`` is for it."""
+    bus = Bus()
+    push = PushPlugin(bus, **(settings or {}))
+    push.subscribe()
+    before = cherrypy.tools.push
+    cherrypy.tools.push = PushTool(push)
+    bus.publish("start")
+    bus.state = bus.states.STARTED
+    try:
+        with served(root or Root(), bus=bus, **options) as server:
+            yield Site(bus, push, server, options.get("host", "127.0.0.1"))
+    finally:
+        cherrypy.tools.push = before
+
+
+class Refused(Exception):
+    """The handshake's answer was not a 101."""
+
+    def __init__(self, status, headers, body):
+        super().__init__(f"{status}: {body!r}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Client:
+    """A WebSocket client on a bare socket, that sends whatever bytes it is told to."""
+
+    def __init__(self, address, *, tls=None, timeout=PATIENCE, receive_buffer=None):
+        family = socket.AF_UNIX if isinstance(address, str) else \
+            socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family)
+        if receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.sock.settimeout(timeout)
+        self.sock.connect(address)
+        self.host = "localhost" if isinstance(address, str) else "%s:%d" % address[:2]
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
+        self.buffer = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """Close with a TCP reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def request(self, path="/websocket?Id=42", *, method="GET", version="HTTP/1.1", headers=None):
+        """Return the bytes of a handshake; a header given as None is left out."""
+        fields = {"Host": self.host, "Upgrade": "websocket", "Connection": "Upgrade",
+                  "Sec-WebSocket-Version": "13",
+                  "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode()}
+        fields.update(headers or {})
+        lines = [f"{method} {path} {version}"]
+        lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def handshake(self, path="/websocket?Id=42", *, behind=b"", **options):
+        """Shake hands and return the answer's headers; raise ``Refused`` if it is no 101."""
+        self.sock.sendall(self.request(path, **options) + behind)
+        return self.answer()
+
+    def answer(self):
+        """Read the answer to a handshake."""
+        while b"\r\n\r\n" not in self.buffer:
+            if not self._more():
+                raise ConnectionResetError("closed before an answer")
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        lines = head.decode("latin-1").split("\r\n")
+        status = int(lines[0].split()[1])
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        if status != 101:
+            length = int(headers.get("Content-Length", 0))
+            while len(self.buffer) < length and self._more():
+                pass
+            body, self.buffer = self.buffer[:length], self.buffer[length:]
+            raise Refused(status, headers, body)
+        return headers
+
+    def _more(self):
+        data = self.sock.recv(65536)
+        self.buffer += data
+        return bool(data)
+
+    def exactly(self, size):
+        while len(self.buffer) < size:
+            if not self._more():
+                raise EOFError("closed by the server")
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def frame(self):
+        """Return the next frame as (first byte, payload)."""
+        first, size = self.exactly(2)
+        if size == 126:
+            size, = struct.unpack("!H", self.exactly(2))
+        elif size == 127:
+            size, = struct.unpack("!Q", self.exactly(8))
+        return first, self.exactly(size)
+
+    def message(self):
+        """Return the next text or binary message; answer pings on the way."""
+        while True:
+            first, payload = self.frame()
+            if first == 0x89:
+                self.send(0x8A, payload)
+            elif first == 0x88:
+                raise EOFError(f"closed with {close_code(payload)}")
+            elif first == 0x81:
+                return payload.decode()
+            elif first == 0x82:
+                return payload
+
+    def close_code(self):
+        """Read up to the close frame and return its code, None if it has none."""
+        while True:
+            first, payload = self.frame()
+            if first == 0x88:
+                return close_code(payload)
+
+    def at_end(self):
+        """Tell whether the server closes the TCP connection, reading up to there."""
+        try:
+            while self._more():
+                pass
+        except ConnectionResetError:
+            pass
+        except (socket.timeout, ssl.SSLError):
+            return False
+        return True
+
+    def send(self, first, payload=b"", *, mask=b"\x11\x22\x33\x44"):
+        """Send one frame, masked unless ``mask`` is None."""
+        self.sock.sendall(masked_frame(first, payload, mask=mask))
+
+    def text(self, text):
+        self.send(0x81, text.encode())
+
+    def hang_up(self, code=1000):
+        """Do the closing handshake and return the server's code."""
+        self.send(0x88, struct.pack("!H", code))
+        return self.close_code()
+
+
+def close_code(payload):
+    return struct.unpack("!H", payload[:2])[0] if payload else None
+
+
+def masked_frame(first, payload=b"", *, mask=b"\x11\x22\x33\x44"):
+    """Return one frame as a client sends it."""
+    bit = 0x80 if mask else 0
+    size = len(payload)
+    if size < 126:
+        head = bytes([first, bit | size])
+    elif size < 65536:
+        head = bytes([first, bit | 126]) + struct.pack("!H", size)
+    else:
+        head = bytes([first, bit | 127]) + struct.pack("!Q", size)
+    if not mask:
+        return head + payload
+    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))

@@ -25,10 +25,10 @@ class Server(Protocol):
     def abort_connection(self, connection: "Connection") -> None:
         """End one connection without a closing handshake."""
 
-    def subscribe(self, connection: "Connection", channel: str) -> bool:
+    def subscribe_connection(self, connection: "Connection", channel: str) -> bool:
         """Add one connection to a channel."""
 
-    def unsubscribe(self, connection: "Connection", channel: str) -> bool:
+    def unsubscribe_connection(self, connection: "Connection", channel: str) -> bool:
         """Take one connection out of a channel."""
 
 
@@ -181,11 +181,13 @@ class Connection(WebSocket):  # type: ignore[misc]
         Raises:
             InvalidSetting: this cannot be a channel's name.
         """
-        return self._push_server is not None and self._push_server.subscribe(self, channel)
+        server = self._push_server
+        return server is not None and server.subscribe_connection(self, channel)
 
     def unsubscribe(self, channel: str) -> bool:
         """Receive no more of what is published to a channel; tell whether it was in it."""
-        return self._push_server is not None and self._push_server.unsubscribe(self, channel)
+        server = self._push_server
+        return server is not None and server.unsubscribe_connection(self, channel)
 
 
 def _prepare(payload: Data, binary: bool) -> tuple[int, bytes]:

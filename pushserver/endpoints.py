@@ -205,5 +205,3 @@ def _unpad(response: Any) -> None:
 def _usual_case(name: bytes) -> bytes:
     """Spell a header as RFC 6455 does: some clients compare letter by letter."""
     return name.replace(b"Sec-Websocket", b"Sec-WebSocket")
-
-

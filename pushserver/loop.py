@@ -34,8 +34,9 @@ class Watched(Protocol):
     watching: int
     """The events that the selector looks for, kept by the loop."""
 
-    send: Callable[[bytes], int]
-    """Write to the socket without waiting; how many bytes were taken, or -1."""
+    @property
+    def send(self) -> Callable[[bytes], int]:
+        """Write to the socket without waiting; how many bytes were taken, or -1."""
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""

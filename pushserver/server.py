@@ -251,12 +251,12 @@ class PushServer:
         if link is not None and home is not None:
             home.loop.call_for(link, link.crashed)
 
-    def subscribe(self, connection: Connection, channel: str) -> bool:
+    def subscribe_connection(self, connection: Connection, channel: str) -> bool:
         """Add one connection to a channel; False if it is in it, or closed."""
         link = self._link(connection)
         return link is not None and self._hub.subscribe(link, checked_channel(channel))
 
-    def unsubscribe(self, connection: Connection, channel: str) -> bool:
+    def unsubscribe_connection(self, connection: Connection, channel: str) -> bool:
         """Take one connection out of a channel; tell whether it was in it."""
         link = self._link(connection)
         return link is not None and self._hub.unsubscribe(link, checked_channel(channel))

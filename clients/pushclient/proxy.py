@@ -1,0 +1,123 @@
+"""Which HTTP proxy to use, and what to say to it. Pure but for the environment.
+
+Source: RFC 9110 section 9.3.6 (CONNECT).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Union
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from .address import Address
+from .errors import HandshakeFailed, InvalidSetting, ProxyFailed
+from .handshake import END_OF_HEAD, Answer, basic, parse_answer, shown
+
+ProxyOption = Union[str, bool, None]
+"""A proxy's URL; True for the environment's; False or None for no proxy."""
+
+HTTP_PORT = 80
+OK = range(200, 300)
+
+_VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Hold where a proxy is.
+
+    Attributes:
+        host: its name or address.
+        port: 1 to 65535.
+        credentials: "user:password", or None; never shown.
+    """
+
+    host: str
+    port: int
+    credentials: str | None = field(default=None, repr=False)
+
+
+def find_proxy(option: ProxyOption, address: Address) -> Proxy | None:
+    """Return the proxy to use for an address, None for none.
+
+    Args:
+        option: what the caller said. True reads ``ws_proxy``/``http_proxy`` for ``ws``,
+            ``wss_proxy``/``https_proxy`` for ``wss``, then ``all_proxy``, and leaves out what
+            ``no_proxy`` names.
+        address: where the connection goes.
+
+    Raises:
+        InvalidSetting: it is no HTTP proxy.
+    """
+    if not option or address.unix_socket:
+        return None
+    if isinstance(option, str):
+        return parse_proxy(option)
+    url = _from_environment(address)
+    return parse_proxy(url) if url else None
+
+
+def _from_environment(address: Address) -> str | None:
+    if proxy_bypass(f"{address.host}:{address.port}"):
+        return None
+    proxies = getproxies()
+    found = (proxies.get(name) for name in _VARIABLES[address.scheme])
+    return next((url for url in found if url), None)
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Return what a proxy's URL says.
+
+    Args:
+        url: ``http://[user:password@]host[:port]``; the scheme may be left out.
+
+    Raises:
+        InvalidSetting: it is something else.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or HTTP_PORT
+    except ValueError as error:
+        raise InvalidSetting(f"proxy: {error}") from None
+    if parts.scheme != "http":
+        raise InvalidSetting(f"proxy: scheme {parts.scheme!r}, use http://host:port")
+    if not parts.hostname:
+        raise InvalidSetting("proxy: no host, use http://host:port")
+    credentials = None
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return Proxy(parts.hostname, port, credentials)
+
+
+def connect_request(proxy: Proxy, address: Address) -> bytes:
+    """Return the request that asks a proxy for a tunnel."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    target = f"{host}:{address.port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.credentials is not None:
+        lines.append(f"Proxy-Authorization: {basic(proxy.credentials)}")
+    return "\r\n".join(lines).encode("ascii") + END_OF_HEAD
+
+
+def check_tunnel(head: bytes, rest: bytes) -> None:
+    """Check what a proxy answered.
+
+    Args:
+        head: the answer's bytes up to the empty line.
+        rest: what came after it; nobody speaks in a new tunnel before the client does.
+
+    Raises:
+        ProxyFailed: there is no tunnel.
+    """
+    try:
+        answer = parse_answer(head)
+    except HandshakeFailed as error:
+        raise ProxyFailed(f"proxy: {error}") from None
+    if answer.status not in OK:
+        raise ProxyFailed(_refused(answer), status=answer.status)
+    if rest:
+        raise ProxyFailed("proxy: it sent data of its own into the tunnel")
+
+
+def _refused(answer: Answer) -> str:
+    return f"the proxy answered {answer.status} {shown(answer.phrase)}".rstrip()

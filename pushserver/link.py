@@ -27,6 +27,9 @@ READS_PER_ROUND = 16
 MESSAGE_OVERHEAD = 256
 """Bytes that a waiting message costs beside its data, so that empty ones count too."""
 
+HANDLER_GRACE = 1.0
+"""Seconds that a handler has to answer what came before the client's close frame."""
+
 WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
 """States: not yet taken over by the loop; open; a close frame is queued or written; all is written
 and what still comes is thrown away; ended."""
@@ -340,16 +343,26 @@ class Link(Mailbox):
         self._peer_closed = True
         self.connection.client_terminated = True
         if self.state == OPEN:
-            self._send_close(disconnect)
+            self._close_behind_handler(disconnect)
         elif self.state == CLOSING:
             self.flush()
+
+    def _close_behind_handler(self, disconnect: Disconnect) -> None:
+        """Close once the handler has answered what had come before; not long after in any case."""
+        self.disconnect = self.disconnect or disconnect
+        self._set_timer(HANDLER_GRACE, partial(self.close, disconnect))
+        close_behind_queued = partial(self.home.loop.call_for, self, self.close, disconnect)
+        if self.active:
+            self.home.post(self, close_behind_queued)
+        else:
+            close_behind_queued()
 
     def _fail(self, disconnect: Disconnect) -> None:
         """Close on a peer that broke the protocol: its answer would not be understood."""
         self._failed = True
         logger.debug("Id %r: closed with %d, %s", self.Id, *disconnect)
         if self.state == OPEN:
-            self._send_close(disconnect)
+            self._close_behind_handler(disconnect)
         else:
             self.end(ABNORMAL)
 

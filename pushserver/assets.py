@@ -1,0 +1,18 @@
+"""Where the browser's files are, in a checkout and in an installed wheel."""
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def browser_dir() -> Path:
+    """Return the folder with the browser client and the demo pages.
+
+    Raises:
+        FileNotFoundError: the installation lacks them.
+    """
+    for folder in (PACKAGE / "browser", PACKAGE.parent / "clients" / "browser"):
+        if (folder / "clock.html").is_file():
+            return folder
+    raise FileNotFoundError("the browser files are missing: install pushserver again")

@@ -102,7 +102,7 @@ class Settings:
 
 
 def _checked_origins(origins: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(origins, str):
+    if isinstance(origins, str) or not isinstance(origins, Iterable):
         raise InvalidSetting(f"allowed_origins is {origins!r}: use a list, [{origins!r}]")
     return tuple(origin if origin == "*" else normal_origin(origin) for origin in origins)
 
@@ -125,9 +125,9 @@ def normal_origin(origin: str) -> str:
     Source: RFC 6454 section 4.
     """
     try:
-        parts = urlsplit(origin)
+        parts = urlsplit(origin if isinstance(origin, str) else "")
         port = parts.port
-    except (ValueError, AttributeError, TypeError):
+    except ValueError:
         parts, port = urlsplit(""), None
     scheme = _HTTP_OF.get(parts.scheme, parts.scheme)
     extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc

@@ -7,19 +7,24 @@ from typing import Callable
 
 Action = Callable[[], None]
 
+FEW = 64
+"""Cancelled calls that are not worth clearing away."""
+
 
 class Timer:
     """One call that is due at a time; ``cancel`` forgets it and all that it refers to."""
 
-    __slots__ = ("when", "action")
+    __slots__ = ("action", "_timers")
 
-    def __init__(self, when: float, action: Action) -> None:
-        self.when = when
+    def __init__(self, action: Action, timers: "Timers") -> None:
         self.action: Action | None = action
+        self._timers = timers
 
     def cancel(self) -> None:
         """Take the call back. Safe to repeat, and after it has run."""
-        self.action = None
+        if self.action is not None:
+            self.action = None
+            self._timers.cancelled += 1
 
     def fire(self) -> None:
         """Make the call, unless it was taken back or made already."""
@@ -29,9 +34,15 @@ class Timer:
 
 
 class Timers:
-    """Keep calls by the time at which they are due. Only the loop thread may call it."""
+    """Keep calls by the time at which they are due. Only the loop thread may call it.
+
+    Attributes:
+        cancelled: calls that were taken back and still take room; never more than the others
+            and a few.
+    """
 
     def __init__(self) -> None:
+        self.cancelled = 0
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = count()
 
@@ -45,14 +56,18 @@ class Timers:
             when: seconds of the monotonic clock.
             action: what to call.
         """
-        timer = Timer(when, action)
+        if self.cancelled > FEW and self.cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].action is not None]
+            heapq.heapify(self._heap)
+            self.cancelled = 0
+        timer = Timer(action, self)
         heapq.heappush(self._heap, (when, next(self._numbers), timer))
         return timer
 
     def wait(self, now: float, most: float) -> float:
         """Return the seconds until the next call is due, at least 0 and at most ``most``."""
         while self._heap and self._heap[0][2].action is None:
-            heapq.heappop(self._heap)
+            self._pop()
         if not self._heap:
             return most
         return min(most, max(0.0, self._heap[0][0] - now))
@@ -61,5 +76,11 @@ class Timers:
         """Take out the calls that are due, in the order of their times, and return them."""
         timers = []
         while self._heap and self._heap[0][0] <= now:
-            timers.append(heapq.heappop(self._heap)[2])
+            timers.append(self._pop())
         return timers
+
+    def _pop(self) -> Timer:
+        timer = heapq.heappop(self._heap)[2]
+        if timer.action is None:
+            self.cancelled -= 1
+        return timer

@@ -100,18 +100,23 @@ class Workers:
 
     def _work(self, idle: float | None) -> None:
         try:
-            while True:
-                try:
-                    mailbox = self._ready.get(timeout=idle)
-                except Empty:
-                    return
-                if mailbox is None:
-                    return
-                self._taken += 1
-                self._run(mailbox)
+            while self._work_once(idle):
+                pass
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
+
+    def _work_once(self, idle: float | None) -> bool:
+        """Serve one mailbox, and keep no reference to it while waiting for the next."""
+        try:
+            mailbox = self._ready.get(timeout=idle)
+        except Empty:
+            return False
+        if mailbox is None:
+            return False
+        self._taken += 1
+        self._run(mailbox)
+        return True
 
     def _run(self, mailbox: Mailbox) -> None:
         """Run a mailbox's jobs; hand it on after a turn so that none waits for long."""

@@ -54,7 +54,7 @@ class Backoff:
         doublings = max(0, self.failures - 1)
         if doublings >= _DOUBLINGS:
             return LARGEST_WINDOW
-        return min(LARGEST_WINDOW, FIRST_WINDOW * 2 ** doublings)
+        return min(LARGEST_WINDOW, FIRST_WINDOW * (1 << doublings))
 
 
 _DOUBLINGS = int(LARGEST_WINDOW / FIRST_WINDOW).bit_length()

@@ -27,7 +27,7 @@ class Waker:
     """End another thread's wait.
 
     ``wake`` may be called from any thread, at any time and from signal handlers, also after
-    ``close``. ``clear`` belongs to the thread that waits.
+    ``close``. ``clear`` and ``sleep`` belong to the thread that waits.
     """
 
     def __init__(self) -> None:
@@ -64,6 +64,13 @@ class Waker:
                 pass
         except BlockingIOError:
             pass
+
+    def sleep(self, seconds: float) -> None:
+        """Return after so many seconds, or when woken."""
+        with Selector() as selector:
+            selector.register(self, READ)
+            if selector.select(seconds):
+                self.clear()
 
     def close(self) -> None:
         """Give the descriptors back; a second time does nothing."""
@@ -111,16 +118,19 @@ class Patience:
             ConnectTimeout: the step took too long.
             Interrupted: it is over.
         """
-        if self._is_over():
-            raise Interrupted("closed while connecting")
+        self.check()
         now = time.monotonic()
         if now >= self._deadline:
             raise ConnectTimeout(f"{self._step} took longer than {self.timeout:g} s")
         end = self._deadline if until is None else min(until, self._deadline)
         ready = self._select(wanted, max(0.0, end - now))
+        self.check()
+        return ready
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` if it is over."""
         if self._is_over():
             raise Interrupted("closed while connecting")
-        return ready
 
     def _select(self, wanted: Mapping[socket.socket, int], seconds: float) -> list[socket.socket]:
         ready: list[socket.socket] = []

@@ -15,10 +15,11 @@ LOST = "connection lost"
 class Wire:
     """Read and write a non-blocking socket, from one thread and from many.
 
-    ``receive``, ``wait`` and ``release`` belong to the reading thread; ``write``, ``flush`` and
-    ``shut_down`` are for any thread. What is written goes through one queue, so no frame is cut in
-    two by another. The lock is never held while waiting. A TLS socket is not safe for a read beside
-    a write, so with TLS reads take the lock too; they never block, so neither do the writes.
+    ``receive``, ``wait`` and ``release`` belong to the reading thread; ``write``, ``finish``,
+    ``flush`` and ``shut_down`` are for any thread. What is written goes through one queue, so no
+    frame is cut in two by another. The lock is never held while waiting. A TLS socket is not safe
+    for a read beside a write, so with TLS reads take the lock too; they never block, so neither do
+    the writes.
 
     Args:
         sock: connected and non-blocking; the wire owns it.
@@ -111,30 +112,43 @@ class Wire:
 
     # any thread
 
-    def write(self, data: bytes, *, timeout: float = 0.0, allowed: int = 0) -> None:
-        """Queue data and write as much as the kernel takes.
+    def write(self, data: bytes) -> int:
+        """Queue whole frames and write as much as the kernel takes; never wait.
 
-        Args:
-            data: whole frames.
-            timeout: seconds to wait for the server to take anything at all; 0 to return at once
-                and leave the rest to the reading thread.
-            allowed: bytes that may stay queued behind.
+        Returns:
+            What to give to ``finish``, to wait until all of it is written.
 
         Raises:
-            ConnectionClosed: the connection is lost, or was given up because the server took
-                nothing for ``timeout``.
+            ConnectionClosed: nothing can be sent any more.
         """
         with self._lock:
             if self.failure is not None:
-                raise ConnectionClosed(f"nothing can be sent: {self.failure}")
+                raise ConnectionClosed(f"nothing was sent: {self.failure}")
             self._outbox.append(memoryview(data))
             self.queued += len(data)
-            goal = self._sent + self.queued - allowed
+            goal = self._sent + self.queued
             self.flush()
-        if timeout:
-            self._finish(goal, timeout)
         if self.queued:
             self._waker.wake()
+        return goal
+
+    def finish(self, goal: int, timeout: float) -> None:
+        """Wait until what ``write`` returned is reached, or less of it.
+
+        Args:
+            goal: how many bytes the wire shall have written since it was made.
+            timeout: seconds that the server may take nothing; then the connection is given up.
+
+        Raises:
+            ConnectionClosed: the connection was lost or given up meanwhile.
+        """
+        while self._sent < goal:
+            before = self._sent
+            self._wait_for_room(timeout)
+            if self._sent == before and self.failure is None:
+                self.shut_down(f"the server took nothing for {timeout:g} s")
+            if self.failure is not None:
+                raise ConnectionClosed(f"not all was sent: {self.failure}")
 
     def flush(self) -> None:
         """Write what the kernel takes now."""
@@ -173,16 +187,6 @@ class Wire:
                 self._outbox.popleft()
             else:
                 self._outbox[0] = piece[sent:]
-
-    def _finish(self, goal: int, timeout: float) -> None:
-        """Write until ``goal`` bytes have ever been sent."""
-        while self._sent < goal:
-            before = self._sent
-            self._wait_for_room(timeout)
-            if self._sent == before and self.failure is None:
-                self.shut_down(f"the server took nothing for {timeout:g} s")
-            if self.failure is not None:
-                raise ConnectionClosed(f"not all was sent: {self.failure}")
 
     def _wait_for_room(self, timeout: float) -> None:
         with self._lock:

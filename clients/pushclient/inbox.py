@@ -1,0 +1,92 @@
+"""What has been received and not yet been iterated over."""
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Callable, Sequence, Union
+
+Value = Union[str, bytes]
+"""A message: text or binary."""
+
+
+class Inbox:
+    """Hold messages between the client's thread and those that iterate; bounded.
+
+    ``put`` belongs to the client's thread, ``get`` and ``end`` are for any.
+
+    Args:
+        limit: messages that it holds.
+        on_room: called when there is room again after ``put`` found too little; on the thread
+            that made room.
+    """
+
+    def __init__(self, limit: int, on_room: Callable[[], None]) -> None:
+        self._limit = limit
+        self._on_room = on_room
+        self._messages: deque[Value] = deque()
+        self._wants_room = False
+        self._changed = threading.Condition()
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether half of it is free again: then it is worth reading on."""
+        return len(self._messages) <= self._limit // 2
+
+    def put(self, messages: Sequence[Value]) -> Sequence[Value]:
+        """Take as many messages as there is room for; return the rest."""
+        room = self._limit - len(self._messages)
+        taken = messages[:room]
+        with self._changed:
+            self._messages.extend(taken)
+            self._changed.notify_all()
+        rest = messages[room:] if len(messages) > room else ()
+        self._wants_room = bool(rest)
+        return rest
+
+    def put_all(self, messages: Sequence[Value]) -> None:
+        """Take messages whatever the limit: the last ones, behind which nothing is read."""
+        with self._changed:
+            self._messages.extend(messages)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Let ``get`` return None once all is taken: nothing more will come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def get(self, timeout: float | None = None) -> Value | None:
+        """Return the next message, waiting for it; None when there will be none.
+
+        Args:
+            timeout: seconds to wait; None for as long as it takes.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        try:
+            message = self._messages.popleft()
+        except IndexError:
+            if not self._wait(timeout):
+                return None
+            return self.get(timeout)  # another thread may have been faster
+        if self._wants_room and self.has_room:
+            self._wants_room = False
+            self._on_room()
+        return message
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Return True once there is a message, False when there will be none."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not self._messages and not self._ended:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"no message within {timeout:g} s")
+                self._changed.wait(left)
+            return bool(self._messages)

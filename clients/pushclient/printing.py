@@ -1,0 +1,85 @@
+"""Messages as lines of output. Pure but for the clock."""
+from __future__ import annotations
+
+import json
+import re
+import time
+from base64 import b64encode
+from datetime import datetime
+from typing import Any
+
+from .inbox import Value
+
+EARLIEST = 946_684_800.0
+"""Seconds since 1970 of the year 2000: smaller numbers are not taken for a time."""
+
+LATEST = 4_102_444_800.0
+"""The year 2100."""
+
+MILLISECONDS = 1000.0
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_NAMED = {"\n": "\\n", "\r": "\\r"}
+
+
+def as_line(message: Value) -> str:
+    """Return a message as one line, with its line breaks and terminal codes as escapes."""
+    if isinstance(message, bytes):
+        message = message.decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(_escaped, message)
+
+
+def as_json(message: Value, now: float | None = None) -> str:
+    """Return a message as a JSON object.
+
+    Args:
+        message: text as it is; bytes as base64, beside ``"binary": true``.
+        now: seconds since 1970 at which it came; None for this moment.
+    """
+    now = time.time() if now is None else now
+    if isinstance(message, bytes):
+        return json.dumps({"time": now, "data": b64encode(message).decode("ascii"),
+                           "binary": True})
+    fields: dict[str, Any] = {"time": now, "data": message}
+    sent = sent_at(message)
+    if sent is not None:
+        fields["latency"] = round(now - sent, 6)
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def sent_at(text: str) -> float | None:
+    """Return the time that a message is, in seconds since 1970; None if it is none.
+
+    Args:
+        text: seconds or milliseconds since 1970, an ISO 8601 date and time, or a JSON object with
+            one of these as ``"time"``.
+    """
+    value: Any = text.strip()
+    if value.startswith("{"):
+        try:
+            value = json.loads(value).get("time")
+        except (ValueError, RecursionError):
+            return None
+    return _number(value) or _date(value)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    if seconds > LATEST:
+        seconds /= MILLISECONDS
+    return seconds if EARLIEST <= seconds <= LATEST else None
+
+
+def _date(value: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
+    except (AttributeError, ValueError, OverflowError):
+        return None
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    return _NAMED.get(character) or character.encode("unicode_escape").decode("ascii")

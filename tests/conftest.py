@@ -18,6 +18,13 @@ def pytest_addoption(parser):
                      help="run the trap tests against plain ws4py, where they fail")
 
 
+def pytest_configure(config):
+    if config.getoption("--plain-ws4py"):  # which leaves sockets and lets threads die
+        for warning in ("pytest.PytestUnraisableExceptionWarning", "ResourceWarning",
+                        "pytest.PytestUnhandledThreadExceptionWarning"):
+            config.addinivalue_line("filterwarnings", f"ignore::{warning}")
+
+
 def threads():
     return {thread for thread in threading.enumerate() if thread.is_alive()}
 
@@ -38,7 +45,8 @@ def descriptors():
 @pytest.fixture(autouse=True)
 def no_leaks(request):
     """Fail a test that leaves a thread or a descriptor behind."""
-    if request.node.get_closest_marker("browser") or not os.path.isdir("/proc/self/fd"):
+    if request.node.get_closest_marker("browser") or not os.path.isdir("/proc/self/fd") \
+            or request.config.getoption("--plain-ws4py"):
         yield
         return
     threads_before, descriptors_before = threads(), descriptors()

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import os
 import socket
 import ssl
 import struct
 import threading
 import time
+from http.client import parse_headers
 
 import cherrypy
 from cheroot.ssl.builtin import BuiltinSSLAdapter
@@ -111,9 +113,14 @@ class Site:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}{path}"
 
-    def client(self, path="/websocket?Id=42", **options):
+    def socket(self, **options):
+        """Return a ``Client`` that has not shaken hands yet."""
+        return Client(self.address, **options)
+
+    def client(self, path="/websocket?Id=42", *, tls=None, timeout=PATIENCE, receive_buffer=None,
+               **options):
         """Return a connected ``Client``."""
-        client = Client(self.address)
+        client = self.socket(tls=tls, timeout=timeout, receive_buffer=receive_buffer)
         try:
             client.handshake(path, **options)
         except BaseException:
@@ -124,7 +131,7 @@ class Site:
 
 @contextlib.contextmanager
 def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tls=None,
-           threads=10, bus=None):
+           threads=10, bus=None, send_buffer=None):
     """Serve an application on a free port, with cheroot as CherryPy runs it."""
     app = cherrypy.Application(root, script_name, config)
     server = WSGIServer(bind or (host, 0), app, numthreads=threads, request_queue_size=1024)
@@ -133,6 +140,8 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
     if tls:
         server.ssl_adapter = BuiltinSSLAdapter(*tls)
     server.prepare()
+    if send_buffer:  # the sockets that it accepts inherit this
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     thread = threading.Thread(target=server.serve, name="test-http")
     thread.start()
     try:
@@ -224,9 +233,9 @@ class Client:
             if not self._more():
                 raise ConnectionResetError("closed before an answer")
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
-        lines = head.decode("latin-1").split("\r\n")
-        status = int(lines[0].split()[1])
-        headers = dict(line.split(": ", 1) for line in lines[1:])
+        status_line, fields = head.split(b"\r\n", 1)
+        status = int(status_line.split()[1])
+        headers = parse_headers(io.BytesIO(fields + b"\r\n\r\n"))
         if status != 101:
             length = int(headers.get("Content-Length", 0))
             while len(self.buffer) < length and self._more():

@@ -29,6 +29,9 @@ MAX_CHANNEL = 255
 LEAVE_SHARE = 0.8
 """The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
 
+LAST_CALLBACKS = 0.25
+"""Seconds that workers have to end even when the HTTP server's stop took all of the time."""
+
 
 class NoEvents:
     """Tell nobody; see ``Events``."""
@@ -374,7 +377,7 @@ class PushServer:
         else:
             home.loop.stop(self.settings.drain_timeout)
             self._abort_all(home)
-        home.workers.stop(self._deadline)
+        home.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:
             self._home = None
 

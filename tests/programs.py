@@ -1,0 +1,55 @@
+"""Programs of ours run as a user runs them, in a process of their own."""
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.support import PATIENCE, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def program(*arguments, **options):
+    """Run Python with arguments; at the end it must have gone, by itself or by a signal."""
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.PIPE, cwd=options.pop("cwd", ROOT), **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def demo(*options):
+    """Run the demo site on a free port; ``process.port`` is that."""
+    port = free_port()
+    with program("-m", "pushserver", "--port", str(port), *options) as process:
+        process.port = port
+        process.first_line = process.stdout.readline()
+        yield process
+
+
+def finish(process, how=signal.SIGTERM):
+    """Send a signal, if any, and return exit status, stdout and stderr."""
+    if how is not None:
+        process.send_signal(how)
+    out, err = process.communicate(timeout=2 * PATIENCE)
+    return process.returncode, out, err
+
+
+def get(url):
+    """Return status and body of a page."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()

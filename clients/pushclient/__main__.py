@@ -23,6 +23,9 @@ NOT_CONNECTED = 1
 USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a server has to answer the close: somebody waits at the terminal."""
+
 STDIN = 0
 CHUNK = 64 * 1024
 
@@ -58,7 +61,8 @@ class Command:
         self._printed = 0
         self._client = PushClient(
             options.url, Id=options.id, headers=[_header(line) for line in options.header],
-            timeout=options.timeout, ssl_context=_context(options), on_state=self._changed)
+            timeout=options.timeout, close_timeout=CLOSE_TIMEOUT,
+            ssl_context=_context(options), on_state=self._changed)
 
     def run(self) -> int:
         """Print messages until there are enough or no more; return the exit status."""

@@ -76,6 +76,7 @@ class Endpoint:
         self._reserved = False
         self._subprotocol: str | None = None
         self._handover: Handover | None = None
+        self._held = False
         self._done = False
         request = cherrypy.serving.request
         request.push_data = {}
@@ -97,6 +98,7 @@ class Endpoint:
         request = cherrypy.serving.request
         with _refusing():
             check_request(request.method, request.protocol, request.headers)
+            self._handover = Handover()
             try:
                 parse_qsl(request.query_string, errors="strict")
             except (UnicodeDecodeError, ValueError):
@@ -136,17 +138,19 @@ class Endpoint:
     def hold_back(self) -> None:
         """Keep the finished answer from being sent before the connection is known."""
         response = cherrypy.serving.response
-        if not self._reserved or not response.output_status.startswith(b"101"):
+        if self._handover is None or not self._reserved:
             return
-        with _refusing():
-            self._handover = Handover()
+        if not response.output_status.startswith(b"101"):
+            return
+        self._handover.hold_back()
+        self._held = True
         response.header_list = [(_usual_case(name), value) for name, value in response.header_list
                                 if name.decode("latin-1").title() not in _OF_A_BODY]
 
     def hand_over(self) -> None:
         """Give the socket to the loop; it writes the answer first."""
         handover = self._handover
-        if handover is None or not handover.is_upgrade:
+        if handover is None or not self._held or not handover.is_upgrade:
             return
         connection = self._connection(handover)
         self._server.accept(connection, handover.socket, channels=self._channels,
@@ -171,7 +175,7 @@ class Endpoint:
             self._server.release(self._Id)
             self._reserved = False
         handover = self._handover
-        if handover is None or self._done:
+        if handover is None or not self._held or self._done:
             return
         if not handover.is_upgrade:
             handover.let_go()

@@ -58,6 +58,9 @@ class Handover:
         self._connection = request.conn
         self._wfile = request.conn.wfile
         self._held = _HeldBack()
+
+    def hold_back(self) -> None:
+        """Keep what cheroot writes from now on."""
         self._connection.wfile = self._held
 
     @property

@@ -104,8 +104,8 @@ class Link(Mailbox):
 
     __slots__ = ("connection", "Id", "channels", "home", "transport", "send", "outbox", "busy",
                  "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
-                 "_pinged_at", "_paused", "_peer_closed", "_failed", "_received", "_handled",
-                 "__weakref__")
+                 "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd", "_received",
+                 "_handled")
 
     def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
                  home: Home) -> None:
@@ -129,6 +129,8 @@ class Link(Mailbox):
         self._paused = False
         self._peer_closed = False
         self._failed = False
+        self._deaf = False
+        self._fd = transport.socket.fileno()
         self._received = 0
         self._handled = 0
 
@@ -136,8 +138,8 @@ class Link(Mailbox):
         return f"<Link Id={self.Id!r} {_STATE_NAMES[self.state]}>"
 
     def fileno(self) -> int:
-        """Return the socket's descriptor."""
-        return self.transport.socket.fileno()
+        """Return the socket's descriptor, also when the site has closed it behind our back."""
+        return self._fd
 
     # Beginning
 
@@ -240,8 +242,12 @@ class Link(Mailbox):
             return
         if self.state == OPEN:
             self.flush()  # perhaps nobody had asked the socket for a while
-        if self.state <= OPEN and not self.outbox.append(data):
+        if self.state > OPEN:
+            return
+        if not self.outbox.append(data):
             self._slow()
+        elif not self.busy:
+            self.flush()
 
     def partial(self, data: bytes, sent: int) -> None:
         """Queue frames of which only the first ``sent`` bytes could be written."""
@@ -411,7 +417,9 @@ class Link(Mailbox):
             self.home.events.opened(self.connection)
 
     def _run_message(self, message: Any) -> None:
-        if message.opcode == OPCODE_PONG:
+        if self._deaf:
+            pass  # the handler has failed: the connection is being closed
+        elif message.opcode == OPCODE_PONG:
             self._run(self.connection.ponged, message)
         elif self._run(self.connection.received_message, message):
             self.home.events.received(self.connection, message)
@@ -433,6 +441,7 @@ class Link(Mailbox):
             logger.debug("Id %r: left while %s ran", self.Id, callback.__name__)
         except Exception:
             logger.exception("Id %r: %s failed", self.Id, callback.__name__)
+            self._deaf = True
             self.home.loop.call_for(self, self.close, HANDLER_FAILED)
             return False
         return True

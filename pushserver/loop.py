@@ -156,12 +156,22 @@ class Loop:
         if self._selector.get_map() is None:  # closed: the thread has ended
             item.watching = 0
         elif not item.watching:
-            self._selector.register(item.fileno(), events, item)
+            self._register(item, events)
         elif events:
             self._selector.modify(item.fileno(), events, item)
         else:
             self._selector.unregister(item.fileno())
         item.watching = events
+
+    def _register(self, item: Watched, events: int) -> None:
+        """Begin to watch; whoever had the descriptor before has lost it without telling."""
+        try:
+            self._selector.register(item.fileno(), events, item)
+        except KeyError:
+            stale = self._selector.unregister(item.fileno()).data
+            stale.watching = 0
+            self._selector.register(item.fileno(), events, item)
+            self.guarded(stale, stale.crashed)
 
     def again(self, item: Watched) -> None:
         """Have a connection read again in the next round: it has more than the selector sees."""

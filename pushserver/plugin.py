@@ -9,8 +9,14 @@ from cherrypy.process.plugins import SimplePlugin
 from .server import PushServer
 from .settings import Settings
 
+START_PRIORITY = 70
+"""After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
+
 DRAIN_PRIORITY = 10
-"""Clients are told to leave before the HTTP server stops, which is at 25."""
+"""Clients are told to leave before the HTTP server stops, at 25."""
+
+STOP_PRIORITY = 50
+"""After it has stopped."""
 
 
 class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
@@ -34,21 +40,21 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         SimplePlugin.__init__(self, bus)
         PushServer.__init__(self, Settings(**settings), events=BusEvents(bus),
                             on_death=self._end_engine)
-        self._listeners = {"push-broadcast": self.broadcast, "push-send": self.send,
-                           "push-publish": self.publish}
+        self._listeners = (("start", self.start, START_PRIORITY),
+                           ("stop", self.drain, DRAIN_PRIORITY),
+                           ("stop", self.stop, STOP_PRIORITY),
+                           ("push-broadcast", self.broadcast, None),
+                           ("push-send", self.send, None),
+                           ("push-publish", self.publish, None))
 
     def subscribe(self) -> None:
         """Join the engine: start and stop with it, and listen to its bus channels."""
-        super().subscribe()
-        self.bus.subscribe("stop", self.drain, DRAIN_PRIORITY)
-        for channel, listener in self._listeners.items():
-            self.bus.subscribe(channel, listener)
+        for channel, listener, priority in self._listeners:
+            self.bus.subscribe(channel, listener, priority)
 
     def unsubscribe(self) -> None:
         """Leave the engine."""
-        super().unsubscribe()
-        self.bus.unsubscribe("stop", self.drain)
-        for channel, listener in self._listeners.items():
+        for channel, listener, _ in self._listeners:
             self.bus.unsubscribe(channel, listener)
 
     def start(self) -> None:

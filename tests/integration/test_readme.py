@@ -10,6 +10,8 @@ from tests.support import Client, free_port
 
 README = (ROOT / "README.md").read_text()
 
+ORDER = '{"order":"7"}'
+
 ON_PORT = ("import cherrypy, runpy, sys; "
            "cherrypy.config.update({'server.socket_port': int(sys.argv[1])}); "
            "runpy.run_path('site_of_readme.py', run_name='__main__')")
@@ -31,8 +33,7 @@ def test_the_embedding_example_runs_as_written(tmp_path):
             one.handshake("/websocket?Id=42")
             other.handshake("/websocket?Id=43")
             assert get(url("/order?number=7")) == (200, b"done")
-            assert [one.message() for _ in range(3)] == ["order 7", '{"order":7}'.replace(
-                "7", '"7"'), b"\x01"]
+            assert [one.message() for _ in range(3)] == ["order 7", ORDER, b"\x01"]
             assert [other.message() for _ in range(2)] == ["order 7", b"\x01"]
             one.text("hello")
             assert other.message() == "42: hello"

@@ -11,7 +11,7 @@ import cherrypy
 
 from .connection import Connection
 from .errors import HandshakeRefused
-from .handover import Handover
+from .handover import Handover, current_request, end_connection
 from .handshake import (accept_key, check_origin, check_request, checked_id, choose_subprotocol)
 from .server import PushServer
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 _NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
 """What a WSGI environment holds that would keep the request's objects alive."""
 
-_OF_A_BODY = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
-              "Accept-Ranges", "Vary")
-"""Headers that describe a body, which a 101 has none of."""
+_OF_A_PAGE = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
+              "Accept-Ranges", "Vary", "Connection")
+"""Headers that describe a body, which a 101 has none of, and the end of a connection."""
 
 
 class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
@@ -83,12 +83,15 @@ class Endpoint:
         request.show_tracebacks = False
         if not request.error_page:
             request.error_page = {"default": plain_error_page}
+        if current_request() is not None:  # other servers do not let a site say this
+            cherrypy.serving.response.headers["Connection"] = "close"
 
     def attach(self, hooks: Any) -> None:
         """Hook the stages into a request, each behind the tools of the site."""
         hooks.attach("on_start_resource", self.check_request, priority=10)
         hooks.attach("before_request_body", self.check_client, priority=70)
         hooks.attach("before_finalize", self.upgrade, priority=95)
+        hooks.attach("after_error_response", self.tidy, priority=95)
         hooks.attach("on_end_resource", self.hold_back, priority=95)
         hooks.attach("on_end_request", self.hand_over, priority=95)
         hooks.attach("on_end_request", self.settle, priority=99, failsafe=True)
@@ -118,8 +121,7 @@ class Endpoint:
         """Make a 101 of the answer, if the page handler has run and raised nothing."""
         request, response = cherrypy.serving.request, cherrypy.serving.response
         status = str(response.status or 200)
-        if request.error_page.get("default") is plain_error_page and status[0] in "45":
-            _unpad(response)
+        self.tidy()
         if request.stage != "before_finalize" or request.handler is None:
             return
         if not status.startswith("200"):
@@ -127,25 +129,38 @@ class Endpoint:
         with _refusing():
             self._server.reserve(self._Id)
         self._reserved = True
-        key = request.headers["Sec-WebSocket-Key"]
         response.status = 101
         response.body = b""
-        response.headers.update({"Upgrade": "websocket", "Connection": "Upgrade",
-                                 "Sec-WebSocket-Accept": accept_key(key)})
-        if self._subprotocol is not None:
-            response.headers["Sec-WebSocket-Protocol"] = self._subprotocol
+
+    def tidy(self) -> None:
+        """Take away the blanks with which CherryPy lengthens error pages for old browsers."""
+        request, response = cherrypy.serving.request, cherrypy.serving.response
+        ours = request.error_page.get("default") is plain_error_page
+        if ours and str(response.status or 200)[0] in "45":
+            response.body = response.collapse_body().rstrip() + b"\n"
+            response.headers.pop("Content-Length", None)
 
     def hold_back(self) -> None:
         """Keep the finished answer from being sent before the connection is known."""
         response = cherrypy.serving.response
         if self._handover is None or not self._reserved:
             return
-        if not response.output_status.startswith(b"101"):
-            return
+        if not (getattr(response, "output_status", None) or b"").startswith(b"101"):
+            return  # some tool has made another answer of it
         self._handover.hold_back()
         self._held = True
-        response.header_list = [(_usual_case(name), value) for name, value in response.header_list
-                                if name.decode("latin-1").title() not in _OF_A_BODY]
+        response.header_list = [(name, value) for name, value in response.header_list
+                                if name.decode("latin-1").title() not in _OF_A_PAGE]
+        response.header_list += self._switching()
+
+    def _switching(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a 101, spelled as RFC 6455 does: some clients compare so."""
+        key = cherrypy.serving.request.headers["Sec-WebSocket-Key"]
+        headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"),
+                   ("Sec-WebSocket-Accept", accept_key(key))]
+        if self._subprotocol is not None:
+            headers.append(("Sec-WebSocket-Protocol", self._subprotocol))
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
     def hand_over(self) -> None:
         """Give the socket to the loop; it writes the answer first."""
@@ -170,7 +185,9 @@ class Endpoint:
         return connection
 
     def settle(self) -> None:
-        """Undo what was begun when the socket was not handed over after all."""
+        """Undo what was begun when the socket was not handed over after all, and end it."""
+        if not self._done:
+            end_connection()
         if self._reserved:
             self._server.release(self._Id)
             self._reserved = False
@@ -198,14 +215,3 @@ class _refusing:
         if isinstance(error, HandshakeRefused):
             logger.debug("refused with %d: %s", error.status, error.message)
             raise Refusal(error) from None
-
-
-def _unpad(response: Any) -> None:
-    """Take away the blanks with which CherryPy lengthens error pages for Internet Explorer."""
-    response.body = response.collapse_body().rstrip() + b"\n"
-    response.headers.pop("Content-Length", None)
-
-
-def _usual_case(name: bytes) -> bytes:
-    """Spell a header as RFC 6455 does: some clients compare letter by letter."""
-    return name.replace(b"Sec-Websocket", b"Sec-WebSocket")

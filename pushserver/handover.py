@@ -36,6 +36,13 @@ def current_request() -> Any:
     return None
 
 
+def end_connection() -> None:
+    """Have cheroot close the connection behind the answer to the request that is being answered."""
+    request = current_request()
+    if request is not None:
+        request.close_connection = True
+
+
 class Handover:
     """Hold a request's answer back, then either give its socket away or let the answer go.
 

@@ -27,6 +27,10 @@ _UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade",
                     "Sec-WebSocket-Version": VERSION}
 
 
+_EMPTY = ("", "0")
+"""What ``Content-Length`` says of no body; some WSGI servers add it without a value."""
+
+
 def _tokens(value: str) -> list[str]:
     return [token.strip() for token in value.split(",") if token.strip()]
 
@@ -58,7 +62,7 @@ def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, 
     if "upgrade" not in connection:
         raise HandshakeRefused(400, "send 'Connection: Upgrade'")
     check_key(headers.get("Sec-WebSocket-Key", ""))
-    if headers.get("Transfer-Encoding") or headers.get("Content-Length", "0").strip() != "0":
+    if headers.get("Transfer-Encoding") or headers.get("Content-Length", "").strip() not in _EMPTY:
         raise HandshakeRefused(400, "send the handshake without a body")
 
 

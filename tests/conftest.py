@@ -25,8 +25,13 @@ def pytest_configure(config):
             config.addinivalue_line("filterwarnings", f"ignore::{warning}")
 
 
+CHERRYPYS = ("expire_cache", "Session cleanup")
+"""Threads that CherryPy's caching and sessions tools start once for a process."""
+
+
 def threads():
-    return {thread for thread in threading.enumerate() if thread.is_alive()}
+    return {thread for thread in threading.enumerate()
+            if thread.is_alive() and thread.name not in CHERRYPYS}
 
 
 def descriptors():

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import Callable
@@ -20,7 +21,9 @@ END_TIMEOUT = 1.0
 
 def next_tick(now: float, seconds: float) -> float:
     """Return the first whole multiple of ``seconds`` after ``now``, in seconds since 1970."""
-    return (now // seconds + 1) * seconds
+    count = now // seconds + 1
+    tick = count * seconds
+    return tick if tick > now else (count + 1) * seconds  # a product may be rounded down to now
 
 
 class Ticker:
@@ -38,13 +41,14 @@ class Ticker:
         clock: returns seconds since 1970.
 
     Raises:
-        InvalidSetting: ``seconds`` is not more than 0.
+        InvalidSetting: ``seconds`` is not a number over 0.
     """
 
     def __init__(self, seconds: float, make: Callable[[], Data], push: Callable[[Data], object], *,
                  on_stop: Callable[["Ticker"], None] = lambda ticker: None,
                  clock: Callable[[], float] = time.time) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) \
+                or not 0 < seconds < math.inf:
             raise InvalidSetting(f"interval is {seconds!r}: use a number of seconds over 0")
         self.seconds = seconds
         self._make = make
@@ -90,7 +94,7 @@ class Ticker:
             if due - now > CLOCK_SET_BACK * self.seconds:
                 due = next_tick(now, self.seconds)
             elif now < due:
-                ending.wait(due - now)
+                ending.wait(min(due - now, threading.TIMEOUT_MAX))
             else:
                 self._tick()
                 due = next_tick(max(self._clock(), due), self.seconds)

@@ -1,0 +1,185 @@
+"""The opening handshake: every rule that a request can break, and what its answer says."""
+from __future__ import annotations
+
+import base64
+import unicodedata
+
+import pytest
+from cherrypy.lib.httputil import HeaderMap
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushserver.errors import HandshakeRefused, InvalidSetting
+from pushserver.handshake import (accept_key, check_key, check_origin, check_request, checked_id,
+                                  choose_subprotocol)
+from pushserver.settings import normal_origin
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+SITE = "https://example.org"
+
+
+def request(method="GET", protocol=(1, 1), **changes):
+    """Check a handshake with some headers changed; None leaves a header out."""
+    headers = HeaderMap({"Upgrade": "websocket", "Connection": "Upgrade",
+                         "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": KEY})
+    for name, value in changes.items():
+        name = name.replace("_", "-")
+        headers.pop(name, None)
+        if value is not None:
+            headers[name] = value
+    check_request(method, protocol, headers)
+
+
+def refusal(call, *args, **options):
+    """Return how a call refuses; fail if it does not."""
+    with pytest.raises(HandshakeRefused) as refused:
+        call(*args, **options)
+    message = refused.value.message
+    assert message and "\n" not in message
+    return refused.value
+
+
+def test_a_handshake_as_in_the_rfc_is_good():
+    request()
+    assert accept_key(KEY) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+@pytest.mark.parametrize("changes", [
+    {"Upgrade": "WebSocket"}, {"Upgrade": "h2c, websocket"}, {"Connection": "keep-alive, Upgrade"},
+    {"Connection": "UPGRADE"}, {"Sec_WebSocket_Version": " 13 "}, {"Content_Length": "0"},
+    {"Sec_WebSocket_Key": f" {KEY} "}])
+def test_what_clients_and_proxies_write_differently_is_good(changes):
+    request(**changes)
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "get", "X" * 500])
+def test_any_method_but_get_is_405(method):
+    refused = refusal(request, method)
+    assert refused.status == 405
+    assert refused.headers == {"Allow": "GET"}
+    assert len(refused.message) < 100
+
+
+def test_an_old_http_is_426_and_says_where_a_proxy_sets_it():
+    refused = refusal(request, protocol=(1, 0))
+    assert refused.status == 426
+    assert "proxy_http_version" in refused.message
+
+
+@pytest.mark.parametrize("changes", [
+    {"Upgrade": None}, {"Upgrade": ""}, {"Upgrade": "h2c"}, {"Upgrade": "websockets"},
+    {"Sec_WebSocket_Version": None}, {"Sec_WebSocket_Version": "8"},
+    {"Sec_WebSocket_Version": "13, 8"}])
+def test_no_upgrade_or_another_version_is_426_and_says_which_is_spoken(changes):
+    refused = refusal(request, **changes)
+    assert refused.status == 426
+    assert refused.headers["Upgrade"] == "websocket"
+    assert refused.headers["Sec-WebSocket-Version"] == "13"
+
+
+@pytest.mark.parametrize("changes, word", [
+    ({"Connection": None}, "Connection"), ({"Connection": "keep-alive"}, "Connection"),
+    ({"Sec_WebSocket_Key": None}, "Sec-WebSocket-Key"),
+    ({"Sec_WebSocket_Key": "x"}, "Sec-WebSocket-Key"),
+    ({"Content_Length": "5"}, "body"), ({"Transfer_Encoding": "chunked"}, "body")])
+def test_a_malformed_handshake_is_400_and_says_what_to_change(changes, word):
+    refused = refusal(request, **changes)
+    assert refused.status == 400
+    assert word in refused.message
+
+
+@given(st.binary(max_size=32))
+def test_a_key_is_good_exactly_when_it_stands_for_16_bytes(key):
+    encoded = base64.b64encode(key).decode()
+    if len(key) == 16:
+        check_key(encoded)
+        assert len(base64.b64decode(accept_key(encoded))) == 20
+    else:
+        assert refusal(check_key, encoded).status == 400
+
+
+@given(st.text(max_size=30)
+       | st.text(alphabet="AQgw+/=-_ \n", min_size=20, max_size=28)
+       | st.builds(lambda place, new: KEY[:place] + new + KEY[place + 1:],
+                   st.integers(0, 24), st.text(max_size=2)))
+def test_any_key_is_answered_or_refused(key):
+    try:
+        check_key(key)
+    except HandshakeRefused as refused:
+        assert refused.status == 400
+    else:
+        assert len(accept_key(key)) == 28
+
+
+@given(st.text(max_size=140))
+def test_an_id_is_1_to_128_characters_without_control_characters(Id):
+    bad = {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, Id))
+    if 1 <= len(Id) <= 128 and not bad:
+        assert checked_id(Id) == Id
+    else:
+        assert refusal(checked_id, Id).status == 400
+
+
+@pytest.mark.parametrize("Id", ["a", "x" * 128, "\u00fc", "\U0001f600" * 128, "a b", "a&b=c", "0"])
+def test_a_good_id_is_returned_as_it_is(Id):
+    assert checked_id(Id) == Id
+
+
+@pytest.mark.parametrize("Id, word", [
+    (None, "missing"), ("", "empty"), ("x" * 129, "129 characters"), ("a\nb", "control"),
+    ("a\x00", "control"), ("\x7f", "control"), ("\x85", "control"), ("\u2028", "control"),
+    ("\udc80", "control"), (["1", "2"], "more than once")])
+def test_a_bad_id_is_400_and_the_answer_says_which_rule(Id, word):
+    refused = refusal(checked_id, Id)
+    assert refused.status == 400
+    assert word in refused.message
+
+
+@pytest.mark.parametrize("origin", [
+    None, "", "https://example.org", "https://EXAMPLE.org:443", "wss://example.org",
+    "https://friend.example", "https://friend.example:443"])
+def test_the_sites_own_pages_its_friends_and_programs_may_connect(origin):
+    check_origin(origin, SITE, ("https://friend.example",))
+
+
+@pytest.mark.parametrize("origin", [
+    "http://example.org", "https://example.org:8443", "https://evil.example", "null",
+    "https://example.org.evil.example", "https://evil.example/https://example.org",
+    "https://example.org@evil.example", "https://friend.example:8443", "*", "x" * 9999])
+def test_anybody_elses_page_is_403_and_the_answer_names_the_setting(origin):
+    refused = refusal(check_origin, origin, SITE, ("https://friend.example",))
+    assert refused.status == 403
+    assert "allowed_origins" in refused.message
+    assert origin == "*" or origin not in refused.message
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "junk"])
+def test_a_star_allows_any_origin(origin):
+    check_origin(origin, SITE, ("*",))
+
+
+@given(st.text(max_size=20) | st.sampled_from(["http://a", "https://a:1", "ws://A", "http://a/"]),
+       st.lists(st.sampled_from(["http://a", "https://a:1", "http://b"])))
+def test_an_origin_is_let_in_exactly_when_its_normal_form_is_known(origin, allowed):
+    try:
+        known = not origin or normal_origin(origin) in (*allowed, SITE)
+    except InvalidSetting:
+        known = False
+    try:
+        check_origin(origin, SITE, allowed)
+    except HandshakeRefused as refused:
+        assert refused.status == 403 and not known
+    else:
+        assert known
+
+
+def test_a_site_whose_own_address_is_unknown_is_nobodys():
+    assert refusal(check_origin, "https://example.org", "", ()).status == 403
+
+
+@pytest.mark.parametrize("offered, supported, chosen", [
+    ("", [], None), ("a", [], None), ("", ["a"], None), ("a, b", ["b", "a"], "a"),
+    ("x,b ,a", ["a", "b"], "b"), ("A", ["a"], None), (",,", ["a"], None)])
+def test_the_first_subprotocol_the_client_offers_and_the_site_speaks_is_chosen(offered, supported,
+                                                                               chosen):
+    assert choose_subprotocol(offered, supported) == chosen

@@ -1,0 +1,219 @@
+"""The outbox: every byte comes out once and in order, and no frame is cut in two by another."""
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pushserver.outbox import Outbox
+
+ROOM = 1_000_000
+
+
+def drained(outbox, most=7):
+    """Write all that waits, a little at a time, and return it."""
+    written = b""
+    while outbox.size:
+        piece = bytes(outbox.peek(most))
+        outbox.advance(len(piece))
+        written += piece
+    return written
+
+
+def test_an_empty_outbox_has_nothing_to_write():
+    outbox = Outbox(10)
+    assert outbox.size == 0
+    assert bytes(outbox.peek(100)) == b""
+
+
+def test_what_was_queued_comes_out_in_order():
+    outbox = Outbox(ROOM)
+    for data in (b"one", b"two", b"three"):
+        assert outbox.append(data)
+    assert drained(outbox) == b"onetwothree"
+
+
+def test_a_single_buffer_is_given_as_it_is_without_a_copy():
+    outbox, data = Outbox(ROOM), b"shared by all outboxes"
+    outbox.append(data)
+    assert outbox.peek(100) is data
+
+
+def test_small_buffers_are_joined_for_one_write():
+    outbox = Outbox(ROOM)
+    for _ in range(100):
+        outbox.append(b"ab")
+    assert bytes(outbox.peek(1000)) == b"ab" * 100
+    assert bytes(outbox.peek(5)) == b"ababa"
+
+
+def test_the_limit_may_be_reached_and_not_exceeded():
+    outbox = Outbox(10)
+    assert outbox.append(b"x" * 10)
+    assert not outbox.append(b"y")
+    outbox.advance(1)
+    assert outbox.append(b"y")
+    assert drained(outbox) == b"x" * 9 + b"y"
+
+
+def test_a_refused_message_leaves_no_trace():
+    outbox = Outbox(10)
+    outbox.append(b"12345")
+    assert not outbox.append(b"123456")
+    assert outbox.size == 5
+    assert drained(outbox) == b"12345"
+
+
+def test_force_knows_no_limit():
+    outbox = Outbox(3)
+    outbox.force(b"12345")
+    assert outbox.size == 5
+    assert drained(outbox) == b"12345"
+
+
+def test_frames_that_are_half_written_go_on_where_they_were():
+    outbox = Outbox(10)
+    assert outbox.append(b"x" * 90 + b"0123456789", cursor=90)
+    assert outbox.size == 10
+    assert drained(outbox) == b"0123456789"
+
+
+def test_only_the_first_buffer_can_be_half_written():
+    outbox = Outbox(ROOM)
+    outbox.append(b"first")
+    with pytest.raises(AssertionError):
+        outbox.append(b"second", cursor=1)
+
+
+def test_an_outbox_that_was_emptied_takes_half_written_frames_again():
+    outbox = Outbox(ROOM)
+    outbox.append(b"first")
+    outbox.advance(5)
+    outbox.append(b"second", cursor=2)
+    assert drained(outbox) == b"cond"
+
+
+def test_dropping_keeps_the_frame_that_has_begun():
+    outbox = Outbox(ROOM)
+    for data in (b"one", b"two", b"three"):
+        outbox.append(data)
+    outbox.advance(4)
+    outbox.drop_unsent()
+    outbox.force(b"close")
+    assert drained(outbox) == b"woclose"
+
+
+def test_dropping_takes_all_when_no_frame_has_begun():
+    outbox = Outbox(ROOM)
+    for data in (b"one", b"two"):
+        outbox.append(data)
+    outbox.advance(3)
+    outbox.drop_unsent()
+    assert outbox.size == 0
+    assert bytes(outbox.peek(10)) == b""
+
+
+def test_dropping_keeps_whole_the_frames_that_tls_was_offered():
+    outbox = Outbox(ROOM)
+    for data in (b"one", b"two", b"three"):
+        outbox.append(data)
+    outbox.drop_unsent(pinned=4)
+    assert drained(outbox) == b"onetwo"
+
+
+def test_an_outbox_says_how_full_it_is():
+    outbox = Outbox(10)
+    outbox.append(b"1234")
+    assert repr(outbox) == "<Outbox 4 of 10 bytes>"
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Do anything to an outbox, beside a plain list of the frames that wait."""
+
+    LIMIT = 60
+
+    def __init__(self):
+        super().__init__()
+        self.outbox = Outbox(self.LIMIT)
+        self.frames = []        # each (bytes, how many of them are written)
+        self.refused = b""      # what a socket was offered and has not taken
+        self.number = 0
+
+    @property
+    def waiting(self):
+        return b"".join(data[written:] for data, written in self.frames)
+
+    def new_frame(self, size):
+        self.number += 1
+        return bytes((self.number * 31 + i) % 256 for i in range(size))
+
+    @rule(size=st.integers(1, 25))
+    def append(self, size):
+        data = self.new_frame(size)
+        fits = len(self.waiting) + size <= self.LIMIT
+        assert self.outbox.append(data) == fits
+        if fits:
+            self.frames.append((data, 0))
+
+    @rule(size=st.integers(1, 80))
+    def force(self, size):
+        data = self.new_frame(size)
+        self.outbox.force(data)
+        self.frames.append((data, 0))
+
+    @precondition(lambda self: not self.frames)
+    @rule(size=st.integers(2, 25), share=st.floats(0.1, 0.9))
+    def force_half_written(self, size, share):
+        data, cursor = self.new_frame(size), int(size * share)
+        self.outbox.force(data, cursor)
+        self.frames.append((data, cursor))
+
+    @rule(most=st.integers(1, 50))
+    def be_refused(self, most):
+        most = max(most, len(self.refused))
+        self.refused = bytes(self.outbox.peek(most))
+
+    @rule(most=st.integers(1, 50), share=st.floats(0, 1))
+    def write(self, most, share):
+        most = max(most, len(self.refused))
+        offered = bytes(self.outbox.peek(most))
+        assert offered.startswith(self.refused), "a refused write is repeated with the same bytes"
+        assert offered == self.waiting[:most]
+        taken = int(share * len(offered))
+        self.outbox.advance(taken)
+        self.refused = b"" if taken else self.refused
+        while taken:
+            data, written = self.frames[0]
+            step = min(taken, len(data) - written)
+            taken -= step
+            self.frames[0] = data, written + step
+            if written + step == len(data):
+                del self.frames[0]
+
+    @rule()
+    def drop_unsent(self):
+        pinned = len(self.refused)
+        self.outbox.drop_unsent(pinned)
+        kept, size = [], 0
+        for data, written in self.frames:
+            if not written and size >= pinned:
+                break
+            kept.append((data, written))
+            size += len(data) - written
+        assert self.waiting.startswith(self.refused)
+        self.frames = kept
+
+    @rule()
+    def clear_tls_pin(self):
+        """Be a plain socket from here on: nothing that it refused binds."""
+        self.refused = b""
+
+    @invariant()
+    def the_same_bytes_wait(self):
+        assert self.outbox.size == len(self.waiting)
+        assert bytes(self.outbox.peek(ROOM)) == self.waiting
+        if self.refused:
+            assert self.waiting.startswith(self.refused)
+
+
+TestAnySequence = OutboxMachine.TestCase

@@ -68,8 +68,8 @@ class Workers:
     def _start_one(self, name: str, idle: float | None) -> None:
         thread = threading.Thread(target=self._work, args=(idle,), name=name, daemon=True)
         with self._lock:
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def post(self, mailbox: Mailbox, job: Job) -> None:
         """Have a job run after all others of its mailbox."""
@@ -96,7 +96,10 @@ class Workers:
         self._seen = self._taken
         if stalled and len(self._threads) < self._count * (1 + SPARES_PER_WORKER):
             logger.warning("all %d workers are blocked: starting a spare one", len(self._threads))
-            self._start_one("pushserver-worker-spare", SPARE_IDLE)
+            try:
+                self._start_one("pushserver-worker-spare", SPARE_IDLE)
+            except RuntimeError as error:
+                logger.error("no spare worker could be started: %s", error)
 
     def _work(self, idle: float | None) -> None:
         try:
@@ -128,14 +131,14 @@ class Workers:
                     mailbox.active = False
                     return
                 if not left and not self._stopping:
-                    break
+                    self._ready.put(mailbox)  # under the lock: before the end that stop sends
+                    return
                 job = mailbox.jobs.popleft()
             left = max(0, left - 1)
             try:
                 job()
             except Exception:
                 logger.exception("a job failed that handles its own errors")
-        self._ready.put(mailbox)
 
     def stop(self, deadline: float) -> bool:
         """Let the workers end when all jobs are done; tell whether they have.

@@ -64,7 +64,7 @@ class Peer:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close in good order: send a close frame, wait for the answer."""
         self.sock.sendall(close_frame(Disconnect(code, reason)))
-        while self.receive() is not None:
+        while not isinstance(self.receive(), (Disconnect, type(None))):
             pass
 
     def receive(self) -> Any:
@@ -134,10 +134,7 @@ class Server:
         self._threads[0].join(DEADLINE)
         self._listener.close()
         for sock in self._socks:
-            try:
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                pass
+            _hang_up(sock)
         for thread in self._threads:
             thread.join(DEADLINE)
             assert not thread.is_alive(), thread
@@ -172,12 +169,16 @@ class Server:
         except (OSError, ValueError) as error:
             self.errors.append(error)
         finally:
-            try:
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                pass
             if script is not hold:
+                _hang_up(sock)
                 sock.close()
+
+
+def _hang_up(sock: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 def hold(peer: Peer) -> None:

@@ -58,6 +58,9 @@ class Resolver:
             UnknownHost: it has none.
             ConnectTimeout, Interrupted: see ``Patience.wait``.
         """
+        literal = _literal(host, port)
+        if literal is not None:
+            return [literal]
         patience.begin(f"the lookup of {host}")
         lookup = self._pending.get((host, port))
         if lookup is None:
@@ -70,6 +73,17 @@ class Resolver:
         if lookup.error is not None:
             raise UnknownHost(f"unknown host {host}: {lookup.error}") from None
         return lookup.found
+
+
+def _literal(host: str, port: int) -> Endpoint | None:
+    """Return the endpoint of a host that is an address already: no thread need look it up."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return Endpoint(family, (host, port))
+    return None
 
 
 class _Lookup(threading.Thread):

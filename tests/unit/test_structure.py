@@ -1,0 +1,236 @@
+"""How the package is put together: who imports whom, what is documented, what mypy promises."""
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pushserver
+
+PACKAGE = Path(pushserver.__file__).resolve().parent
+ROOT = PACKAGE.parent
+
+LAYERS = [
+    {"version", "errors", "settings", "disconnects", "frames", "assets"},
+    {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker"},
+    {"connection", "link", "loop"},
+    {"server", "handover"},
+    {"plugin", "tool", "endpoints"},
+    {"cli", "demo"},
+    {"__main__"}]
+"""Each module imports from its own layer and those before it."""
+
+MAY_IMPORT_CHERRYPY = {"plugin", "tool", "endpoints", "cli", "demo"}
+
+
+def layer_of(module):
+    return next(number for number, names in enumerate(LAYERS) if module in names)
+
+
+def sources():
+    """Return module name -> syntax tree; all files of a subpackage are one module."""
+    trees = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        trees.setdefault(name, []).append((path, ast.parse(path.read_text("utf-8"))))
+    return trees
+
+
+SOURCES = sources()
+MODULES = sorted(set(SOURCES) - {"__init__"})
+FILES = [(path, tree) for trees in SOURCES.values() for path, tree in trees]
+FILE_NAMES = [str(path.relative_to(PACKAGE)) for path, _ in FILES]
+
+
+def imported(path, tree):
+    """Yield what one file imports, as a full dotted name for each."""
+    package = ["pushserver", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[:len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def dependencies(module):
+    """Return which modules of the package one module imports; a name of the package itself is
+    in ``__init__``."""
+    found = set()
+    for path, tree in SOURCES[module]:
+        for name in imported(path, tree):
+            parts = name.split(".")
+            if parts[0] == "pushserver":
+                found.add(parts[1] if parts[1] in SOURCES else "__init__")
+    return found - {module}
+
+
+def test_every_module_has_its_layer():
+    assert set(MODULES) <= set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_up_only(module):
+    allowed = set().union(*LAYERS[:layer_of(module) + 1])
+    if module in MAY_IMPORT_CHERRYPY - {"plugin", "tool", "endpoints"}:
+        allowed.add("__init__")     # a site imports the package as any user does
+    assert dependencies(module) <= allowed
+
+
+def test_imports_go_in_no_circle():
+    left = {module: dependencies(module) & set(MODULES) for module in MODULES}
+    while left:
+        free = [module for module, needs in left.items() if not needs & set(left)]
+        assert free, f"a circle among {sorted(left)}"
+        for module in free:
+            del left[module]
+
+
+@pytest.mark.parametrize("path, tree", FILES, ids=FILE_NAMES)
+def test_only_the_last_layers_import_cherrypy(path, tree):
+    roots = {name.split(".")[0] for name in imported(path, tree)}
+    if path.relative_to(PACKAGE).with_suffix("").parts[0] not in MAY_IMPORT_CHERRYPY:
+        assert "cherrypy" not in roots
+
+
+@pytest.mark.parametrize("path, tree", FILES, ids=FILE_NAMES)
+def test_nothing_public_lacks_a_docstring(path, tree):
+    assert ast.get_docstring(tree), "the module"
+    nodes = [tree]
+    while nodes:
+        for node in nodes.pop().body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) \
+                    and not node.name.startswith("_"):
+                assert ast.get_docstring(node), node.name
+                if isinstance(node, ast.ClassDef):
+                    nodes.append(node)
+
+
+@pytest.mark.parametrize("path, tree", FILES, ids=FILE_NAMES)
+def test_no_except_is_bare(path, tree):
+    assert all(node.type is not None for node in ast.walk(tree)
+               if isinstance(node, ast.ExceptHandler))
+
+
+def python(code, *options):
+    """Run code in a fresh interpreter and return its output; fail if it fails."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *options, "-c", code], env=environment, timeout=60,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", ["pushserver", "pushserver.frames", "pushserver.server"])
+def test_the_package_works_where_cherrypy_cannot_be_imported(module):
+    python(f"import sys; sys.modules['cherrypy'] = None; import {module}; "
+           "from pushserver import PushServer, Settings; PushServer(Settings())")
+
+
+def test_cherrypy_is_asked_for_only_by_what_needs_it():
+    assert python("import sys, pushserver; print('cherrypy' in sys.modules); "
+                  "pushserver.PushPlugin; print('cherrypy' in sys.modules)") == "False\nTrue\n"
+
+
+def test_all_that_is_public_is_there():
+    for name in pushserver.__all__:
+        assert getattr(pushserver, name) is not None
+    with pytest.raises(AttributeError, match="'pushserver' has no attribute 'nothing'"):
+        pushserver.nothing
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+GOOD = '''
+"""What a site writes."""
+from typing import Any
+
+import cherrypy
+
+from pushserver import (Connection, ConnectionClosed, InvalidData, PushError, PushPlugin,
+                        PushServer, PushTool, Settings, Ticker)
+
+push = PushPlugin(cherrypy.engine, ping_interval=25, duplicates="replace")
+push.subscribe()
+cherrypy.tools.push = PushTool(push)
+settings: Settings = Settings(max_outbox=1024, allowed_origins=("https://example.org",))
+server: PushServer = push
+
+
+class Chat(Connection):
+    """A handler."""
+
+    def opened(self) -> None:
+        self.data["nick"] = self.user or self.Id
+        joined: bool = self.subscribe("room")
+        print(joined)
+
+    def received_message(self, message: Any) -> None:
+        try:
+            self.send(message.data, message.is_binary)
+        except ConnectionClosed:
+            pass
+
+    def closed(self, code: int, reason: str | None = None) -> None:
+        push.publish("room", {"left": self.Id, "code": code})
+
+
+def use() -> int:
+    """Use all of it."""
+    push.broadcast("text")
+    push.broadcast(b"bytes")
+    push.publish("news", [1, 2, 3])
+    ticker: Ticker = push.every(1, lambda: "now", channel="time")
+    ticker.stop()
+    names: list[str] = push.ids()
+    people: list[Connection] = push.connections() + push.connections("42")
+    gone: int = push.disconnect("42", code=4000, reason="bye")
+    assert issubclass(InvalidData, PushError)
+    return push.send("42", {"order": 5}) + len(push) + gone + len(names) + len(people)
+'''
+
+BAD = '''
+from pushserver import Connection, PushServer, Settings
+
+server = PushServer(Settings())
+server.send(42, "an Id is text")                            # error
+text: str = server.send("42", "how many, a number")         # error
+server.broadcast()                                          # error
+server.publish("news")                                      # error
+server.every("1", lambda: "seconds are a number")           # error
+server.brodcast("a slip")                                   # error
+Settings(ping_intervall=5)                                  # error
+Settings().workers = 5                                      # error
+Settings(workers="four")                                    # error
+people: list[str] = server.connections()                    # error
+
+
+class Chat(Connection):
+    def closed(self, code: str, reason: str | None = None) -> None:     # error
+        self.subscribe(5)                                               # error
+'''
+
+
+def test_mypy_accepts_what_a_site_writes_and_finds_its_slips(tmp_path, request):
+    pytest.importorskip("mypy")
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "bad.py").write_text(BAD)
+    cache = request.config.cache.mkdir(f"mypy-{sys.version_info[0]}.{sys.version_info[1]}")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--ignore-missing-imports",
+         "--follow-imports=silent", "--no-error-summary", f"--cache-dir={cache}",
+         "good.py", "bad.py"],
+        cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, timeout=110,
+        capture_output=True, text=True)
+    found = set(re.findall(r"^(\w+\.py):(\d+): error", done.stdout, re.MULTILINE))
+    expected = {("bad.py", str(number)) for number, line in enumerate(BAD.split("\n"), 1)
+                if line.endswith("# error")}
+    assert found == expected, done.stdout + done.stderr

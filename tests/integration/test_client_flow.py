@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from ws4py.websocket import WebSocket
 
 from pushclient import (ConnectionClosed, Disconnected, InvalidData, InvalidSetting, NotConnected,
                         PushClient, WebSocketClient)
@@ -428,6 +429,7 @@ class Recorder(WebSocketClient):
 def test_single_connection_speaks_ws4py():
     with Server(lambda peer: peer.echo()) as server:
         single = Recorder(server.url, proxy=None)
+        assert isinstance(single, WebSocket)
         single.connect()
         single.send("text")
         single.send(b"bytes as text")

@@ -17,7 +17,7 @@ from pushclient import Disconnected, PushClient
 from pushclient.backoff import FIRST_WINDOW, SHORTEST_DELAY
 from pushserver.frames import OPCODE_TEXT, frame
 
-from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port, until
+from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port
 
 KILLS = 6
 HERD = 1000
@@ -61,6 +61,7 @@ def test_client_goes_on_each_time_its_server_is_killed():
     server = ticking_server(port, 0)
     before, threads = descriptors(), set()
     gaps, last = [], (0, -1)
+    restarted, while_open = 0.0, 0
     try:
         with PushClient(f"ws://{LOOPBACK}:{port}/", proxy=None, timeout=DEADLINE) as client:
             for message in client:

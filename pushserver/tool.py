@@ -1,7 +1,7 @@
 """The CherryPy tool that makes a WebSocket address of a page handler."""
 from __future__ import annotations
 
-from typing import Any, Iterable, Sequence
+from typing import Any, Collection, Sequence
 
 import cherrypy
 
@@ -29,7 +29,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         super().__init__("before_request_body", self._options, name="push")
 
     @staticmethod
-    def _options(handler_cls: type[Connection] = Connection, channels: Iterable[str] = (),
+    def _options(handler_cls: type[Connection] = Connection, channels: Collection[str] = (),
                  subprotocols: Sequence[str] = ()) -> None:
         """Show CherryPy what the tool can be told."""
 
@@ -69,7 +69,8 @@ def check_options(**options: Any) -> None:
         raise InvalidSetting(f"handler_cls is {handler_cls!r}: use a subclass of "
                              "pushserver.Connection")
     for name in ("channels", "subprotocols"):
-        if isinstance(options.get(name), str):
-            raise InvalidSetting(f"{name} is {options[name]!r}: use a list, [{options[name]!r}]")
+        value = options.get(name, ())
+        if isinstance(value, str) or not isinstance(value, Collection):
+            raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
     for channel in options.get("channels", ()):
         checked_channel(channel)

@@ -1,0 +1,54 @@
+"""The tool's options: a slip is told where the site's author can see it."""
+from __future__ import annotations
+
+import pytest
+
+from pushserver.connection import Connection
+from pushserver.errors import InvalidSetting
+from pushserver.server import PushServer
+from pushserver.tool import PushTool, check_options
+
+
+class Chat(Connection):
+    """Some handler."""
+
+
+@pytest.fixture
+def tool():
+    return PushTool(PushServer())
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"handler_cls": Chat}, {"channels": ["a"]}, {"channels": ("a", "b")}, {"channels": {"a"}},
+    {"subprotocols": ["chat"]}, {"on": True}, {"priority": 5}, {"channels": []}])
+def test_options_that_can_work_are_taken(tool, options):
+    check_options(**options)
+
+    @tool(**options)
+    def page():
+        """Some page."""
+
+    assert page._cp_config["tools.push.on"] is True
+
+
+@pytest.mark.parametrize("options, word", [
+    ({"handler": Chat}, "no option 'handler': use handler_cls"),
+    ({"handler_cls": object}, "subclass of pushserver.Connection"),
+    ({"handler_cls": "Chat"}, "subclass of pushserver.Connection"),
+    ({"handler_cls": None}, "subclass of pushserver.Connection"),
+    ({"channels": "news"}, r"use a list, \['news'\]"),
+    ({"subprotocols": "chat"}, r"use a list, \['chat'\]"),
+    ({"channels": 5}, "use a list"), ({"channels": None}, "use a list"),
+    ({"channels": (name for name in "ab")}, "use a list"),
+    ({"subprotocols": None}, "use a list"),
+    ({"channels": [""]}, "channel is ''"), ({"channels": [5]}, "channel is 5"),
+    ({"channels": ["x" * 256]}, "1 to 255")])
+def test_options_that_cannot_work_are_refused_by_name(tool, options, word):
+    for use in (check_options, tool):
+        with pytest.raises(InvalidSetting, match=word):
+            use(**options)
+
+
+def test_options_go_by_keyword_only(tool):
+    with pytest.raises(TypeError):
+        tool(Chat)

@@ -309,12 +309,16 @@ class Link(Mailbox):
         if self._paused:
             self._schedule_ping(settings.ping_interval)
         elif self._pinged_at > self._last_read:
-            self._no_pong()
+            left = self._pinged_at + settings.pong_timeout - self.home.loop.now
+            if left > 0:
+                self._schedule_ping(left)
+            else:
+                self._no_pong()
         elif silent < settings.ping_interval:
             self._schedule_ping(settings.ping_interval - silent)
         else:
             self._pinged_at = self.home.loop.now
-            self._schedule_ping(settings.pong_timeout)
+            self._schedule_ping(min(settings.ping_interval, settings.pong_timeout))
             self.enqueue(_PING)
             if not self.busy:
                 self.flush()
@@ -401,10 +405,10 @@ class Link(Mailbox):
         self.disconnect = self.disconnect or disconnect
         if self._timer is not None:
             self._timer.cancel()
+        self.home.hub.remove(self)
         self.home.loop.watch(self, 0)
         self.transport.close()
         self.outbox = Outbox(0)
-        self.home.hub.remove(self)
         self.connection.client_terminated = self.connection.server_terminated = True
         if was_open:
             self.home.post(self, self._run_closed)

@@ -131,7 +131,7 @@ class Site:
 
 @contextlib.contextmanager
 def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tls=None,
-           threads=10, bus=None, send_buffer=None):
+           threads=10, bus=None, buffers=None):
     """Serve an application on a free port, with cheroot as CherryPy runs it."""
     app = cherrypy.Application(root, script_name, config)
     server = WSGIServer(bind or (host, 0), app, numthreads=threads, request_queue_size=1024)
@@ -140,8 +140,9 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
     if tls:
         server.ssl_adapter = BuiltinSSLAdapter(*tls)
     server.prepare()
-    if send_buffer:  # the sockets that it accepts inherit this
-        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    if buffers:  # the sockets that it accepts inherit this
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
     thread = threading.Thread(target=server.serve, name="test-http")
     thread.start()
     try:

@@ -341,7 +341,7 @@ def test_echoes_that_are_not_read_yet_keep_nobody_else_waiting(host):
         with contextlib.suppress(OSError):
             late.sock.sendall(masked_frame(0x81, b"a" * MESSAGE) * count)
 
-    with host.running(site_of(host), send_buffer=4096):
+    with host.running(site_of(host), buffers=4096):
         with host.client("/echo?Id=1", receive_buffer=4096) as late, \
                 host.client("/echo?Id=2") as other, in_background(send):
             for number in range(50):
@@ -358,7 +358,7 @@ def test_frames_that_several_threads_send_at_once_stay_whole(host):
         for _ in range(rounds):
             host.broadcast(str(number) * 60_000)
 
-    with host.running(site_of(host), send_buffer=4096), host.client(receive_buffer=4096) as client:
+    with host.running(site_of(host), buffers=4096), host.client(receive_buffer=4096) as client:
         wait_until(lambda: host.count() == 1)
         threads = [threading.Thread(target=push, args=(number,)) for number in range(senders)]
         for thread in threads:

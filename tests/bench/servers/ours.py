@@ -1,0 +1,71 @@
+"""pushserver in a CherryPy site, pushed to from an ordinary thread."""
+from __future__ import annotations
+
+import importlib.metadata
+
+import cherrypy
+
+from pushserver import Connection, PushPlugin, PushTool, __version__
+
+from .control import Control, options
+from .site import Pages, run_site
+
+push = PushPlugin(cherrypy.engine, max_connections=19_500, max_message_size=2 << 20)
+cherrypy.tools.push = PushTool(push)
+
+
+class Echo(Connection):
+    """Send back what comes."""
+
+    def received_message(self, message):
+        self.send(message.data, message.is_binary)
+
+
+class Root(Pages):
+    """The addresses."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push()
+    def all(self, Id):
+        """Let everybody in."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push(channels=["a"])
+    def a(self, Id):
+        """Let everybody in."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push(channels=["b"])
+    def b(self, Id):
+        """Let everybody in."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push(handler_cls=Echo)
+    def echo(self, Id):
+        """Let everybody in."""
+
+
+class Server:
+    """See ``control``."""
+
+    def push(self, group, text):
+        if group == "all":
+            push.broadcast(text)
+        else:
+            push.publish(group, text)
+
+    def send(self, Id, text):
+        push.send(Id, text)
+
+    def ids(self):
+        return push.ids()
+
+    def versions(self):
+        return {"pushserver": __version__, "CherryPy": importlib.metadata.version("cherrypy"),
+                "cheroot": importlib.metadata.version("cheroot")}
+
+
+if __name__ == "__main__":
+    command = options()
+    push.subscribe()
+    run_site(Root(), command.tls, Control(Server()))

@@ -373,7 +373,7 @@ class PushServer:
             started = self._deadline - self.settings.drain_timeout
             self._emptied.wait(max(0.0, started + patience - time.monotonic()))
             home.loop.call(partial(self._abort_all, home))
-            home.loop.stop(max(0.0, self._deadline - time.monotonic()))
+            home.loop.stop(max(LAST_CALLBACKS, self._deadline - time.monotonic()))
         else:
             home.loop.stop(self.settings.drain_timeout)
             self._abort_all(home)

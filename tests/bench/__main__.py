@@ -10,9 +10,10 @@ import sys
 
 from . import report, servers
 from .harness import ServerFailed
-from .scenarios import busy, fanout
+from .scenarios import busy, clogged, fanout, growth, single
 
-TABLES = (*fanout.SCENARIOS, *busy.SCENARIOS)
+TABLES = (*fanout.SCENARIOS, *busy.SCENARIOS, *clogged.SCENARIOS, *single.SCENARIOS,
+          *growth.SCENARIOS)
 
 
 def names():

@@ -129,9 +129,11 @@ class Crowd:
         return codes
 
     def echo(self, size, seconds):
-        """Send messages and await each one's echo; return how many came back in a second."""
+        """Send messages and await each one's echo, then leave; return echoes in a second."""
         socks = [member.sock for member in self._members.values()]
-        return echoing.run(socks, size, seconds, frame_length(size)[1], self._buffer)
+        rate = echoing.run(socks, size, seconds, frame_length(size)[1], self._buffer)
+        self.leave()
+        return rate
 
     def leave(self):
         """Reset all connections."""

@@ -41,7 +41,7 @@ class Server:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             servers.command(name) + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, text=True, bufsize=1)
+            stderr=self._errors, text=True, bufsize=1, env=servers.environment(name))
         self._answers = queue.Queue()
         self._kept = []
         threading.Thread(target=self._read, daemon=True).start()

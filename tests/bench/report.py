@@ -53,6 +53,9 @@ def median_row(rows):
         values = [row[key] for row in rows if _is_number(row.get(key))]
         if values:
             merged[key] = statistics.median(values)
+    if merged.get("steps"):
+        merged["steps"] = [median_row(steps) for steps in
+                           zip(*(row["steps"] for row in rows if "steps" in row))]
     return merged
 
 
@@ -61,7 +64,19 @@ def _is_number(value):
 
 
 def table(scenario, rows, title=""):
-    """Return a scenario's table as Markdown; ``rows`` by server."""
+    """Return a scenario's table as Markdown; ``rows`` by server. One for each step it has."""
+    if not scenario.axis:
+        return _table(scenario, rows, title)
+    steps = max((len(row.get("steps", ())) for row in rows.values()), default=0)
+    tables = []
+    for number in range(steps):
+        found = {name: row["steps"][number] for name, row in rows.items() if "steps" in row}
+        size = next(iter(found.values()))[scenario.axis]
+        tables.append(_table(scenario, found, f"{title}: {size} {scenario.axis}"))
+    return "\n".join(tables)
+
+
+def _table(scenario, rows, title):
     columns = [column for column in scenario.columns
                if any(_is_number(row.get(column.key)) for row in rows.values())]
     ratios = [ratio for ratio in scenario.ratios if _base(ratio, rows)]

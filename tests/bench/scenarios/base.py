@@ -64,6 +64,7 @@ class Scenario:
         needs: attributes of ``servers.Kind`` that a server must have.
         without: servers that are left out.
         quick: part of a run that names no scenario.
+        axis: where a row has ``steps``, what they differ in; each makes a table of its own.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Scenario:
     needs: tuple = ()
     without: tuple = ()
     quick: bool = True
+    axis: str = ""
 
     def __getattr__(self, name):
         try:

@@ -36,6 +36,7 @@ class Kind(NamedTuple):
     module: str
     needs: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
     is_peer: bool = True
     tls: bool = True
     pages: bool = False
@@ -46,9 +47,13 @@ def _python(module, *needs, **options):
     return Kind(f"tests.bench.servers.{module}", needs, **options)
 
 
+PURE = (("PUSHSERVER_PURE", "1"),)
+
 KINDS = {
     "ours": _python("ours", "cherrypy", is_peer=False, pages=True),
-    "ours-plain": _python("ours", "cherrypy", arguments=("--plain",), is_peer=False, pages=True),
+    "ours-pure": _python("ours", "cherrypy", environment=PURE, is_peer=False, pages=True),
+    "ours-plain": _python("ours", "cherrypy", environment=PURE, arguments=("--plain",),
+                          is_peer=False, pages=True),
     "floor": _python("floor", is_peer=False, tls=False),
     "picows": _python("picows_server", "picows"),
     "aiohttp": _python("aiohttp_server", "aiohttp"),
@@ -58,9 +63,10 @@ KINDS = {
     "tornado": _python("tornado_server", "tornado"),
     "node-ws": Kind("ws.cjs", ("ws",), threads=False),
 }
-"""All servers by name. "ours-plain" is ours without what it does for a busy site."""
+"""All servers by name. "ours-pure" is ours without the C extension, "ours-plain" without anything
+that it does for a busy site."""
 
-DEFAULT = [name for name in KINDS if name != "ours-plain"]
+DEFAULT = [name for name in KINDS if name not in ("ours-pure", "ours-plain")]
 
 
 def command(name):
@@ -69,6 +75,11 @@ def command(name):
     if kind.module.endswith(".cjs"):
         return ["node", str(HERE / kind.module), *kind.arguments]
     return [sys.executable, "-m", kind.module, *kind.arguments]
+
+
+def environment(name):
+    """Return the environment of a server's process."""
+    return {**os.environ, **dict(KINDS[name].environment)}
 
 
 def missing(name):

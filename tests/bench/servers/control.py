@@ -26,7 +26,7 @@ def options():
     """Return what the command line says: ``tls`` is None or certificate and key."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
-    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="without what is for a busy site")
     return parser.parse_args()
 
 
@@ -73,12 +73,16 @@ def split_target(target):
 
 
 def pushing(server, group, count, rate, size, burst):
-    """Push; yield what to wait for: seconds, or an awaitable."""
+    """Push; yield what to wait for: seconds, or an awaitable.
+
+    The messages of a burst are all made before the first is pushed: a server whose push blocks is
+    not to gain by that the later ones look younger.
+    """
     start = time.monotonic()
     for number in range(count):
         yield max(0.0, start + number / rate - time.monotonic())
-        for _ in range(burst):
-            waiting = server.push(group, message(size))
+        for text in [message(size) for _ in range(burst)]:
+            waiting = server.push(group, text)
             if waiting is not None:
                 yield waiting
 

@@ -55,10 +55,8 @@ function push(group, count, rate, size, burst) {
       say("done", group, now() - start);
       return;
     }
-    for (let i = 0; i < burst; i += 1) {
-      const text = message(size);
-      groups[group].forEach((socket) => socket.send(text));
-    }
+    const texts = Array.from({ length: burst }, () => message(size));
+    texts.forEach((text) => groups[group].forEach((socket) => socket.send(text)));
     number += 1;
     setTimeout(round, Math.max(0, (start + number / rate - now()) * 1000));
   };

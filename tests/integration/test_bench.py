@@ -1,0 +1,36 @@
+"""The benchmark runs, and what it counts is right; how fast things are is no test."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+CLIENTS = 20
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def run(tmp_path, *arguments):
+    """Run the command; return its output and the rows that it wrote."""
+    rows = tmp_path / "rows.json"
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *arguments, "--peers", "ours,floor",
+         "--clients", str(CLIENTS), "--json", str(rows)],
+        capture_output=True, text=True, timeout=90, env=ENVIRONMENT)
+    assert found.returncode == 0, found.stderr
+    return found.stdout, json.loads(rows.read_text())
+
+
+def test_tick_prints_a_row_for_each_server_and_delivers_all(tmp_path):
+    output, (tick,) = run(tmp_path, "tick", "--seconds", "2")
+    assert "| ours " in output and "| floor " in output and "CPU us/msg" in output
+    for name in ("ours", "floor"):
+        (row,) = tick["rows"][name]
+        assert row["connected"] == CLIENTS and row["delivered"] == 1 and row["closed"] == 0, row
+        assert 0 < row["p50"] <= row["p99"] <= row["max"]
+
+
+def test_an_unknown_scenario_is_refused_in_one_line():
+    found = subprocess.run([sys.executable, "-m", "tests.bench", "nonsense"], timeout=60,
+                           capture_output=True, text=True, env=ENVIRONMENT)
+    assert found.returncode == 2 and "unknown: nonsense" in found.stderr

@@ -343,16 +343,21 @@ class PushServer:
 
     def drain(self) -> None:
         """Take no more connections and begin to close all with 1001; ``stop`` has to follow."""
+        self._begin_to_drain()
+
+    def _begin_to_drain(self) -> Home | None:
+        """Do so, unless it was done before, and return what is to be stopped."""
         with self._lock:
             home = self._home
             if home is None or self._draining:
-                return
+                return home
             self._draining = True
             self._deadline = time.monotonic() + self.settings.drain_timeout
             tickers = list(self._tickers)
             home.loop.call(partial(self._close_all, home))
         for ticker in tickers:
             ticker.halt()
+        return home
 
     def _close_all(self, home: Home) -> None:
         home.on_empty = self._emptied.set
@@ -363,9 +368,7 @@ class PushServer:
 
     def stop(self) -> None:
         """Close all connections and end the threads, within ``drain_timeout``."""
-        self.drain()
-        with self._lock:
-            home = self._home
+        home = self._begin_to_drain()
         if home is None:
             return
         patience = self.settings.drain_timeout * LEAVE_SHARE
@@ -379,7 +382,8 @@ class PushServer:
             self._abort_all(home)
         home.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:
-            self._home = None
+            if self._home is home:  # another thread may have stopped it too, and started anew
+                self._home = None
 
     @staticmethod
     def _abort_all(home: Home) -> None:

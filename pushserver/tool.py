@@ -26,7 +26,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
 
     def __init__(self, push: PushServer) -> None:
         self._push = push
-        super().__init__("before_request_body", self._options, name="push")
+        super().__init__("before_request_body", self._options)
 
     @staticmethod
     def _options(handler_cls: type[Connection] = Connection, channels: Collection[str] = (),

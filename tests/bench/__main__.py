@@ -9,7 +9,7 @@ import json
 import sys
 
 from . import report, servers
-from .harness import ServerFailed
+from .harness import ServerFailed, wait_idle
 from .scenarios import busy, clogged, fanout, growth, single
 
 TABLES = (*fanout.SCENARIOS, *busy.SCENARIOS, *clogged.SCENARIOS, *single.SCENARIOS,
@@ -32,6 +32,8 @@ def parser():
     found.add_argument("--runs", type=int, default=1, help="runs, of which the median is shown")
     found.add_argument("--seconds", type=int, help="how long to push, instead of each default")
     found.add_argument("--clients", type=int, help="how many clients, instead of each default")
+    found.add_argument("--wait-idle", type=float, default=0.0, metavar="SECONDS",
+                       help="wait so long at most for an idle machine before each server")
     found.add_argument("--plot", metavar="FILE", help="draw the tables as a picture")
     found.add_argument("--json", metavar="FILE", help="write all rows of all runs")
     return found
@@ -49,7 +51,7 @@ def main(arguments=None):
               or not options.scenarios and scenario.quick]
     print("\n".join(report.machine()), flush=True)
     peers = [name for name in options.peers if is_there(name)]
-    results = [(scenario, run(scenario, peers, options.runs)) for scenario in chosen]
+    results = [(scenario, run(scenario, peers, options)) for scenario in chosen]
     print(report.versions([row for _, rows in results for found in rows.values()
                            for row in found]))
     if options.json:
@@ -68,13 +70,17 @@ def is_there(name):
     return not need
 
 
-def run(scenario, peers, runs):
+def run(scenario, peers, options):
     """Measure all servers, one after another, as often as asked; return rows by server."""
+    runs = options.runs
     rows = {name: [] for name in peers if fits(scenario, name)}
     for number in range(runs):
         for name, found in rows.items():
             print(f"  {scenario.heading()}: {name}", end="\r", file=sys.stderr, flush=True)
+            is_idle = not options.wait_idle or wait_idle(options.wait_idle)
             found.append(measured(scenario, name))
+            if not is_idle:
+                found[-1]["note"] = "measured on a machine that others used"
             print("\033[K", end="", file=sys.stderr, flush=True)
         if runs > 1:
             print(report.table(scenario, {name: found[-1] for name, found in rows.items()},

@@ -26,6 +26,7 @@ EVENTS = 4096
 MASK = b"\0\0\0\0"
 RESET = struct.pack("ii", 1, 0)
 PATIENCE = 180
+SILENCE = 0.05
 
 
 def frame_length(size):
@@ -260,9 +261,8 @@ def quantile(late, count, share):
 def _code_at_end(sock, deadline):
     """Read to the end and return the close code, None without one or without an end."""
     tail = b""
-    sock.setblocking(True)
+    sock.settimeout(SILENCE)
     while time.monotonic() < deadline:
-        sock.settimeout(max(0.01, deadline - time.monotonic()))
         try:
             data = sock.recv(1 << 16)
         except OSError:

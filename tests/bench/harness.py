@@ -17,7 +17,30 @@ from .crowd import STAMP, CrowdProcess
 START_PATIENCE = 30
 END_PATIENCE = 10
 WARM_UP = 50
+IDLE_FOR = 1.0
+IDLE_SHARE = 0.1
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+
+def wait_idle(patience):
+    """Wait until nobody else uses the machine, at most so many seconds; tell whether it is so."""
+    deadline = time.monotonic() + patience
+    while True:
+        busy, total = _cpu_times()
+        time.sleep(IDLE_FOR)
+        busy_now, total_now = _cpu_times()
+        if busy_now - busy < IDLE_SHARE * (total_now - total):
+            return True
+        if time.monotonic() > deadline:
+            return False
+
+
+def _cpu_times():
+    """Return busy and total ticks of all cores since the start."""
+    line = Path("/proc/stat").read_text().split("\n", 1)[0]
+    times = [int(field) for field in line.split()[1:9]]
+    total = sum(times)
+    return total - times[3] - times[4], total
 
 
 class ServerFailed(Exception):

@@ -7,6 +7,9 @@ WIDTH, HEIGHT = 12, 3.2
 COLOURS = {"ours": "#1b7f4b", "ours-plain": "#7fbf9f", "floor": "#999999"}
 PEER = "#4a6fa5"
 MOST_PANELS = 3
+WIDE = 20
+"""The factor between values from which on a scale is logarithmic, instead of starting at 0."""
+
 NOT_DRAWN = ("delivered", "bulk_delivered", "refused", "lost", "max", "bulk_p50")
 
 
@@ -41,7 +44,7 @@ def _bars(axes, scenario, rows):
         axis.invert_yaxis()
         axis.set_xlabel(column.title, fontsize=8)
         axis.tick_params(labelsize=7)
-        if max(shown.values()) > 30 * min(shown.values()):
+        if max(shown.values()) > WIDE * min(shown.values()):
             axis.set_xscale("log")
     for axis in axes[len(columns):]:
         axis.set_visible(False)
@@ -57,8 +60,16 @@ def _lines(axes, scenario, rows):
                 axis.plot(*zip(*points), marker="o", markersize=3, label=name,
                           color=COLOURS.get(name), linewidth=2 if name in COLOURS else 1)
         axis.set_xscale("log")
-        axis.set_yscale("log")
+        _scale(axis)
         axis.set_xlabel(scenario.axis, fontsize=8)
         axis.set_ylabel(column.title, fontsize=8)
         axis.tick_params(labelsize=7)
     axes[0].legend(fontsize=6)
+
+
+def _scale(axis):
+    values = [value for line in axis.lines for value in line.get_ydata()]
+    if values and max(values) > WIDE * min(values):
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(bottom=0)

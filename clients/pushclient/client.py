@@ -69,7 +69,8 @@ class PushClient:
         ping_interval: seconds without traffic after which the server is pinged. 0: never.
         pong_timeout: seconds that it has to answer; any traffic counts.
         max_message_size: bytes of one inbound message; past it the connection ends with 1009.
-        max_queue: messages waiting to be iterated over; past it nothing more is read.
+        max_queue: messages waiting to be iterated over, of large ones only as many as make up
+            1 MiB; past it nothing more is read.
         max_attempts: attempts that may fail in a row; None: no limit.
 
     Attributes:

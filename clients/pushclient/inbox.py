@@ -6,6 +6,9 @@ import time
 from collections import deque
 from typing import Callable, Sequence, Union
 
+LIMIT_SIZE = 1024 * 1024
+"""Characters or bytes of messages that are worth queueing: fewer large ones than small ones."""
+
 Value = Union[str, bytes]
 """A message: text or binary."""
 
@@ -16,13 +19,14 @@ class Inbox:
     ``put`` belongs to the client's thread, ``get`` and ``end`` are for any.
 
     Args:
-        limit: messages that it holds.
+        limit: messages that it holds; of large ones only as many as make up 1 MiB, at least one.
         on_room: called when there is room again after ``put`` found too little; on the thread
             that made room.
     """
 
     def __init__(self, limit: int, on_room: Callable[[], None]) -> None:
         self._limit = limit
+        self._limit_now = limit     # for messages as large as the last ones
         self._on_room = on_room
         self._messages: deque[Value] = deque()
         self._wants_room = False
@@ -35,11 +39,13 @@ class Inbox:
     @property
     def has_room(self) -> bool:
         """Tell whether half of it is free again: then it is worth reading on."""
-        return len(self._messages) <= self._limit // 2
+        return len(self._messages) <= self._limit_now // 2
 
     def put(self, messages: Sequence[Value]) -> Sequence[Value]:
-        """Take as many messages as there is room for; return the rest."""
-        room = self._limit - len(self._messages)
+        """Take as many of some messages as there is room for; return the rest."""
+        largest = max(map(len, messages))
+        self._limit_now = min(self._limit, max(1, LIMIT_SIZE // max(1, largest)))
+        room = max(0, self._limit_now - len(self._messages))
         taken = messages[:room]
         with self._changed:
             self._messages.extend(taken)

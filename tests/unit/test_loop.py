@@ -18,6 +18,7 @@ class Item:
         self.transport = transport(sock)
         self.loop = loop
         self.busy = False
+        self.direct = -1
         self.watching = 0
         self.record = []
 

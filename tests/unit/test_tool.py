@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+from cherrypy._cptools import Toolbox
 
 from pushserver.connection import Connection
 from pushserver.errors import InvalidSetting
@@ -15,7 +16,10 @@ class Chat(Connection):
 
 @pytest.fixture
 def tool():
-    return PushTool(PushServer())
+    """A tool with the name that it has been given on a toolbox."""
+    box = Toolbox("tools")
+    box.push = PushTool(PushServer())
+    return box.push
 
 
 @pytest.mark.parametrize("options", [
@@ -29,6 +33,17 @@ def test_options_that_can_work_are_taken(tool, options):
         """Some page."""
 
     assert page._cp_config["tools.push.on"] is True
+
+
+def test_a_tool_has_the_name_under_which_a_site_puts_it():
+    box = Toolbox("tools")
+    box.chat = PushTool(PushServer())
+
+    @box.chat()
+    def page():
+        """Some page."""
+
+    assert page._cp_config == {"tools.chat.on": True}
 
 
 @pytest.mark.parametrize("options, word", [

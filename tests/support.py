@@ -15,6 +15,7 @@ from http.client import parse_headers
 import cherrypy
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server as WSGIServer
+from cherrypy._cptree import Tree
 from cherrypy.process.wspbus import Bus
 
 from pushserver import Connection, PushPlugin, PushServer, PushTool
@@ -132,8 +133,8 @@ class Site:
 @contextlib.contextmanager
 def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tls=None,
            threads=10, bus=None, buffers=None):
-    """Serve an application on a free port, with cheroot as CherryPy runs it."""
-    app = cherrypy.Application(root, script_name, config)
+    """Serve a site, or a tree of several, on a free port with cheroot, as CherryPy does."""
+    app = root if isinstance(root, Tree) else cherrypy.Application(root, script_name, config)
     server = WSGIServer(bind or (host, 0), app, numthreads=threads, request_queue_size=1024)
     server.expiration_interval = 0.02  # cheroot looks this often whether it is to stop
     server.timeout = 5
@@ -194,7 +195,8 @@ class Client:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
         self.sock.connect(address)
-        self.host = "localhost" if isinstance(address, str) else "%s:%d" % address[:2]
+        self.host = "localhost" if isinstance(address, str) else \
+            "[%s]:%d" % address[:2] if ":" in address[0] else "%s:%d" % address[:2]
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         self.buffer = b""

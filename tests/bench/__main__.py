@@ -80,7 +80,7 @@ def run(scenario, peers, options):
             is_idle = not options.wait_idle or wait_idle(options.wait_idle)
             found.append(measured(scenario, name))
             if not is_idle:
-                found[-1]["note"] = "measured on a machine that others used"
+                found[-1]["shared"] = "measured on a machine that others used"
             print("\033[K", end="", file=sys.stderr, flush=True)
         if runs > 1:
             print(report.table(scenario, {name: found[-1] for name, found in rows.items()},

@@ -46,6 +46,7 @@ def _bars(axes, scenario, rows):
         axis.tick_params(labelsize=7)
         if max(shown.values()) > WIDE * min(shown.values()):
             axis.set_xscale("log")
+            axis.set_xlim(left=min(shown.values()) / 2)
     for axis in axes[len(columns):]:
         axis.set_visible(False)
 

@@ -118,8 +118,9 @@ def _notes(row):
                                             row["failures"].items())
     if row.get("closed"):
         yield f"{row['closed']:g} closed with {row['codes']}"
-    if row.get("note"):
-        yield row["note"]
+    for key in ("note", "shared"):
+        if row.get(key):
+            yield row[key]
 
 
 def _aligned(lines):

@@ -20,7 +20,7 @@ def slow(name, scenario):
     count = scenario.seconds * scenario.rate
     with connected(name, readers) as (found, crowd, row):
         with Sampling(found.server) as calm_memory:
-            calm = pushed(found.server, crowd, readers, count=count // 2, **load)
+            calm = pushed(found.server, crowd, readers, count=count // 4, **load)
         idle = found.crowd()
         idle.ask("connect", "/all", scenario.slow, first=readers, idle=True,
                  receive_buffer=SMALL_BUFFER)
@@ -80,7 +80,7 @@ def storm(name, scenario):
 SLOW = Scenario(
     "slow", "{size} bytes at {rate} a second to {clients} clients, {slow} of which never read, "
     "{seconds} s; the others' latency", slow,
-    {"clients": 1000, "slow": 100, "rate": 20, "size": 10 * 1024, "seconds": 12},
+    {"clients": 1000, "slow": 100, "rate": 20, "size": 10 * 1024, "seconds": 24},
     columns=(DELIVERED, CPU, P50, P99, MAX, CALM, FACTOR,
              Column("grown", "grown MiB", 1 / MIB)),
     ratios=(Ratio("p99", "p99/best peer", BEST_PEER),), without=("floor",))

@@ -119,8 +119,7 @@ def test_wrong_usage_is_status_2():
     assert run()[0] == run("ws://localhost/", "--count", "0")[0] == run("--nonsense")[0] == 2
 
 
-def test_header_is_sent_and_certificates_are_trusted_as_told(server_certificate, authority,
-                                                            tmp_path):
+def test_header_is_sent_and_trust_is_as_told(server_certificate, authority, tmp_path):
     import ssl
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

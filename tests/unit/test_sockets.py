@@ -9,7 +9,9 @@ import pytest
 from pushserver.disconnects import SLOW
 from pushserver.frames import FrameReader, close_frame, encode
 from pushserver.outbox import Outbox
-from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, PlainSocket, TlsSocket, transport)
+from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, PlainSocket,
+                                TlsSocket, transport)
+from pushserver.speedups import HAVE_NATIVE
 from tests.support import wait_until
 
 
@@ -32,7 +34,7 @@ def fill(sender, data=b"x" * 1000):
 
 
 def test_the_kind_of_the_socket_decides(pair, tls_pair):
-    assert type(transport(pair[0])) is PlainSocket
+    assert type(transport(pair[0])) is (NativeSocket if HAVE_NATIVE else PlainSocket)
     assert type(transport(tls_pair[0])) is TlsSocket
 
 

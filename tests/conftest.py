@@ -58,12 +58,12 @@ def no_leaks(request):
     yield
     deadline = time.monotonic() + SETTLE
     while True:
-        gc.collect()
         leaked_threads = threads() - threads_before
         leaked = {name: target for name, target in descriptors().items()
                   if descriptors_before.get(name) != target}
         if not leaked_threads and not leaked:
             return
+        gc.collect()
         if time.monotonic() > deadline:
             pytest.fail(f"left behind: threads {leaked_threads}, descriptors {leaked}")
         time.sleep(0.02)

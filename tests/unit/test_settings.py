@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import pytest
@@ -41,7 +42,7 @@ def test_the_defaults_are_the_documented_ones():
 
 
 def test_every_setting_is_described_and_says_its_unit():
-    described = re.findall(r"^        (\w+): ", Settings.__doc__, re.MULTILINE)
+    described = re.findall(r"^    (\w+): ", inspect.getdoc(Settings), re.MULTILINE)
     assert [field.name for field in FIELDS] == [name for name in described
                                                 if name != "InvalidSetting"]
     for field in FIELDS:

@@ -107,9 +107,10 @@ def test_workers_are_behind_while_a_mailbox_waits(start, gate):
 
 
 def block_all(workers, gate, count):
+    taken = []
     for _ in range(count):
-        workers.post(Mailbox(), lambda: gate.wait(PATIENCE))
-    wait_until(lambda: not workers.is_behind)
+        workers.post(Mailbox(), lambda: (taken.append(1), gate.wait(PATIENCE)))
+    wait_until(lambda: len(taken) == count)
 
 
 def test_a_spare_worker_takes_over_when_all_are_blocked(start, gate, caplog):

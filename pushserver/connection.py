@@ -56,6 +56,7 @@ class Connection(WebSocket):  # type: ignore[misc]
                  environ: Mapping[str, Any] | None = None,
                  heartbeat_freq: float | None = None) -> None:
         super().__init__(sock, protocols, extensions, environ, heartbeat_freq)
+        self.sock: Any
         self.stream = None  # ws4py's parser; frames.FrameReader does its work
         self.Id = ""
         self.user: str | None = None

@@ -103,7 +103,7 @@ class Link(Mailbox):
     """
 
     __slots__ = ("connection", "Id", "channels", "home", "transport", "send", "outbox", "busy",
-                 "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
+                 "direct", "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
                  "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd", "_received",
                  "_handled")
 
@@ -119,6 +119,7 @@ class Link(Mailbox):
         self.outbox = Outbox(home.settings.max_outbox)
         self.outbox.force(answer)
         self.busy = True
+        self.direct = -1
         self.watching = 0
         self.state = WAITING
         self.disconnect: Disconnect | None = None
@@ -275,14 +276,18 @@ class Link(Mailbox):
         else:
             self._flushed()
 
+    def _set_busy(self, busy: bool) -> None:
+        self.busy = busy
+        self.direct = self._fd if not busy and self.transport.takes_plain_bytes else -1
+
     def _wait_writable(self) -> None:
-        self.busy = True
+        self._set_busy(True)
         self._watch()
 
     def _flushed(self) -> None:
         self._watch()
         if self.state == OPEN:
-            self.busy = False
+            self._set_busy(False)
         elif self._peer_closed:
             self.transport.finish()
             self.end(ABNORMAL)
@@ -341,7 +346,7 @@ class Link(Mailbox):
     def _send_close(self, disconnect: Disconnect) -> None:
         self.disconnect = self.disconnect or disconnect
         self.state = CLOSING
-        self.busy = True
+        self._set_busy(True)
         self._paused = False
         self.connection.server_terminated = True
         self.home.hub.remove(self)
@@ -401,7 +406,7 @@ class Link(Mailbox):
             return
         was_open = self.state != WAITING
         self.state = CLOSED
-        self.busy = True
+        self._set_busy(True)
         self.disconnect = self.disconnect or disconnect
         if self._timer is not None:
             self._timer.cancel()

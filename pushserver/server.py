@@ -17,7 +17,7 @@ from .hub import Hub
 from .link import Events, Home, Link
 from .loop import Loop
 from .settings import Settings
-from .sockets import transport
+from .sockets import lend, transport
 from .ticker import Ticker
 from .workers import Workers
 
@@ -318,7 +318,8 @@ class PushServer:
         """
         with self._lock:
             home = self._check_running()
-            link = Link(connection, connection.Id, transport(sock), answer, home)
+            connection.sock = lend(sock)
+            link = Link(connection, connection.Id, transport(connection.sock), answer, home)
             replaced = self._hub.add(link, channels)
             home.loop.call_for(link, link.open, early)
         for older in replaced:

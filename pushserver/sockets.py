@@ -10,6 +10,7 @@ import ssl
 from typing import Union
 
 from .outbox import Buffer
+from .speedups import HAVE_NATIVE, native
 
 LOST = -1
 """What ``send`` returns when the peer is gone."""
@@ -31,6 +32,9 @@ class PlainSocket:
 
     pinned = 0
     """Bytes that must be offered again after a refused ``send``."""
+
+    takes_plain_bytes = True
+    """Whether bytes may be written to the descriptor itself."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -66,11 +70,14 @@ class PlainSocket:
             pass  # the peer was faster
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, a lent one too."""
         try:
-            self.socket.close()
+            self._close()
         except OSError:
             pass  # a reset that was still to be reported
+
+    def _close(self) -> None:
+        socket.socket.close(self.socket)
 
 
 class TlsSocket(PlainSocket):
@@ -81,6 +88,10 @@ class TlsSocket(PlainSocket):
     socket: ssl.SSLSocket
 
     pinned = TLS_RECORD
+    takes_plain_bytes = False
+
+    def _close(self) -> None:
+        self.socket.close()
 
     def send(self, data: Buffer) -> int:
         """Return how many bytes were taken; see ``PlainSocket.send``.
@@ -125,7 +136,53 @@ class TlsSocket(PlainSocket):
         super().finish()
 
 
-Transport = Union[PlainSocket, TlsSocket]
+class LentSocket(socket.socket):
+    """A socket that whoever else holds it can end but not close: its descriptor is the loop's.
+
+    A number that was given back to the system may be another client's at once.
+    """
+
+    def close(self) -> None:
+        """End the connection; the loop notices, and closes the socket."""
+        try:
+            self.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended already
+
+
+def lend(sock: socket.socket) -> socket.socket:
+    """Return a ``LentSocket`` in the place of a plain socket, which is left empty.
+
+    A TLS socket is returned as it is: it remembers by itself that it was closed.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        return sock
+    return LentSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+
+
+class NativeSocket(PlainSocket):
+    """Read and write one plain socket through the C extension. Only the loop thread may call it.
+
+    Unlike a socket's own methods it keeps the interpreter's lock: see ``haste``.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._fd = sock.fileno()
+
+    def send(self, data: Buffer) -> int:
+        """Return how many bytes were taken; see ``PlainSocket.send``."""
+        return native.send(self._fd, data if len(data) <= WRITE_SIZE
+                           else memoryview(data)[:WRITE_SIZE])
+
+    def receive(self) -> bytes | None:
+        """Return what has come; see ``PlainSocket.receive``."""
+        return native.receive(self._fd)
+
+
+Transport = Union[PlainSocket, TlsSocket, NativeSocket]
 
 
 def transport(sock: socket.socket) -> Transport:
@@ -133,4 +190,6 @@ def transport(sock: socket.socket) -> Transport:
     sock.setblocking(False)
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return TlsSocket(sock) if isinstance(sock, ssl.SSLSocket) else PlainSocket(sock)
+    if isinstance(sock, ssl.SSLSocket):
+        return TlsSocket(sock)
+    return NativeSocket(sock) if HAVE_NATIVE else PlainSocket(sock)

@@ -67,7 +67,7 @@ def dependencies(module):
     for path, tree in SOURCES[module]:
         for name in imported(path, tree):
             parts = name.split(".")
-            if parts[0] == "pushserver":
+            if parts[0] == "pushserver" and parts[1] != "_native":  # the extension imports nothing
                 found.add(parts[1] if parts[1] in SOURCES else "__init__")
     return found - {module}
 

@@ -1,0 +1,181 @@
+/* Write to many sockets in one call, read one, and unmask, without Python's cost for each.
+ *
+ * Optional: pushserver runs without it (sockets.py and frames.py have the same in Python). None of
+ * the calls waits: sockets are non-blocking, and short calls keep the interpreter's lock, because a
+ * thread that gives it up beside a busy one waits milliseconds to have it back.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* macOS; Python ignores SIGPIPE */
+#endif
+
+#define LOST (-1)    /* the peer is gone */
+#define SKIPPED (-2) /* no descriptor was given */
+#define KEEP_LOCK_UNITS 64 /* sends of up to 16 KiB during which the lock is kept */
+#define UNIT 16384
+#define RECEIVE_SIZE 262144
+
+static int
+write_once(int fd, const char *data, Py_ssize_t size)
+{
+    ssize_t sent;
+    do {
+        sent = send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return (int)sent;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : LOST;
+}
+
+PyDoc_STRVAR(send_many_doc,
+"send_many(descriptors, data, most) -> [(index, sent), ...]\n\n"
+"Write the same bytes, at most `most` of them, to each descriptor of a list, once, and return\n"
+"those that did not take all of `data`: with the bytes taken, -1 if the peer is gone, -2 if the\n"
+"descriptor was negative.");
+
+static PyObject *
+send_many(PyObject *self, PyObject *args)
+{
+    PyObject *list, *data, *result = NULL;
+    Py_ssize_t most, count, size, offered, i;
+    int *work;
+
+    if (!PyArg_ParseTuple(args, "O!Sn", &PyList_Type, &list, &data, &most))
+        return NULL;
+    count = PyList_GET_SIZE(list);
+    size = PyBytes_GET_SIZE(data);
+    offered = size < most ? size : most;
+    work = PyMem_New(int, count ? count : 1);
+    if (work == NULL)
+        return PyErr_NoMemory();
+    for (i = 0; i < count; i++) {
+        work[i] = (int)PyLong_AsLong(PyList_GET_ITEM(list, i));
+        if (work[i] == -1 && PyErr_Occurred())
+            goto done;
+    }
+    if (count * (1 + offered / UNIT) <= KEEP_LOCK_UNITS) {
+        for (i = 0; i < count; i++)
+            work[i] = work[i] < 0 ? SKIPPED : write_once(work[i], PyBytes_AS_STRING(data), offered);
+    } else {
+        const char *bytes = PyBytes_AS_STRING(data);
+        Py_BEGIN_ALLOW_THREADS
+        for (i = 0; i < count; i++)
+            work[i] = work[i] < 0 ? SKIPPED : write_once(work[i], bytes, offered);
+        Py_END_ALLOW_THREADS
+    }
+    result = PyList_New(0);
+    for (i = 0; result != NULL && i < count; i++) {
+        if (work[i] != size) {
+            PyObject *pair = Py_BuildValue("ni", i, work[i]);
+            if (pair == NULL || PyList_Append(result, pair) < 0)
+                Py_CLEAR(result);
+            Py_XDECREF(pair);
+        }
+    }
+done:
+    PyMem_Free(work);
+    return result;
+}
+
+PyDoc_STRVAR(send_doc,
+"send(descriptor, data) -> sent\n\n"
+"Write bytes once; 0 if none can be taken now, -1 if the peer is gone.");
+
+static PyObject *
+send_one(PyObject *self, PyObject *args)
+{
+    Py_buffer data;
+    int fd, sent;
+
+    if (!PyArg_ParseTuple(args, "iy*", &fd, &data))
+        return NULL;
+    if (data.len <= KEEP_LOCK_UNITS * UNIT) {
+        sent = write_once(fd, data.buf, data.len);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        sent = write_once(fd, data.buf, data.len);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    return PyLong_FromLong(sent);
+}
+
+PyDoc_STRVAR(receive_doc,
+"receive(descriptor) -> bytes or None\n\n"
+"Read once; None if nothing has come, empty bytes if nothing ever will.");
+
+static PyObject *
+receive(PyObject *self, PyObject *argument)
+{
+    static char buffer[RECEIVE_SIZE]; /* the lock is kept while it is in use */
+    ssize_t size;
+    int fd = (int)PyLong_AsLong(argument);
+
+    if (fd == -1 && PyErr_Occurred())
+        return NULL;
+    do {
+        size = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    } while (size < 0 && errno == EINTR);
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(buffer, size < 0 ? 0 : size);
+}
+
+PyDoc_STRVAR(apply_mask_doc,
+"apply_mask(data, key) -> bytes\n\n"
+"XOR bytes with a key of four bytes, over and over.");
+
+static PyObject *
+apply_mask(PyObject *self, PyObject *args)
+{
+    Py_buffer data, key;
+    PyObject *result = NULL;
+
+    if (!PyArg_ParseTuple(args, "y*y*", &data, &key))
+        return NULL;
+    if (key.len != 4) {
+        PyErr_SetString(PyExc_ValueError, "a key has four bytes");
+    } else if ((result = PyBytes_FromStringAndSize(NULL, data.len)) != NULL) {
+        const unsigned char *in = data.buf, *mask = key.buf;
+        unsigned char *out = (unsigned char *)PyBytes_AS_STRING(result);
+        Py_ssize_t i = 0;
+        uint64_t wide, part;
+        memcpy(&wide, mask, 4);
+        memcpy((char *)&wide + 4, mask, 4);
+        for (; i + 8 <= data.len; i += 8) {
+            memcpy(&part, in + i, 8);
+            part ^= wide;
+            memcpy(out + i, &part, 8);
+        }
+        for (; i < data.len; i++)
+            out[i] = in[i] ^ mask[i & 3];
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&key);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"send_many", send_many, METH_VARARGS, send_many_doc},
+    {"send", send_one, METH_VARARGS, send_doc},
+    {"receive", receive, METH_O, receive_doc},
+    {"apply_mask", apply_mask, METH_VARARGS, apply_mask_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_native", "The parts of pushserver that a compiler makes faster.",
+    0, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC
+PyInit__native(void)
+{
+    return PyModule_Create(&module);
+}

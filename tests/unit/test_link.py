@@ -136,7 +136,8 @@ def test_a_client_that_does_not_read_is_closed_as_slow_and_others_are_not():
         assert count > 90
         *messages, closing = slow.rest()
         assert closing.code == 3008
-        assert set(messages) == {"x" * 1000} and len(messages) < count
+        assert set(messages) == {"x" * 1000}
+        assert count - len(messages) > 80   # what waited in the outbox is not sent any more
         assert ended(log)[0] == 3008
 
 

@@ -5,12 +5,13 @@ import socket
 from types import GeneratorType
 from typing import Any, Mapping, Protocol, Sequence
 
-from ws4py.messaging import Message
+from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
 
 from .disconnects import NORMAL, checked
 from .errors import ConnectionClosed, InvalidData
-from .frames import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT, Data, encode_payload, frame
+from .frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload, frame
+from .frames import MAX_SHORT as MAX_CONTROL
 
 
 class Server(Protocol):
@@ -140,9 +141,7 @@ class Connection(WebSocket):  # type: ignore[misc]
             InvalidData: the message is too long.
         """
         payload = message.encode() if isinstance(message, str) else bytes(message)
-        if len(payload) > 125:
-            raise InvalidData(f"a ping of {len(payload)} bytes: use at most 125")
-        self._deliver(OPCODE_PING, payload)
+        self._deliver(*_prepare(PingControlMessage(payload), True))
 
     def _deliver(self, opcode: int, payload: bytes) -> None:
         server = self._push_server
@@ -194,19 +193,23 @@ class Connection(WebSocket):  # type: ignore[misc]
 def _prepare(payload: Data, binary: bool) -> tuple[int, bytes]:
     """Return opcode and bytes for what ws4py's ``send`` takes and for what JSON can hold."""
     if isinstance(payload, Message):
-        return payload.opcode, bytes(payload.data)
-    if isinstance(payload, GeneratorType):
-        pieces = [_prepare(piece, binary) for piece in payload]
-        return OPCODE_BINARY if binary else OPCODE_TEXT, b"".join(piece for _, piece in pieces)
-    opcode, data = encode_payload(payload)
-    if opcode == OPCODE_BINARY and not binary:
-        return OPCODE_TEXT, _checked_text(data)
-    return OPCODE_BINARY if binary else opcode, data
+        opcode, data = payload.opcode, bytes(payload.data)
+        if opcode not in (OPCODE_TEXT, OPCODE_BINARY) and len(data) > MAX_CONTROL:
+            raise InvalidData(f"a control message of {len(data)} bytes: use at most {MAX_CONTROL}")
+    elif isinstance(payload, GeneratorType):
+        opcode = OPCODE_BINARY if binary else OPCODE_TEXT
+        data = b"".join(encode_payload(piece)[1] for piece in payload)
+    else:
+        opcode, data = encode_payload(payload)
+        if binary or opcode == OPCODE_TEXT:
+            return OPCODE_BINARY if binary else OPCODE_TEXT, data
+        opcode = OPCODE_TEXT
+    return opcode, _checked_text(data) if opcode == OPCODE_TEXT else data
 
 
 def _checked_text(data: bytes) -> bytes:
     try:
-        data.decode("utf-8")
+        data.isascii() or data.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidData("bytes that are not UTF-8 text: send them with binary=True") from None
     return data

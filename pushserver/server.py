@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable
 
 from .broker import Broker, LocalBroker
 from .connection import Connection
-from .disconnects import BY_SITE, REPLACED, SHUTTING_DOWN, Disconnect, checked
+from .disconnects import ABNORMAL, BY_SITE, REPLACED, SHUTTING_DOWN, Disconnect, checked
 from .errors import HandshakeRefused, InvalidSetting, MessageTooLarge
 from .frames import Data, encode
 from .hub import Hub
@@ -192,7 +192,7 @@ class PushServer:
 
     def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
         home = self._home
-        if links and home is not None:
+        if links and home is not None and self.failure is None:
             home.loop.deliver(links, data)
 
     def _deliver_publication(self, channel: str, data: Data) -> None:
@@ -252,7 +252,7 @@ class PushServer:
         """End one connection without a closing handshake."""
         link, home = self._link(connection), self._home
         if link is not None and home is not None:
-            home.loop.call_for(link, link.crashed)
+            home.loop.call_for(link, link.end, ABNORMAL)
 
     def subscribe_connection(self, connection: Connection, channel: str) -> bool:
         """Add one connection to a channel; False if it is in it, or closed."""

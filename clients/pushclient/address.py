@@ -15,8 +15,8 @@ UNIX_SCHEME = "ws+unix"
 LARGEST_PORT = 65535
 MAX_ID = 128
 
-_NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\x9f]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _KEPT = "/?:@!$&'()*+,;=-._~%[]"
 
 

@@ -112,7 +112,8 @@ class PushClient:
             "heartbeat_freq": options.check_seconds("ping_interval", ping_interval, zero=True),
             "pong_timeout": options.check_seconds("pong_timeout", pong_timeout),
             "max_message_size": options.check_count("max_message_size", max_message_size)}
-        find_proxy(proxy, where)  # to say at once that a proxy cannot work
+        if not unix_socket:
+            find_proxy(proxy, where)  # to say at once that a proxy cannot work
         self._secure = where.secure
         self._timeout = timeout
         self._join_timeout = close_timeout + END_TIMEOUT + JOIN_MARGIN
@@ -285,8 +286,11 @@ class PushClient:
                 if self._is_last(error):
                     break
                 self._wait_after(error)
-        except PushError as unexpected:  # a setting that only shows when it is used
-            error = unexpected
+        except PushError as late:  # a setting that only shows when it is used
+            error = late
+        except Exception as unexpected:
+            logger.exception("%s: the client's thread failed", self._label)
+            error = PushError(f"the client's thread failed: {unexpected!r}")
         finally:
             self._end(error)
 

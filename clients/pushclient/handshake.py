@@ -35,7 +35,7 @@ OURS = frozenset({"connection", "upgrade", "sec-websocket-key", "sec-websocket-v
 """Headers that a caller cannot give: they are part of the handshake, or would break it."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _STATUS_LINE = re.compile(r"HTTP/(\d\.\d) (\d{3})(?: (.*))?")
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 

@@ -80,7 +80,7 @@ def parse_proxy(url: str) -> Proxy:
     except ValueError as error:
         raise InvalidSetting(f"proxy: {error}") from None
     if parts.scheme != "http":
-        raise InvalidSetting(f"proxy: scheme {parts.scheme!r}, use http://host:port")
+        raise InvalidSetting(f"proxy: scheme {parts.scheme!r}, use http://host:port or none")
     if not parts.hostname:
         raise InvalidSetting("proxy: no host, use http://host:port")
     credentials = None

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from pushclient import Disconnected, PushClient
+from pushclient import Disconnected, PushClient, PushError
 from pushclient.backoff import FIRST_WINDOW, SHORTEST_DELAY
 from pushserver.frames import OPCODE_TEXT, frame
 
@@ -220,6 +220,16 @@ def test_max_attempts_ends_with_the_last_error():
                 next(client)
         assert server.accepted == 3
     assert states == ["connecting", "waiting"] * 2 + ["connecting", "closed"]
+
+
+def test_thread_that_fails_ends_loudly(caplog, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("unforeseen")
+    monkeypatch.setattr("pushclient.dialing.open_socket", fail)
+    with PushClient("ws://localhost/", proxy=None) as client:
+        with pytest.raises(PushError, match="unforeseen"):
+            next(client)
+    assert "Traceback" in caplog.text
 
 
 def test_states_are_told_in_order_on_the_clients_thread():

@@ -40,7 +40,7 @@ def test_id_joins_the_query_encoded():
     assert parse("ws://h/w?x=1").with_id("42").resource == "/w?x=1&Id=42"
 
 
-@pytest.mark.parametrize("Id", ["", "x" * 129, "a\nb", "a\x7f", "\x85", 42, None])
+@pytest.mark.parametrize("Id", ["", "x" * 129, "a\nb", "a\x7f", "\x85", "\ud800", 42, None])
 def test_id_that_no_server_takes_is_refused(Id):
     with pytest.raises(InvalidSetting, match="1 to 128 characters"):
         parse("ws://h/").with_id(Id)
@@ -55,7 +55,7 @@ def test_second_id_is_refused():
     ("http://h/", "use ws:// or wss://"), ("h:80", "use ws:// or wss://"), ("", "use ws://"),
     ("ws:///path", "no host"), ("ws://h:0/", "port 0"), ("ws://h:99999/", "url: "),
     ("ws://h:x/", "url: "), ("ws://[::1/", "url: "), ("ws+unix:", "no socket"),
-    ("ws://h/\r\nX: 1", "control characters"), ("ws://h/a b", "spaces"), (b"ws://h/", "text"),
+    ("ws://h/\ud800", "control"), ("ws://h/\r\nX: 1", "control characters"), ("ws://h/a b", "spaces"), (b"ws://h/", "text"),
     (None, "text"), ("ws://" + "ü" * 64 + ".example/", "url: host")])
 def test_anything_else_is_refused_in_one_line(url, words):
     with pytest.raises(InvalidSetting) as caught:

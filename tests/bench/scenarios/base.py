@@ -15,6 +15,9 @@ PATIENCE = 8.0
 """Seconds that messages may be late before they count as lost."""
 
 SETTLE = 0.5
+CONNECT_PATIENCE = 30.0
+SLOWEST_CONNECTS = 150
+"""New connections a second of a server that is not given up on."""
 
 
 class Column(NamedTuple):
@@ -101,7 +104,8 @@ def connected(name, clients, *, tls=False, path="/all"):
     with stage(name, tls) as found:
         before = found.server.resident()
         crowd = found.crowd()
-        how = crowd.ask("connect", path, clients)
+        how = crowd.ask("connect", path, clients, deadline=max(CONNECT_PATIENCE,
+                                                               clients / SLOWEST_CONNECTS))
         row = {"connects": how["rate"], "failures": how["failures"],
                "memory": (found.server.resident() - before) / max(1, how["connected"]),
                "connected": how["connected"], "versions": found.server.versions}

@@ -55,7 +55,8 @@ def test_second_id_is_refused():
     ("http://h/", "use ws:// or wss://"), ("h:80", "use ws:// or wss://"), ("", "use ws://"),
     ("ws:///path", "no host"), ("ws://h:0/", "port 0"), ("ws://h:99999/", "url: "),
     ("ws://h:x/", "url: "), ("ws://[::1/", "url: "), ("ws+unix:", "no socket"),
-    ("ws://h/\ud800", "control"), ("ws://h/\r\nX: 1", "control characters"), ("ws://h/a b", "spaces"), (b"ws://h/", "text"),
+    ("ws://h/\ud800", "control"),
+    ("ws://h/\r\nX: 1", "control characters"), ("ws://h/a b", "spaces"), (b"ws://h/", "text"),
     (None, "text"), ("ws://" + "ü" * 64 + ".example/", "url: host")])
 def test_anything_else_is_refused_in_one_line(url, words):
     with pytest.raises(InvalidSetting) as caught:

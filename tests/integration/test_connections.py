@@ -253,9 +253,11 @@ def test_any_traffic_stands_for_a_pong():
     with running_site(settings={"ping_interval": 0.05, "pong_timeout": 1}) as site:
         with site.client("/echo?Id=1") as client:
             for _ in range(30):
-                assert client.frame() == (0x89, b"")
+                frame = client.frame()
+                while frame == (0x81, b"busy"):
+                    frame = client.frame()
+                assert frame == (0x89, b"")
                 client.text("busy")
-                assert client.frame() == (0x81, b"busy")
 
 
 def test_a_client_that_answers_no_ping_is_closed_with_3012():

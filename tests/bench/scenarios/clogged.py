@@ -80,7 +80,7 @@ def storm(name, scenario):
 SLOW = Scenario(
     "slow", "{size} bytes at {rate} a second to {clients} clients, {slow} of which never read, "
     "{seconds} s; the others' latency", slow,
-    {"clients": 1000, "slow": 100, "rate": 20, "size": 10 * 1024, "seconds": 24},
+    {"clients": 1000, "slow": 100, "rate": 20, "size": 10 * 1024, "seconds": 30},
     columns=(DELIVERED, CPU, P50, P99, MAX, CALM, FACTOR,
              Column("grown", "grown MiB", 1 / MIB)),
     ratios=(Ratio("p99", "p99/best peer", BEST_PEER),), without=("floor",))

@@ -266,7 +266,7 @@ def test_close_interrupts_a_full_queue_and_keeps_what_was_received():
         full = client(server, max_queue=10, close_timeout=0.3).start()
         assert script.stuck.wait(DEADLINE)
         closes_soon(full)
-        assert 10 <= len(list(full)) < 1000
+        assert 10 <= len(list(full)) < 3000  # the queue, and at most the read behind it
 
 
 def test_close_interrupts_a_blocked_send():

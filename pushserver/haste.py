@@ -14,20 +14,28 @@ SHORT = 20e-6
 
 
 class Haste:
-    """Shorten the switch interval and restore it. Any thread may call either."""
+    """Shorten the switch interval and restore it.
+
+    Any thread may call ``begin``, only the loop's ``end``. Whoever begins also wakes the loop, whose
+    next round ends: an ``end`` that crosses a ``begin`` is made good then.
+    """
 
     def __init__(self) -> None:
-        self._normal = 0.0
+        self._normal = sys.getswitchinterval()
+        self._short = False
 
     def begin(self) -> None:
         """Shorten the interval, and remember what it was."""
+        if self._short:
+            return
+        self._short = True
         interval = sys.getswitchinterval()
         if interval > 2 * SHORT:
             self._normal = interval
-            sys.setswitchinterval(SHORT)
+        sys.setswitchinterval(SHORT)
 
     def end(self) -> None:
         """Restore the interval, unless it was not shortened."""
-        if self._normal:
+        if self._short:
+            self._short = False
             sys.setswitchinterval(self._normal)
-            self._normal = 0.0

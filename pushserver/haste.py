@@ -16,8 +16,8 @@ SHORT = 20e-6
 class Haste:
     """Shorten the switch interval and restore it.
 
-    Any thread may call ``begin``, only the loop's ``end``. Whoever begins also wakes the loop, whose
-    next round ends: an ``end`` that crosses a ``begin`` is made good then.
+    Any thread may call ``begin``, only the loop's ``end``. Whoever begins also wakes the loop,
+    whose next round ends: an ``end`` that crosses a ``begin`` is made good then.
     """
 
     def __init__(self) -> None:

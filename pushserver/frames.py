@@ -46,6 +46,12 @@ MAX_LENGTH_16 = 0xFFFF
 LENGTH_SIGN = 1 << 63
 MASK_SIZE = 4
 
+WORTH_A_VIEW = 1024
+"""Bytes from which on a view is cheaper than a copy."""
+
+MANY = 64
+"""Parts of one message that are joined into one, for each of them takes room of its own."""
+
 WHOLE_TEXT = FIN | OPCODE_TEXT
 WHOLE_BINARY = FIN | OPCODE_BINARY
 
@@ -59,7 +65,7 @@ _CONTROL_OPCODES = (OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG)
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def apply_mask(data: bytes | bytearray, key: bytes) -> bytes:
+def apply_mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
     """Mask or unmask a payload; doing it twice gives the payload back.
 
     In Python one XOR of two big integers: some thirty times faster than byte by byte.
@@ -165,7 +171,7 @@ class FrameReader:
     """
 
     __slots__ = ("failure", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
-                 "_opcode", "_message", "_text", "_left", "_key", "_final")
+                 "_opcode", "_parts", "_size", "_text", "_left", "_key", "_final")
 
     def __init__(self, max_message_size: int, *, from_client: bool = True,
                  values: bool = False) -> None:
@@ -177,7 +183,8 @@ class FrameReader:
         self._buffer: bytearray | None = None
         self._done = False
         self._opcode = OPCODE_CONTINUATION   # of the message under way; continuation: none is
-        self._message: bytearray | None = None
+        self._parts: list[bytes] = []         # of that message
+        self._size = 0                        # of those parts
         self._text: _Utf8 | None = None
         self._left = 0      # payload bytes of the frame under way that are still to come
         self._key = b""
@@ -281,12 +288,15 @@ class FrameReader:
     def _check_size(self, size: int) -> None:
         if size & LENGTH_SIGN:
             raise _Failure(PROTOCOL_ERROR, "frame length over 63 bits")
-        if size + (len(self._message) if self._message else 0) > self._max:
+        if size + (self._size) > self._max:
             raise _Failure(TOO_LARGE, f"message over {self._max} bytes")
 
     def _plain(self, buffer: bytes | bytearray, position: int, size: int) -> bytes:
-        payload = bytes(buffer[position:position + size])
-        return apply_mask(payload, self._key) if self._mask_bit else payload
+        if not self._mask_bit:
+            return bytes(buffer[position:position + size])
+        if size < WORTH_A_VIEW:
+            return apply_mask(buffer[position:position + size], self._key)
+        return apply_mask(memoryview(buffer)[position:position + size], self._key)
 
     @staticmethod
     def _read_short(buffer: bytes | bytearray, position: int, found: list[Received]) -> int:
@@ -330,7 +340,6 @@ class FrameReader:
     def _begin(self, opcode: int, size: int) -> None:
         if opcode:
             self._opcode = opcode
-            self._message = bytearray()
             self._text = _Utf8() if opcode == OPCODE_TEXT else None
         self._left = size
 
@@ -346,8 +355,10 @@ class FrameReader:
         self._left -= size
         if self._text is not None:
             self._text.check(payload, self._final and not self._left)
-        assert self._message is not None
-        self._message += payload
+        self._parts.append(payload)
+        self._size += size
+        if len(self._parts) > MANY:
+            self._parts = [b"".join(self._parts)]
         if not self._left:
             self._end_of_frame(found)
         return position + size
@@ -357,9 +368,10 @@ class FrameReader:
             return
         if self._text is not None:
             self._text.check(b"", True)
-        assert self._message is not None
-        found.append(self._made(self._opcode, self._message))
-        self._message = self._text = None
+        found.append(self._made(self._opcode, b"".join(self._parts)))
+        self._parts = []
+        self._size = 0
+        self._text = None
         self._opcode = OPCODE_CONTINUATION
 
     def _control(self, opcode: int, payload: bytes) -> Received:

@@ -21,6 +21,9 @@ RECEIVE_SIZE = 64 * 1024
 WRITE_SIZE = 256 * 1024
 """Bytes that one ``send`` offers the kernel: more would keep all others waiting."""
 
+TLS_WRITE_SIZE = 64 * 1024
+"""The same for a TLS socket, whose bytes are encrypted first."""
+
 TLS_RECORD = 16 * 1024
 """Bytes of the largest TLS record, and of one ``SSL_write``."""
 
@@ -100,7 +103,7 @@ class TlsSocket(PlainSocket):
         bytes, so records are cut at the same places each time.
         """
         view = memoryview(data)
-        end = min(len(data), WRITE_SIZE)
+        end = min(len(data), TLS_WRITE_SIZE)
         sent = 0
         try:
             while sent < end:

@@ -33,6 +33,68 @@ write_once(int fd, const char *data, Py_ssize_t size)
     return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : LOST;
 }
 
+/* One write: `sent` is the descriptor before and the result after. */
+struct job {
+    int sent;
+    Py_ssize_t size;
+    const char *data;
+};
+
+static void
+write_all(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
+{
+    for (struct job *job = jobs; job < jobs + count; job++)
+        job->sent = job->sent < 0
+            ? SKIPPED
+            : write_once(job->sent, job->data, job->size < most ? job->size : most);
+}
+
+/* Write all, without the lock if it takes long, and list those that did not take all. */
+static PyObject *
+run(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
+{
+    Py_ssize_t units = 0;
+    for (Py_ssize_t i = 0; i < count; i++)
+        units += 1 + (jobs[i].size < most ? jobs[i].size : most) / UNIT;
+    if (units <= KEEP_LOCK_UNITS) {
+        write_all(jobs, count, most);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        write_all(jobs, count, most);
+        Py_END_ALLOW_THREADS
+    }
+    PyObject *result = PyList_New(0);
+    for (Py_ssize_t i = 0; result != NULL && i < count; i++) {
+        if (jobs[i].sent != jobs[i].size) {
+            PyObject *pair = Py_BuildValue("ni", i, jobs[i].sent);
+            if (pair == NULL || PyList_Append(result, pair) < 0)
+                Py_CLEAR(result);
+            Py_XDECREF(pair);
+        }
+    }
+    return result;
+}
+
+/* Return a job for each descriptor of a list, or NULL with an exception. */
+static struct job *
+jobs_for(PyObject *descriptors)
+{
+    Py_ssize_t count = PyList_GET_SIZE(descriptors);
+    struct job *jobs = PyMem_New(struct job, count ? count : 1);
+    if (jobs == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        jobs[i].sent = (int)PyLong_AsLong(PyList_GET_ITEM(descriptors, i));
+        if (jobs[i].sent == -1 && PyErr_Occurred()) {
+            PyMem_Free(jobs);
+            return NULL;
+        }
+    }
+    return jobs;
+}
+
 PyDoc_STRVAR(send_many_doc,
 "send_many(descriptors, data, most) -> [(index, sent), ...]\n\n"
 "Write the same bytes, at most `most` of them, to each descriptor of a list, once, and return\n"
@@ -42,44 +104,56 @@ PyDoc_STRVAR(send_many_doc,
 static PyObject *
 send_many(PyObject *self, PyObject *args)
 {
-    PyObject *list, *data, *result = NULL;
-    Py_ssize_t most, count, size, offered, i;
-    int *work;
+    PyObject *descriptors, *data, *result;
+    Py_ssize_t most;
+    struct job *jobs;
 
-    if (!PyArg_ParseTuple(args, "O!Sn", &PyList_Type, &list, &data, &most))
+    if (!PyArg_ParseTuple(args, "O!Sn", &PyList_Type, &descriptors, &data, &most))
         return NULL;
-    count = PyList_GET_SIZE(list);
-    size = PyBytes_GET_SIZE(data);
-    offered = size < most ? size : most;
-    work = PyMem_New(int, count ? count : 1);
-    if (work == NULL)
-        return PyErr_NoMemory();
-    for (i = 0; i < count; i++) {
-        work[i] = (int)PyLong_AsLong(PyList_GET_ITEM(list, i));
-        if (work[i] == -1 && PyErr_Occurred())
-            goto done;
+    if ((jobs = jobs_for(descriptors)) == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(descriptors); i++) {
+        jobs[i].data = PyBytes_AS_STRING(data);
+        jobs[i].size = PyBytes_GET_SIZE(data);
     }
-    if (count * (1 + offered / UNIT) <= KEEP_LOCK_UNITS) {
-        for (i = 0; i < count; i++)
-            work[i] = work[i] < 0 ? SKIPPED : write_once(work[i], PyBytes_AS_STRING(data), offered);
-    } else {
-        const char *bytes = PyBytes_AS_STRING(data);
-        Py_BEGIN_ALLOW_THREADS
-        for (i = 0; i < count; i++)
-            work[i] = work[i] < 0 ? SKIPPED : write_once(work[i], bytes, offered);
-        Py_END_ALLOW_THREADS
+    result = run(jobs, PyList_GET_SIZE(descriptors), most);
+    PyMem_Free(jobs);
+    return result;
+}
+
+PyDoc_STRVAR(send_each_doc,
+"send_each(descriptors, data, most) -> [(index, sent), ...]\n\n"
+"Write to each descriptor of a list the bytes that stand in its place in another; see send_many.\n"
+"Nobody else may change the lists meanwhile.");
+
+static PyObject *
+send_each(PyObject *self, PyObject *args)
+{
+    PyObject *descriptors, *data, *result;
+    Py_ssize_t most, count;
+    struct job *jobs;
+
+    if (!PyArg_ParseTuple(args, "O!O!n", &PyList_Type, &descriptors, &PyList_Type, &data, &most))
+        return NULL;
+    count = PyList_GET_SIZE(descriptors);
+    if (count != PyList_GET_SIZE(data)) {
+        PyErr_SetString(PyExc_ValueError, "the lists differ in length");
+        return NULL;
     }
-    result = PyList_New(0);
-    for (i = 0; result != NULL && i < count; i++) {
-        if (work[i] != size) {
-            PyObject *pair = Py_BuildValue("ni", i, work[i]);
-            if (pair == NULL || PyList_Append(result, pair) < 0)
-                Py_CLEAR(result);
-            Py_XDECREF(pair);
+    if ((jobs = jobs_for(descriptors)) == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *bytes = PyList_GET_ITEM(data, i);
+        if (!PyBytes_Check(bytes)) {
+            PyErr_SetString(PyExc_TypeError, "data has to be bytes");
+            PyMem_Free(jobs);
+            return NULL;
         }
+        jobs[i].data = PyBytes_AS_STRING(bytes);
+        jobs[i].size = PyBytes_GET_SIZE(bytes);
     }
-done:
-    PyMem_Free(work);
+    result = run(jobs, count, most);
+    PyMem_Free(jobs);
     return result;
 }
 
@@ -163,6 +237,7 @@ apply_mask(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"send_many", send_many, METH_VARARGS, send_many_doc},
+    {"send_each", send_each, METH_VARARGS, send_each_doc},
     {"send", send_one, METH_VARARGS, send_doc},
     {"receive", receive, METH_O, receive_doc},
     {"apply_mask", apply_mask, METH_VARARGS, apply_mask_doc},

@@ -1066,3 +1066,16 @@ def test_a_plugin_that_has_left_the_bus_no_longer_listens_to_it():
         site.push.subscribe()
         assert site.bus.publish("push-send", "42", "heard") == [1]
         assert client.message() == "heard"
+
+
+def test_a_burst_leaves_no_more_than_the_limit_with_a_slow_client():
+    with running_site(settings={"max_outbox": 50_000}, buffers=4096) as site, \
+            site.client(receive_buffer=4096):
+        link, = site.push._hub.everyone()
+        gate = threading.Event()
+        site.push._home.loop.call(gate.wait)
+        for _ in range(250):
+            site.push.broadcast("a" * 4096)
+        gate.set()
+        wait_until(lambda: len(site.push) == 0)
+        assert link.outbox.size <= 50_000

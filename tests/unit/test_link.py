@@ -277,7 +277,7 @@ def test_a_connection_ended_without_a_handshake_is_just_gone():
         peer = host.join(handler_cls=log)
         peer.connection.close_connection()
         assert peer.rest() == []
-        assert ended(log)[0] == 1011
+        assert ended(log)[0] == 1006
 
 
 def test_a_link_says_whose_it_is_and_how_it_is():

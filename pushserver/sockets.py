@@ -18,10 +18,10 @@ LOST = -1
 RECEIVE_SIZE = 64 * 1024
 """Bytes that one ``receive`` asks for."""
 
-WRITE_SIZE = 256 * 1024
+WRITE_SIZE = 64 * 1024
 """Bytes that one ``send`` offers the kernel: more would keep all others waiting."""
 
-TLS_WRITE_SIZE = 64 * 1024
+TLS_WRITE_SIZE = 32 * 1024
 """The same for a TLS socket, whose bytes are encrypted first."""
 
 TLS_RECORD = 16 * 1024

@@ -49,6 +49,9 @@ MASK_SIZE = 4
 WORTH_A_VIEW = 1024
 """Bytes from which on a view is cheaper than a copy."""
 
+WORTH_PLACING = 32 * 1024
+"""Bytes of a payload still to come that are worth reading to their place."""
+
 MANY = 64
 """Parts of one message that are joined into one, for each of them takes room of its own."""
 
@@ -171,7 +174,7 @@ class FrameReader:
     """
 
     __slots__ = ("failure", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
-                 "_opcode", "_parts", "_size", "_text", "_left", "_key", "_final")
+                 "_opcode", "_parts", "_size", "_text", "_left", "_key", "_final", "_target")
 
     def __init__(self, max_message_size: int, *, from_client: bool = True,
                  values: bool = False) -> None:
@@ -189,6 +192,7 @@ class FrameReader:
         self._left = 0      # payload bytes of the frame under way that are still to come
         self._key = b""
         self._final = True
+        self._target: bytes | None = None     # of the frame under way, filled from its socket
 
     def feed(self, data: bytes) -> list[Received]:
         """Return the messages that these bytes complete, in order.
@@ -350,18 +354,55 @@ class FrameReader:
         if not size:
             return position
         payload = self._plain(buffer, position, size)
+        self._parts.append(payload)
+        if len(self._parts) > MANY:
+            self._parts = [b"".join(self._parts)]
+        self._took(size, payload, found)
+        return position + size
+
+    def _took(self, size: int, piece: bytes, found: list[Received]) -> None:
+        """Count what has been added to the message, and check it if it is text."""
         turn = size % MASK_SIZE
         self._key = self._key[turn:] + self._key[:turn]
         self._left -= size
-        if self._text is not None:
-            self._text.check(payload, self._final and not self._left)
-        self._parts.append(payload)
         self._size += size
-        if len(self._parts) > MANY:
-            self._parts = [b"".join(self._parts)]
+        if self._text is not None:
+            self._text.check(piece, self._final and not self._left)
         if not self._left:
             self._end_of_frame(found)
-        return position + size
+
+    def place(self) -> tuple[bytes, int, bytes] | None:
+        """Return where to read to, while a long masked payload is to come; None: use ``feed``.
+
+        With the C extension its bytes can be read from the socket to their place. ``placed`` has
+        to be told of them.
+
+        Returns:
+            What ``native.receive_masked`` takes: the bytes to fill, the offset, the key.
+        """
+        if self.failure is not None or self._done or not HAVE_NATIVE:
+            return None
+        if self._target is None:
+            if self._left < WORTH_PLACING or not self._mask_bit:
+                return None
+            self._target = native.blank(self._left)
+        return self._target, len(self._target) - self._left, self._key
+
+    def placed(self, size: int) -> list[Received]:
+        """Return the messages that bytes complete which were read to their place; see ``feed``."""
+        found: list[Received] = []
+        target = self._target
+        assert target is not None
+        offset = len(target) - self._left
+        if size == self._left:
+            self._parts.append(target)
+            self._target = None
+        piece = target[offset:offset + size] if self._text is not None else b""
+        try:
+            self._took(size, piece, found)
+        except _Failure as failure:
+            self.failure = failure.disconnect
+        return found
 
     def _end_of_frame(self, found: list[Received]) -> None:
         if not self._final:

@@ -10,7 +10,7 @@ from ws4py.websocket import WebSocket
 
 from .disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
 from .errors import ConnectionClosed
-from .frames import OPCODE_PONG, FrameReader, close_frame, frame
+from .frames import OPCODE_PONG, FrameReader, Received, close_frame, frame
 from .hub import Hub
 from .loop import READ, WRITE, Loop
 from .outbox import Outbox
@@ -105,6 +105,7 @@ class Link(Mailbox):
     __slots__ = ("connection", "Id", "channels", "home", "transport", "send", "outbox", "busy",
                  "direct", "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
                  "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd", "_received",
+                 "_can_place",
                  "_handled")
 
     def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
@@ -132,6 +133,7 @@ class Link(Mailbox):
         self._failed = False
         self._deaf = False
         self._fd = transport.socket.fileno()
+        self._can_place = transport.can_place
         self._received = 0
         self._handled = 0
 
@@ -173,22 +175,41 @@ class Link(Mailbox):
         for _ in range(READS_PER_ROUND):
             if self._paused or self.state == CLOSED:
                 return
-            data = self.transport.receive()
-            if data is None:
+            size = self._read_once()
+            if size is None:
                 return
-            if not data:
+            if not size:
                 self.end(ABNORMAL)
                 return
-            self._last_read = self.home.loop.now
-            if self.state != LINGERING:
-                self._take(data)
-            if len(data) < RECEIVE_SIZE and not self.transport.pinned:
+            if size < RECEIVE_SIZE and not self.transport.pinned:
                 return
         if self.transport.has_pending():
             self.home.loop.again(self)
 
+    def _read_once(self) -> int | None:
+        """Read and handle what has come: its size, None if nothing has, 0 if nothing ever will."""
+        place = self._reader.place() if self._can_place else None
+        if place is not None:
+            size = self.transport.receive_to(*place)  # type: ignore[union-attr]
+            data = None
+        else:
+            data = self.transport.receive()
+            size = data if data is None else len(data)
+        if size:
+            self._last_read = self.home.loop.now
+            if self.state == LINGERING:
+                pass  # thrown away
+            elif data is None:
+                self._handle(self._reader.placed(size))
+            else:
+                self._take(data)
+        return size
+
     def _take(self, data: bytes) -> None:
-        for message in self._reader.feed(data):
+        self._handle(self._reader.feed(data))
+
+    def _handle(self, messages: list[Received]) -> None:
+        for message in messages:
             if isinstance(message, Disconnect):
                 self._peer_closes(message)
             elif self.state == OPEN:

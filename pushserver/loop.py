@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Callable, Iterator, Protocol, Sequence
 
 from .haste import Haste
-from .sockets import WRITE_SIZE
+from .sockets import FAN_OUT_SIZE
 from .speedups import HAVE_NATIVE, SKIPPED, native
 from .timers import Timer, Timers
 
@@ -302,7 +302,7 @@ class Loop:
 
     def _write_each_native(self, plain: list[tuple[Watched, bytes]]) -> None:
         descriptors = [item.direct for item, _ in plain]
-        for index, sent in native.send_each(descriptors, [data for _, data in plain], WRITE_SIZE):
+        for index, sent in native.send_each(descriptors, [data for _, data in plain], FAN_OUT_SIZE):
             item, data = plain[index]
             self.guarded(item, item.partial, data, sent)
 
@@ -323,7 +323,7 @@ class Loop:
         """Write to all plain sockets that wait for nothing, in one call; return the others."""
         descriptors = [item.direct for item in targets]
         others = []
-        for index, sent in native.send_many(descriptors, data, WRITE_SIZE):
+        for index, sent in native.send_many(descriptors, data, FAN_OUT_SIZE):
             item = targets[index]
             if sent == SKIPPED:
                 others.append(item)

@@ -18,10 +18,13 @@ LOST = -1
 RECEIVE_SIZE = 64 * 1024
 """Bytes that one ``receive`` asks for."""
 
-WRITE_SIZE = 64 * 1024
+WRITE_SIZE = 256 * 1024
 """Bytes that one ``send`` offers the kernel: more would keep all others waiting."""
 
-TLS_WRITE_SIZE = 32 * 1024
+FAN_OUT_SIZE = 64 * 1024
+"""The same where many sockets are written to in one call."""
+
+TLS_WRITE_SIZE = 64 * 1024
 """The same for a TLS socket, whose bytes are encrypted first."""
 
 TLS_RECORD = 16 * 1024
@@ -38,6 +41,9 @@ class PlainSocket:
 
     takes_plain_bytes = True
     """Whether bytes may be written to the descriptor itself."""
+
+    can_place = False
+    """Whether there is ``receive_to``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -180,9 +186,19 @@ class NativeSocket(PlainSocket):
         return native.send(self._fd, data if len(data) <= WRITE_SIZE
                            else memoryview(data)[:WRITE_SIZE])
 
+    can_place = True
+
     def receive(self) -> bytes | None:
         """Return what has come; see ``PlainSocket.receive``."""
         return native.receive(self._fd)
+
+    def receive_to(self, target: bytes, offset: int, key: bytes) -> int | None:
+        """Read to a place that a ``FrameReader`` has given, and unmask there.
+
+        Returns:
+            How many bytes have come: None if nothing has, 0 if nothing ever will.
+        """
+        return native.receive_masked(self._fd, target, offset, key)
 
 
 Transport = Union[PlainSocket, TlsSocket, NativeSocket]

@@ -201,6 +201,23 @@ receive(PyObject *self, PyObject *argument)
     return PyBytes_FromStringAndSize(buffer, size < 0 ? 0 : size);
 }
 
+/* XOR with a key of four bytes, from its first one on; `out` may be `in`. */
+static void
+mask_bytes(unsigned char *out, const unsigned char *in, Py_ssize_t size, const unsigned char *key)
+{
+    Py_ssize_t i = 0;
+    uint64_t wide, part;
+    memcpy(&wide, key, 4);
+    memcpy((char *)&wide + 4, key, 4);
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&part, in + i, 8);
+        part ^= wide;
+        memcpy(out + i, &part, 8);
+    }
+    for (; i < size; i++)
+        out[i] = in[i] ^ key[i & 3];
+}
+
 PyDoc_STRVAR(apply_mask_doc,
 "apply_mask(data, key) -> bytes\n\n"
 "XOR bytes with a key of four bytes, over and over.");
@@ -213,26 +230,64 @@ apply_mask(PyObject *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "y*y*", &data, &key))
         return NULL;
-    if (key.len != 4) {
+    if (key.len != 4)
         PyErr_SetString(PyExc_ValueError, "a key has four bytes");
-    } else if ((result = PyBytes_FromStringAndSize(NULL, data.len)) != NULL) {
-        const unsigned char *in = data.buf, *mask = key.buf;
-        unsigned char *out = (unsigned char *)PyBytes_AS_STRING(result);
-        Py_ssize_t i = 0;
-        uint64_t wide, part;
-        memcpy(&wide, mask, 4);
-        memcpy((char *)&wide + 4, mask, 4);
-        for (; i + 8 <= data.len; i += 8) {
-            memcpy(&part, in + i, 8);
-            part ^= wide;
-            memcpy(out + i, &part, 8);
-        }
-        for (; i < data.len; i++)
-            out[i] = in[i] ^ mask[i & 3];
-    }
+    else if ((result = PyBytes_FromStringAndSize(NULL, data.len)) != NULL)
+        mask_bytes((unsigned char *)PyBytes_AS_STRING(result), data.buf, data.len, key.buf);
     PyBuffer_Release(&data);
     PyBuffer_Release(&key);
     return result;
+}
+
+PyDoc_STRVAR(blank_doc,
+"blank(size) -> bytes\n\n"
+"Return bytes for receive_masked to fill, before anybody else may see them.");
+
+static PyObject *
+blank(PyObject *self, PyObject *argument)
+{
+    Py_ssize_t size = PyLong_AsSsize_t(argument);
+
+    if (size == -1 && PyErr_Occurred())
+        return NULL;
+    return PyBytes_FromStringAndSize(NULL, size);
+}
+
+PyDoc_STRVAR(receive_masked_doc,
+"receive_masked(descriptor, target, offset, key) -> size or None\n\n"
+"Read once into `target`, which blank() has made, from `offset` on, and unmask with a key that\n"
+"begins there. 0 if nothing will ever come, None if nothing has.");
+
+static PyObject *
+receive_masked(PyObject *self, PyObject *args)
+{
+    PyObject *target;
+    Py_buffer key;
+    Py_ssize_t offset, room;
+    ssize_t size = -1;
+    int fd;
+
+    if (!PyArg_ParseTuple(args, "iSny*", &fd, &target, &offset, &key))
+        return NULL;
+    room = PyBytes_GET_SIZE(target) - offset;
+    if (key.len != 4 || offset < 0 || room <= 0) {
+        PyErr_SetString(PyExc_ValueError, "a key of four bytes and an offset inside, please");
+    } else {
+        unsigned char *place = (unsigned char *)PyBytes_AS_STRING(target) + offset;
+        do {
+            size = recv(fd, place, (size_t)(room < RECEIVE_SIZE ? room : RECEIVE_SIZE),
+                        MSG_DONTWAIT);
+        } while (size < 0 && errno == EINTR);
+        if (size > 0)
+            mask_bytes(place, place, size, key.buf);
+    }
+    int later = size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    PyBuffer_Release(&key);
+    if (PyErr_Occurred())
+        return NULL;
+    if (later)
+        Py_RETURN_NONE;
+    return PyLong_FromSsize_t(size < 0 ? 0 : size);
 }
 
 static PyMethodDef methods[] = {
@@ -241,6 +296,8 @@ static PyMethodDef methods[] = {
     {"send", send_one, METH_VARARGS, send_doc},
     {"receive", receive, METH_O, receive_doc},
     {"apply_mask", apply_mask, METH_VARARGS, apply_mask_doc},
+    {"blank", blank, METH_O, blank_doc},
+    {"receive_masked", receive_masked, METH_VARARGS, receive_masked_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -48,5 +48,5 @@ def test_every_setting_is_in_the_table():
 
 def test_the_two_commands_are_there_once():
     commands = re.findall(r"^    (python -m pip install .*)$", README, re.MULTILINE)
-    assert [command.rsplit("&& ")[1] for command in commands] == ["python -m pushserver",
-                                                                   "python -m pytest"]
+    ends = [command.rsplit("&& ")[1] for command in commands]
+    assert ends == ["python -m pushserver", "python -m pytest"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-SHORT = 20e-6
+SHORT = 5e-6
 """Seconds of the switch interval while the loop has work."""
 
 

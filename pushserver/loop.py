@@ -25,6 +25,9 @@ LONGEST_SLEEP = 60.0
 
 WAKE_SIZE = 4096
 
+FEW = 8
+"""Sockets that are worth no haste: it makes the site's threads switch more often."""
+
 EVENTS_IN_A_ROW = 16
 """Sockets that are read and written before what has been published meanwhile has its turn."""
 
@@ -128,6 +131,8 @@ class Loop:
         """
         self._intake.append((targets, data))
         if self._sleeping:
+            if len(targets) > FEW:
+                self._haste.begin()
             self._wake()
 
     def call(self, action: Call) -> None:
@@ -142,7 +147,6 @@ class Loop:
 
     def _wake(self) -> None:
         self._sleeping = False
-        self._haste.begin()
         try:
             self._wake_out.send(b"\0")
         except OSError:
@@ -197,6 +201,8 @@ class Loop:
         return self._timers.add(time.monotonic() + delay, action)
 
     def _run(self) -> None:
+        if HAVE_NATIVE:
+            native.wait_sharply()
         try:
             while not self._stopping:
                 self._round()
@@ -215,7 +221,8 @@ class Loop:
         timeout = self._timers.wait(time.monotonic(), LONGEST_SLEEP) if idle else 0
         events = self._selector.select(timeout)
         self._sleeping = False
-        self._haste.begin()
+        if len(events) > FEW:
+            self._haste.begin()
         self.now = time.monotonic()
         again, self._again = self._again, []
         for item in again:

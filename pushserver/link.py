@@ -10,7 +10,8 @@ from ws4py.websocket import WebSocket
 
 from .disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
 from .errors import ConnectionClosed
-from .frames import OPCODE_PONG, FrameReader, Received, close_frame, frame
+from .frames import OPCODE_PONG, close_frame, frame
+from .reader import FrameReader, Received
 from .hub import Hub
 from .loop import READ, WRITE, Loop
 from .outbox import Outbox

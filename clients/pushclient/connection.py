@@ -16,8 +16,9 @@ from types import GeneratorType
 from typing import Any, Callable, Mapping, Sequence
 
 from pushserver.disconnects import ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect, checked
-from pushserver.frames import (FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_PING, OPCODE_PONG,
-                               OPCODE_TEXT, FrameReader, Received, close_frame, frame)
+from pushserver.frames import (FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT,
+                               close_frame, frame)
+from pushserver.reader import FrameReader, Received
 from ws4py.framing import OPCODE_CONTINUATION
 from ws4py.messaging import PingControlMessage, PongControlMessage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any, Protocol, Sequence
 
 from pushserver.disconnects import ABNORMAL, Disconnect
-from pushserver.frames import FrameReader, Received
+from pushserver.reader import FrameReader, Received
 
 from .connection import WebSocketClient
 from .dialing import Resolver

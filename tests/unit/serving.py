@@ -6,7 +6,8 @@ import socket
 
 from pushserver import Connection, PushServer, Settings
 from pushserver.disconnects import Disconnect
-from pushserver.frames import FrameReader, frame
+from pushserver.frames import frame
+from pushserver.reader import FrameReader
 from tests.support import PATIENCE
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"

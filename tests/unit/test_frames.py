@@ -15,7 +15,8 @@ from ws4py.messaging import PingControlMessage, PongControlMessage
 from pushserver.disconnects import ABNORMAL, NO_STATUS, Disconnect
 from pushserver.errors import InvalidData
 from pushserver.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT,
-                               FrameReader, apply_mask, close_frame, encode, encode_payload, frame)
+                               apply_mask, close_frame, encode, encode_payload, frame)
+from pushserver.reader import FrameReader
 from tests.support import masked_frame
 
 KEY = b"\x11\xf2\x33\x44"

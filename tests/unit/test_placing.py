@@ -4,7 +4,7 @@ import socket
 import pytest
 from hypothesis import given, strategies as st
 
-from pushserver.frames import WORTH_PLACING, FrameReader
+from pushserver.reader import WORTH_PLACING, FrameReader
 from pushserver.sockets import NativeSocket
 from pushserver.speedups import HAVE_NATIVE
 from tests.support import masked_frame

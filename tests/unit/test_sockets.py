@@ -7,7 +7,8 @@ import ssl
 import pytest
 
 from pushserver.disconnects import SLOW
-from pushserver.frames import FrameReader, close_frame, encode
+from pushserver.frames import close_frame, encode
+from pushserver.reader import FrameReader
 from pushserver.outbox import Outbox
 from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, PlainSocket,
                                 TlsSocket, transport)

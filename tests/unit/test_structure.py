@@ -16,8 +16,8 @@ PACKAGE = Path(pushserver.__file__).resolve().parent
 ROOT = PACKAGE.parent
 
 LAYERS = [
-    {"version", "errors", "settings", "disconnects", "frames", "assets", "speedups", "haste",
-     "native"},
+    {"version", "errors", "settings", "disconnects", "frames", "reader", "assets", "speedups",
+     "haste", "native"},
     {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker"},
     {"connection", "link", "loop"},
     {"server", "handover"},

@@ -110,7 +110,7 @@ class Connection(WebSocket):  # type: ignore[misc]
 
         Args:
             code: of the close frame that was sent or received first; 1005 if the client's had
-                none, 1006 if it vanished.
+                none, 1006 if it vanished or did not answer a ping.
             reason: the text in that frame.
         """
 

@@ -12,6 +12,9 @@ import sys
 SHORT = 5e-6
 """Seconds of the switch interval while the loop has work."""
 
+USUAL = 5e-3
+"""Seconds of Python's own switch interval."""
+
 
 class Haste:
     """Shorten the switch interval and restore it.
@@ -21,18 +24,19 @@ class Haste:
     """
 
     def __init__(self) -> None:
-        self._normal = sys.getswitchinterval()
+        interval = sys.getswitchinterval()
+        self._normal = interval if interval > 2 * SHORT else USUAL
         self._short = False
 
     def begin(self) -> None:
         """Shorten the interval, and remember what it was."""
         if self._short:
             return
-        self._short = True
         interval = sys.getswitchinterval()
         if interval > 2 * SHORT:
             self._normal = interval
         sys.setswitchinterval(SHORT)
+        self._short = True  # last: an end in between must not be the last word
 
     def end(self) -> None:
         """Restore the interval, unless it was not shortened."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import Any, Callable, Protocol
 
@@ -23,7 +24,8 @@ from .workers import STALL, Mailbox, Workers
 logger = logging.getLogger(__name__)
 
 READS_PER_ROUND = 16
-"""Reads of one connection before the others have their turn."""
+READ_TIME = 0.002
+"""Reads of one connection, and seconds that they may take, before the others have their turn."""
 
 MESSAGE_OVERHEAD = 256
 """Bytes that a waiting message costs beside its data, so that empty ones count too."""
@@ -173,6 +175,7 @@ class Link(Mailbox):
 
     def readable(self) -> None:
         """Read until the socket and its TLS layer are empty, or the others have to have a turn."""
+        deadline = time.monotonic() + READ_TIME
         for _ in range(READS_PER_ROUND):
             if self._paused or self.state == CLOSED:
                 return
@@ -184,6 +187,8 @@ class Link(Mailbox):
                 return
             if size < RECEIVE_SIZE and not self.transport.pinned:
                 return
+            if time.monotonic() > deadline:
+                break
         if self.transport.has_pending():
             self.home.loop.again(self)
 
@@ -215,6 +220,8 @@ class Link(Mailbox):
                 self._peer_closes(message)
             elif self.state == OPEN:
                 self._received_one(message)
+        if self.outbox.size and not self.busy:
+            self.flush()  # all pongs at once
         if self._reader.failure is not None and not self._failed:
             self._fail(self._reader.failure)
 
@@ -224,8 +231,6 @@ class Link(Mailbox):
             self._post_counted(message)
         elif opcode == OPCODE_PING:
             self.enqueue(frame(OPCODE_PONG, message.data))
-            if not self.busy:
-                self.flush()
         elif type(self.connection).ponged is not WebSocket.ponged:
             self._post_counted(message)
 
@@ -369,7 +374,9 @@ class Link(Mailbox):
         self.disconnect = self.disconnect or disconnect
         self.state = CLOSING
         self._set_busy(True)
-        self._paused = False
+        if self._paused:
+            self._paused = False
+            self.home.loop.again(self)
         self.connection.server_terminated = True
         self.home.hub.remove(self)
         self.outbox.force(close_frame(disconnect))
@@ -432,14 +439,16 @@ class Link(Mailbox):
         self.disconnect = self.disconnect or disconnect
         if self._timer is not None:
             self._timer.cancel()
-        self.home.hub.remove(self)
-        self.home.loop.watch(self, 0)
-        self.transport.close()
         self.outbox = Outbox(0)
+        self.home.hub.remove(self)
         self.connection.client_terminated = self.connection.server_terminated = True
-        if was_open:
-            self.home.post(self, self._run_closed)
-            self.home.ended(self)
+        try:
+            self.home.loop.watch(self, 0)
+            self.transport.close()
+        finally:
+            if was_open:
+                self.home.post(self, self._run_closed)
+                self.home.ended(self)
 
     # Jobs, on a worker
 
@@ -470,7 +479,7 @@ class Link(Mailbox):
             callback(*args)
         except ConnectionClosed:
             logger.debug("Id %r: left while %s ran", self.Id, callback.__name__)
-        except Exception:
+        except BaseException:  # a SystemExit of a handler's ends its connection, not a worker
             logger.exception("Id %r: %s failed", self.Id, callback.__name__)
             self._deaf = True
             self.home.loop.call_for(self, self.close, HANDLER_FAILED)

@@ -172,9 +172,10 @@ class Loop:
         """Have the selector look for these events of a connection, 0 for none."""
         if events == item.watching:
             return
-        if self._selector.get_map() is None:  # closed: the thread has ended
-            item.watching = 0
-        elif not item.watching:
+        before, item.watching = item.watching, 0  # as it is if one of these raises
+        if self._selector.get_map() is None:
+            return  # closed: the thread has ended
+        if not before:
             self._register(item, events)
         elif events:
             self._selector.modify(item.fileno(), events, item)
@@ -210,6 +211,7 @@ class Loop:
             logger.critical("the loop died: no connection is served any more", exc_info=True)
             self._on_death(error)
         finally:
+            self._sleeping = False
             self._haste.end()
             self._selector.close()
             self._wake_in.close()
@@ -251,7 +253,10 @@ class Loop:
             step(*args)
         except Exception:
             logger.exception("%r failed and is closed", item)
-            item.crashed()
+            try:
+                item.crashed()
+            except Exception:
+                logger.exception("%r could not be closed", item)
 
     def _take_intake(self) -> None:
         """Do what was queued: frames for the same connections together, calls in their place."""
@@ -287,11 +292,15 @@ class Loop:
                 else:
                     known += frames
         plain = []
+        shared: dict[tuple[int, ...], list[bytes]] = {}  # whoever gets the same shares its bytes
         for item, frames in waiting.items():
-            if item.direct >= 0 and (len(frames) == 1 or sum(map(len, frames)) <= JOIN_SIZE):
-                plain.append((item, b"".join(frames)))
+            if len(frames) > 1:
+                key = tuple(map(id, frames))
+                frames = shared.get(key) or shared.setdefault(key, list(_joined(frames)))
+            if item.direct >= 0 and len(frames) == 1:
+                plain.append((item, frames[0]))
             else:
-                for data in _joined(frames):
+                for data in frames:
                     self._write_one(item, data)
         if HAVE_NATIVE:
             self._write_each_native(plain)
@@ -311,6 +320,7 @@ class Loop:
         descriptors = [item.direct for item, _ in plain]
         for index, sent in native.send_each(descriptors, [data for _, data in plain], FAN_OUT_SIZE):
             item, data = plain[index]
+            assert sent != SKIPPED, "only descriptors that can be written to were given"
             self.guarded(item, item.partial, data, sent)
 
     def _fan_out(self, targets: Sequence[Watched], data: bytes) -> None:

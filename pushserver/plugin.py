@@ -1,6 +1,7 @@
 """The CherryPy plugin that runs the push server with the engine."""
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -69,7 +70,8 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
 
     def _end_engine(self, error: BaseException) -> None:
         """Stop the engine, on a thread that this does not end."""
-        self.bus.log(f"Push server died, stopping the engine: {error!r}", level=40, traceback=True)
+        self.bus.log(f"Push server died, stopping the engine: {error!r}", level=logging.ERROR,
+                     traceback=True)
         threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
 
 
@@ -96,5 +98,5 @@ class BusEvents:
             return
         try:
             self._bus.publish(channel, *args)
-        except Exception:  # the bus has logged it, with the listener's name
+        except BaseException:  # the bus has logged it; a SystemExit is not a worker's to obey
             self._bus.log(f"A listener of {channel} failed")

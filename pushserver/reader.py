@@ -194,7 +194,7 @@ class FrameReader:
     def _check_size(self, size: int) -> None:
         if size & LENGTH_SIGN:
             raise _Failure(PROTOCOL_ERROR, "frame length over 63 bits")
-        if size + (self._size) > self._max:
+        if size + self._size > self._max:
             raise _Failure(TOO_LARGE, f"message over {self._max} bytes")
 
     def _plain(self, buffer: bytes | bytearray, position: int, size: int) -> bytes:

@@ -283,7 +283,10 @@ class PushServer:
             HandshakeRefused: 429 or 503, with ``Retry-After``.
         """
         try:
-            self._check_running()
+            home = self._check_running()
+            if len(home.links) >= self.settings.max_connections:  # with those that are closing
+                raise HandshakeRefused(503, f"the server has its {len(home.links)} connections: "
+                                            "try again later")
             self._hub.reserve(Id)
         except HandshakeRefused as refusal:
             refusal.headers["Retry-After"] = str(self.settings.retry_after)
@@ -388,7 +391,7 @@ class PushServer:
 
     @staticmethod
     def _abort_all(home: Home) -> None:
-        for link in tuple(home.links):
+        for link in {*home.links, *home.hub.everyone()}:
             home.loop.guarded(link, link.abort)
 
     def _died(self, error: BaseException) -> None:

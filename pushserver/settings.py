@@ -53,7 +53,8 @@ class Settings:
         close_timeout: seconds that a client has to answer a close frame.
         drain_timeout: seconds that all clients together have to leave when the engine stops.
         max_message_size: bytes of one inbound message; past it 1009, and nothing more is read.
-        max_outbox: bytes queued for one connection; past it 3008. Also the largest message.
+        max_outbox: bytes queued for one connection; past it 3008. Also the largest message, with
+            its frame's header.
         max_inbox: bytes received for one connection's handler and not yet handled; past it the
             socket is not read until the handler has caught up.
         max_connections: connections of the server; past it 503.

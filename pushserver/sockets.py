@@ -15,8 +15,8 @@ from .speedups import HAVE_NATIVE, native
 LOST = -1
 """What ``send`` returns when the peer is gone."""
 
-RECEIVE_SIZE = 64 * 1024
-"""Bytes that one ``receive`` asks for."""
+RECEIVE_SIZE = 16 * 1024
+"""Bytes that one ``receive`` asks for: of the shortest frames that is work for milliseconds."""
 
 WRITE_SIZE = 256 * 1024
 """Bytes that one ``send`` offers the kernel: more would keep all others waiting."""
@@ -187,6 +187,7 @@ class NativeSocket(PlainSocket):
                            else memoryview(data)[:WRITE_SIZE])
 
     can_place = True
+    """See ``PlainSocket``."""
 
     def receive(self) -> bytes | None:
         """Return what has come; see ``PlainSocket.receive``."""

@@ -1,4 +1,4 @@
-"""The optional C extension: each of its functions, or None where it was not built.
+"""The optional C extension, or None where it was not built.
 
 ``PUSHSERVER_PURE=1`` in the environment does without it, to test and to compare.
 """
@@ -22,4 +22,4 @@ else:
     HAVE_NATIVE = native is not None
 
 SKIPPED = -2
-"""What ``send_many`` returns for a negative descriptor."""
+"""What ``send_many`` and ``send_each`` return for a negative descriptor."""

@@ -137,7 +137,7 @@ class Workers:
             left = max(0, left - 1)
             try:
                 job()
-            except Exception:
+            except BaseException:  # nothing that a job raises ends the thread
                 logger.exception("a job failed that handles its own errors")
 
     def stop(self, deadline: float) -> bool:

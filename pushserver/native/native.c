@@ -22,7 +22,8 @@
 #define SKIPPED (-2) /* no descriptor was given */
 #define KEEP_LOCK_UNITS 64 /* sends of up to 16 KiB during which the lock is kept */
 #define UNIT 16384
-#define RECEIVE_SIZE 262144
+#define RECEIVE_SIZE 16384 /* as in sockets.py */
+#define PLACE_SIZE 262144
 
 static int
 write_once(int fd, const char *data, Py_ssize_t size)
@@ -172,13 +173,7 @@ send_one(PyObject *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "iy*", &fd, &data))
         return NULL;
-    if (data.len <= KEEP_LOCK_UNITS * UNIT) {
-        sent = write_once(fd, data.buf, data.len);
-    } else {
-        Py_BEGIN_ALLOW_THREADS
-        sent = write_once(fd, data.buf, data.len);
-        Py_END_ALLOW_THREADS
-    }
+    sent = write_once(fd, data.buf, data.len);
     PyBuffer_Release(&data);
     return PyLong_FromLong(sent);
 }
@@ -278,7 +273,7 @@ receive_masked(PyObject *self, PyObject *args)
     } else {
         unsigned char *place = (unsigned char *)PyBytes_AS_STRING(target) + offset;
         do {
-            size = recv(fd, place, (size_t)(room < RECEIVE_SIZE ? room : RECEIVE_SIZE),
+            size = recv(fd, place, (size_t)(room < PLACE_SIZE ? room : PLACE_SIZE),
                         MSG_DONTWAIT);
         } while (size < 0 && errno == EINTR);
         if (size > 0)

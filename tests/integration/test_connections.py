@@ -17,7 +17,7 @@ import pytest
 
 from pushserver import (Connection, ConnectionClosed, InvalidData, InvalidSetting,
                         MessageTooLarge, PushPlugin)
-from tests.support import masked_frame, recorder, running_site, wait_until
+from tests.support import Refused, masked_frame, recorder, running_site, wait_until
 
 SMALL = 4096
 """Bytes of a socket's buffer in the tests where buffers fill."""
@@ -1079,3 +1079,55 @@ def test_a_burst_leaves_no_more_than_the_limit_with_a_slow_client():
         gate.set()
         wait_until(lambda: len(site.push) == 0)
         assert link.outbox.size <= 50_000
+
+
+def test_a_handler_that_exits_ends_its_own_connection_only(caplog):
+    log = []
+
+    class Exiting(Connection):
+        def received_message(self, message):
+            raise SystemExit("from a library")
+
+        def closed(self, code, reason=None):
+            log.append(code)
+
+    with running_site(site_of(Exiting)) as site:
+        for _ in range(site.push.settings.workers + 2):
+            with site.client() as client:
+                client.text("go")
+                assert client.close_code() == 1011
+                client.send(0x88, b"\x03\xf3")
+        wait_until(lambda: log == [1011] * (site.push.settings.workers + 2))
+        with site.client() as client:
+            site.push.broadcast("still here")
+            assert client.message() == "still here"
+
+
+def test_those_that_are_closing_count_until_their_sockets_are_closed():
+    settings = {"max_connections": 3, "close_timeout": 30, "drain_timeout": 0.5}
+    with running_site(settings=settings) as site:
+        clients = [site.client() for _ in range(3)]
+        for client in clients:
+            client.send(0x81, b"unmasked", mask=None)
+            assert client.close_code() == 1002
+        wait_until(lambda: len(site.push) == 0)
+        with pytest.raises(Refused, match="503"):
+            site.client()
+        for client in clients:
+            client.close()
+        wait_until(lambda: not site.push._home.links)
+        site.client().close()
+
+
+def test_a_flood_of_pings_is_answered_in_order_beside_others():
+    with running_site() as site, site.client("/echo?Id=1") as flooder, \
+            site.client("/echo?Id=2") as other:
+        count = 20_000
+        flood = b"".join(masked_frame(0x89, b"%05d" % number) for number in range(count))
+        thread = threading.Thread(target=flooder.sock.sendall, args=(flood,))
+        thread.start()
+        other.text("hello")
+        assert other.message() == "hello"
+        assert [flooder.frame() for _ in range(count)] == [
+            (0x8A, b"%05d" % number) for number in range(count)]
+        thread.join()

@@ -25,7 +25,7 @@ HTTP_THREADS = 20
 BACKLOG = 1024
 """Connections that may wait to be accepted: many clients come at once after a restart."""
 
-_SERVED_ALREADY = ("allowed_origins",)
+_NAMED_OTHERWISE = ("allowed_origins",)
 """Settings whose option has a name of its own."""
 
 
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pushserver {__version__}")
     group = parser.add_argument_group("settings")
     for item in fields(Settings):
-        if item.name not in _SERVED_ALREADY:
+        if item.name not in _NAMED_OTHERWISE:
             _add_setting(group, item, getattr(Settings(), item.name))
     return parser
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr(options.log_level.upper())
     try:
         settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)
-                               if item.name not in _SERVED_ALREADY},
+                               if item.name not in _NAMED_OTHERWISE},
                             allowed_origins=tuple(options.allowed_origin))
     except InvalidSetting as error:
         command.error(str(error))

@@ -80,7 +80,8 @@ class Loop:
     the thread. All else may be called on the loop's thread only, that is from what it calls.
 
     What has been queued while the thread was busy is written together, in one ``send`` for each
-    socket; what comes when it is idle goes out at once.
+    socket and 16 KiB; what comes when it is idle goes out at once. The queue itself has no bound:
+    it holds a message once, however many are to get it.
 
     Args:
         on_death: called on the loop's thread with the exception that ended it, which is an error
@@ -125,8 +126,8 @@ class Loop:
         """Have whole frames written to several connections, behind all that was queued before.
 
         Args:
-            targets: the same tuple for the same connections: those of consecutive calls are
-                then written together.
+            targets: the same tuple for the same connections: what consecutive calls have for
+                them is then joined once for all.
             data: what to write; it is not copied.
         """
         self._intake.append((targets, data))

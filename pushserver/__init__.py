@@ -8,10 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .channels import ChannelRule
 from .connection import Connection
 from .disconnects import Disconnect
 from .errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
                      MessageTooLarge, PushError)
+from .history import Page, Position, Publication
+from .presence import Info, Stats
 from .server import PushServer
 from .settings import Settings
 from .ticker import Ticker
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
     from .plugin import PushPlugin
     from .tool import PushTool
 
-__all__ = ["Connection", "ConnectionClosed", "Disconnect", "HandshakeRefused", "InvalidData",
-           "InvalidSetting", "MessageTooLarge", "PushError", "PushPlugin", "PushServer",
-           "PushTool", "Settings", "Ticker", "__version__"]
+__all__ = ["ChannelRule", "Connection", "ConnectionClosed", "Disconnect", "HandshakeRefused",
+           "Info", "InvalidData", "InvalidSetting", "MessageTooLarge", "Page", "Position",
+           "Publication", "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats",
+           "Ticker", "__version__"]
 
 _NEED_CHERRYPY = {"PushPlugin": ".plugin", "PushTool": ".tool"}
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+import uuid
 from types import GeneratorType
 from typing import Any, Mapping, Protocol, Sequence
 
@@ -12,6 +13,9 @@ from .disconnects import NORMAL, checked
 from .errors import ConnectionClosed, InvalidData
 from .frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload, frame
 from .frames import MAX_SHORT as MAX_CONTROL
+from .presence import Info
+from .protocols import PLAIN
+from .protocols import Protocol as Speech
 
 
 class Server(Protocol):
@@ -46,11 +50,17 @@ class Connection(WebSocket):  # type: ignore[misc]
         user: ``cherrypy.request.login`` of the handshake, or None.
         data: a dict for the site; what the page handler put into
             ``cherrypy.request.push_data`` is in it.
+        info: what others in a channel are told of this client, for JSON; None: nothing.
         environ: the WSGI environment of the handshake.
         protocols: the chosen subprotocol in a list, or an empty list.
 
     Source: ws4py.websocket.WebSocket, whose place it takes.
     """
+
+    protocol: Speech = PLAIN
+
+    needs_id = True
+    """Whether ``?Id=`` has to be in the URL."""
 
     def __init__(self, sock: socket.socket, protocols: Sequence[str] | None = None,
                  extensions: Sequence[str] | None = None,
@@ -62,6 +72,8 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.Id = ""
         self.user: str | None = None
         self.data: dict[str, Any] = {}
+        self.info: Any = None
+        self._client = ""
         self._push_server: Server | None = None
 
     def attach(self, server: Server, *, Id: str, user: str | None, data: dict[str, Any],
@@ -80,6 +92,22 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} Id={self.Id!r}{' closed' if self.terminated else ''}>"
+
+    @property
+    def client(self) -> str:
+        """Return what names this connection among all that ever were."""
+        if not self._client:
+            self._client = str(uuid.uuid4())
+        return self._client
+
+    @property
+    def has_client(self) -> bool:
+        """Tell whether anybody has asked for ``client``."""
+        return bool(self._client)
+
+    def presence_info(self) -> Info:
+        """Return what others in a channel see of this client."""
+        return Info(self.client, self.Id, self.info)
 
     @property
     def local_address(self) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import Any, Callable, Protocol
+from typing import Any, Callable
+from typing import Protocol as Interface
 
 from ws4py.framing import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT
 from ws4py.websocket import WebSocket
@@ -16,6 +17,7 @@ from .reader import FrameReader, Received
 from .hub import Hub
 from .loop import READ, WRITE, Loop
 from .outbox import Outbox
+from .protocols import Protocol
 from .settings import Settings
 from .sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, Transport
 from .timers import Timer
@@ -39,10 +41,7 @@ and what still comes is thrown away; ended."""
 
 _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 
-_PING = frame(OPCODE_PING, b"")
-
-
-class Events(Protocol):
+class Events(Interface):
     """Who is told, on a worker thread, what happens to connections."""
 
     def opened(self, connection: Any) -> None:
@@ -105,7 +104,7 @@ class Link(Mailbox):
         home: what all links share.
     """
 
-    __slots__ = ("connection", "Id", "channels", "home", "transport", "send", "outbox", "busy",
+    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "outbox", "busy",
                  "direct", "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
                  "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd", "_received",
                  "_can_place",
@@ -117,6 +116,7 @@ class Link(Mailbox):
         self.connection = connection
         self.Id = Id
         self.channels: set[str] | None = None
+        self.protocol: Protocol = connection.protocol
         self.home = home
         self.transport = transport
         self.send = transport.send
@@ -337,7 +337,8 @@ class Link(Mailbox):
     def _check_alive(self) -> None:
         """Ping a client that has been silent; end one that does not answer."""
         settings = self.home.settings
-        silent = self.home.loop.now - self._last_read
+        since = self._pinged_at if self.protocol.always_pings else self._last_read
+        silent = self.home.loop.now - since
         if self._paused:
             self._schedule_ping(settings.ping_interval)
         elif self._pinged_at > self._last_read:
@@ -351,7 +352,7 @@ class Link(Mailbox):
         else:
             self._pinged_at = self.home.loop.now
             self._schedule_ping(min(settings.ping_interval, settings.pong_timeout))
-            self.enqueue(_PING)
+            self.enqueue(self.protocol.ping)
             if not self.busy:
                 self.flush()
 
@@ -473,15 +474,24 @@ class Link(Mailbox):
         self.home.events.closed(self.connection, *self.disconnect)
         self.connection.detach()
 
+    def run(self, job: Callable[[], object]) -> None:
+        """Do something for the connection, on a worker; not once it has failed or ended."""
+        if not self._deaf and self.state != CLOSED:
+            self._run(job)
+
     def _run(self, callback: Callable[..., object], *args: object) -> bool:
         """Call the application; tell whether it went well. Its errors end only this connection."""
         try:
             callback(*args)
         except ConnectionClosed:
-            logger.debug("Id %r: left while %s ran", self.Id, callback.__name__)
+            logger.debug("Id %r: left while %s ran", self.Id, _name(callback))
         except BaseException:  # a SystemExit of a handler's ends its connection, not a worker
-            logger.exception("Id %r: %s failed", self.Id, callback.__name__)
+            logger.exception("Id %r: %s failed", self.Id, _name(callback))
             self._deaf = True
             self.home.loop.call_for(self, self.close, HANDLER_FAILED)
             return False
         return True
+
+
+def _name(callback: Callable[..., object]) -> str:
+    return getattr(callback, "__name__", "a job")

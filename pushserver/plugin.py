@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
+from typing import Any, Iterable
 
 from cherrypy.process.plugins import SimplePlugin
 
+from .channels import ChannelRule
 from .server import PushServer
 from .settings import Settings
 
@@ -31,15 +32,17 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
 
     Args:
         bus: the engine.
+        channels: what holds for which channel: ``[ChannelRule("news:", history=100)]``.
         settings: fields of ``Settings`` by keyword: ``PushPlugin(engine, ping_interval=10)``.
 
     Raises:
         InvalidSetting: a setting has a value that cannot work.
     """
 
-    def __init__(self, bus: Any, **settings: Any) -> None:
+    def __init__(self, bus: Any, *, channels: Iterable[ChannelRule] = (),
+                 **settings: Any) -> None:
         SimplePlugin.__init__(self, bus)
-        PushServer.__init__(self, Settings(**settings), events=BusEvents(bus),
+        PushServer.__init__(self, Settings(**settings), channels=channels, events=BusEvents(bus),
                             on_death=self._end_engine)
         self._listeners = (("start", self.start, START_PRIORITY),
                            ("stop", self.drain, DRAIN_PRIORITY),

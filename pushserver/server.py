@@ -8,23 +8,22 @@ import time
 from functools import partial
 from typing import Any, Callable, Iterable
 
-from .broker import Broker, LocalBroker
+from .channels import ChannelRule, checked_channel
 from .connection import Connection
-from .disconnects import ABNORMAL, BY_SITE, REPLACED, SHUTTING_DOWN, Disconnect, checked
-from .errors import HandshakeRefused, InvalidSetting, MessageTooLarge
-from .frames import Data, encode
-from .hub import Hub
+from .disconnects import (ABNORMAL, BY_SITE, NORMAL, REPLACED, SHUTTING_DOWN, Disconnect,
+                          checked, is_final)
+from .errors import HandshakeRefused
+from .frames import Data
+from .hub import grouped
 from .link import Events, Home, Link
 from .loop import Loop
+from .publishing import Publishing, checked_id
 from .settings import Settings
 from .sockets import lend, transport
 from .ticker import Ticker
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
-
-MAX_CHANNEL = 255
-"""Characters of a channel's name."""
 
 LEAVE_SHARE = 0.8
 """The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
@@ -46,30 +45,24 @@ class NoEvents:
         """See ``Events``."""
 
 
-def checked_channel(channel: str) -> str:
-    """Return a channel's name.
+class _Telling:
+    """Tell of connections as ``Events``, and note who has left its channels."""
 
-    Raises:
-        InvalidSetting: it is not text of 1 to 255 characters.
-    """
-    if not isinstance(channel, str) or not 0 < len(channel) <= MAX_CHANNEL:
-        raise InvalidSetting(f"channel is {channel!r:.80}: use text of 1 to {MAX_CHANNEL} "
-                             "characters")
-    return channel
+    def __init__(self, events: Events, left: Callable[[Any, int], None]) -> None:
+        self.opened = events.opened
+        self.received = events.received
+        self._closed = events.closed
+        self._left = left
 
-
-def checked_id(Id: str) -> str:
-    """Return an Id that a site has passed; a number, say, would silently match nobody.
-
-    Raises:
-        InvalidSetting: it is not text.
-    """
-    if not isinstance(Id, str):
-        raise InvalidSetting(f"Id is {Id!r:.80}: use text, as in the URL")
-    return Id
+    def closed(self, connection: Any, code: int, reason: str) -> None:
+        """See ``Events``."""
+        try:
+            self._closed(connection, code, reason)
+        finally:
+            self._left(connection, code)
 
 
-class PushServer:
+class PushServer(Publishing):
     """Push to connections, and run them.
 
     Every method may be called from any thread and returns at once; only ``stop`` waits, for at
@@ -78,6 +71,7 @@ class PushServer:
 
     Args:
         settings: see ``Settings``.
+        channels: what holds for which channel; see ``ChannelRule``. The first that matches holds.
         events: who is told of connections, on worker threads.
         on_death: called, on the loop's thread, when that thread ends by an error.
 
@@ -85,18 +79,14 @@ class PushServer:
         failure: the error that ended the loop's thread, if one has.
     """
 
-    def __init__(self, settings: Settings | None = None, *, events: Events | None = None,
+    def __init__(self, settings: Settings | None = None, *,
+                 channels: Iterable[ChannelRule] = (), events: Events | None = None,
                  on_death: Callable[[BaseException], None] = lambda error: None) -> None:
-        self.settings = settings or Settings()
+        super().__init__(settings or Settings(), channels)
         self.failure: BaseException | None = None
-        self._events = events or NoEvents()
+        self._events = _Telling(events or NoEvents(), self._left)
         self._on_death = on_death
-        self._hub: Hub[Link] = Hub(max_connections=self.settings.max_connections,
-                                   max_per_id=self.settings.max_connections_per_id,
-                                   duplicates=self.settings.duplicates)
-        self._broker: Broker = LocalBroker(self._deliver_publication)
         self._lock = threading.RLock()
-        self._home: Home | None = None
         self._draining = False
         self._deadline = 0.0
         self._emptied = threading.Event()
@@ -126,7 +116,9 @@ class PushServer:
             InvalidData: a message cannot hold this (a ``TypeError``); nobody was sent anything.
             MessageTooLarge: it would not fit an outbox; nobody was sent anything.
         """
-        self._deliver(self._hub.everyone(), self._encode(data))
+        made = self._publication(data)
+        for protocol, links in self._hub.everyone_grouped():
+            self._deliver(links, protocol.message(made))
 
     def send(self, Id: str, data: Data) -> int:
         """Queue one message for every connection of one Id; return how many there are.
@@ -135,23 +127,11 @@ class PushServer:
             InvalidSetting: ``Id`` is not text.
             InvalidData, MessageTooLarge: see ``broadcast``.
         """
-        data = self._encode(data)
-        links = self._hub.of_id(checked_id(Id))
-        self._deliver(links, data)
-        return len(links)
-
-    def publish(self, channel: str, data: Data) -> None:
-        """Queue one message for every connection that is in a channel.
-
-        Args:
-            channel: 1 to 255 characters.
-            data: see ``broadcast``.
-
-        Raises:
-            InvalidSetting: this cannot be a channel's name.
-            InvalidData, MessageTooLarge: see ``broadcast``.
-        """
-        self._broker.publish(checked_channel(channel), data)
+        made = self._publication(data)
+        found = self._hub.of_id(checked_id(Id))
+        for protocol, links in grouped(found):
+            self._deliver(links, protocol.message(made))
+        return len(found)
 
     def every(self, seconds: float, make: Callable[[], Data],
               channel: str | None = None) -> Ticker:
@@ -181,22 +161,15 @@ class PushServer:
             if ticker in self._tickers:
                 self._tickers.remove(ticker)
 
-    def _encode(self, data: Data) -> bytes:
-        return self._checked_size(encode(data))
-
-    def _checked_size(self, data: bytes) -> bytes:
-        if len(data) > self.settings.max_outbox:
-            raise MessageTooLarge(f"a message of {len(data)} bytes: send at most "
-                                  f"{self.settings.max_outbox}, or raise max_outbox")
-        return data
-
     def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
         home = self._home
         if links and home is not None and self.failure is None:
             home.loop.deliver(links, data)
 
-    def _deliver_publication(self, channel: str, data: Data) -> None:
-        self._deliver(self._hub.of_channel(channel), self._encode(data))
+    def _left(self, connection: Any, code: int) -> None:
+        if connection.has_client:
+            vanished = code != NORMAL.code and not is_final(code)
+            self._exchange.left(connection.client, vanished=vanished)
 
     # Who is there
 
@@ -224,19 +197,13 @@ class PushServer:
 
     # For connections
 
-    def _link(self, connection: Connection) -> Link | None:
-        for link in self._hub.of_id(connection.Id):
-            if link.connection is connection:
-                return link
-        return None
-
     def deliver_frame(self, connection: Connection, data: bytes) -> bool:
         """Queue one frame for one connection; False if it no longer takes any.
 
         Raises:
             MessageTooLarge: it would not fit the outbox.
         """
-        self._checked_size(data)
+        self._checked_size(len(data))
         link = self._link(connection)
         if link is None:
             return False
@@ -253,16 +220,6 @@ class PushServer:
         link, home = self._link(connection), self._home
         if link is not None and home is not None:
             home.loop.call_for(link, link.end, ABNORMAL)
-
-    def subscribe_connection(self, connection: Connection, channel: str) -> bool:
-        """Add one connection to a channel; False if it is in it, or closed."""
-        link = self._link(connection)
-        return link is not None and self._hub.subscribe(link, checked_channel(channel))
-
-    def unsubscribe_connection(self, connection: Connection, channel: str) -> bool:
-        """Take one connection out of a channel; tell whether it was in it."""
-        link = self._link(connection)
-        return link is not None and self._hub.unsubscribe(link, checked_channel(channel))
 
     def _close(self, link: Link, disconnect: Disconnect) -> bool:
         """Take a connection out of the hub at once, and close it behind what it was sent."""
@@ -342,6 +299,7 @@ class PushServer:
             self._home = Home(self.settings, self._hub, loop, workers, self._events)
             workers.start()
             loop.start()
+            self._begin_chores(self._home)
             for ticker in self._tickers:
                 ticker.start()
 

@@ -5,10 +5,11 @@ from typing import Any, Collection, Sequence
 
 import cherrypy
 
+from .channels import checked_channel
 from .connection import Connection
 from .endpoints import Endpoint
 from .errors import InvalidSetting
-from .server import PushServer, checked_channel
+from .server import PushServer
 
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols")
 

@@ -16,6 +16,7 @@ class Member:
     def __init__(self, Id):
         self.Id = Id
         self.channels = None
+        self.protocol = "plain"
 
     def __repr__(self):
         return f"<{self.Id}>"

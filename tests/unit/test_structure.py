@@ -17,10 +17,11 @@ ROOT = PACKAGE.parent
 
 LAYERS = [
     {"version", "errors", "settings", "disconnects", "frames", "reader", "assets", "speedups",
-     "haste", "native"},
-    {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker"},
-    {"connection", "link", "loop"},
-    {"server", "handover"},
+     "haste", "native", "history", "channels"},
+    {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker", "presence",
+     "resume", "protocols", "exchange"},
+    {"connection", "link", "loop", "chores"},
+    {"publishing", "server", "handover"},
     {"plugin", "tool", "endpoints"},
     {"cli", "demo"},
     {"__main__"}]

@@ -1,0 +1,183 @@
+"""Channels: publishing, resuming and presence, between the broker and the hub. No I/O happens here.
+"""
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Generic, Iterable
+
+from .broker import Broker, MemoryBroker
+from .channels import ChannelRule, Channels
+from .history import Clock, Page, Position, Publication
+from .hub import Hub, M, grouped
+from .presence import Info, Presence, Stats
+from .resume import LIVE, Joining
+
+Send = Callable[[tuple[Any, ...], bytes], None]
+"""Queues one frame for several connections."""
+
+Reply = Callable[[Page, Iterable[Publication]], None]
+"""Queues the answer to a subscription, with the publications that have come since behind it."""
+
+
+class Exchange(Generic[M]):
+    """Publish to channels, let connections into them, and know who is there.
+
+    Any thread may call it, and none waits: frames are queued by ``send``.
+
+    Args:
+        hub: the connections.
+        rules: what holds for which channel.
+        send: queues a frame for connections, all of which speak one protocol.
+        on_linger: called when somebody has vanished who is still held to be there: ``depart`` is
+            to be called after ``next_departure`` seconds.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, hub: Hub[M], rules: Iterable[ChannelRule], send: Send,
+                 on_linger: Callable[[], None] = lambda: None,
+                 clock: Clock = time.monotonic) -> None:
+        self.channels = Channels(rules)
+        self.broker: Broker = MemoryBroker(self._deliver, clock)
+        self._hub = hub
+        self._send = send
+        self._on_linger = on_linger
+        self._presence = Presence(clock)
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.channels!r}, {self.broker!r}>"
+
+    # Publishing
+
+    def publish(self, channel: str, publication: Publication, key: str | None = None) -> Position:
+        """Append one publication to a channel and queue it for every subscriber."""
+        return self.broker.publish(channel, publication, self.channels.rule(channel).limits, key)
+
+    def _deliver(self, channel: str, publication: Publication, epoch: str) -> None:
+        """Queue a publication; the broker calls this in the channel's order."""
+        audience = self._hub.audience(channel)
+        if audience.joining:
+            self._deliver_to_joining(channel, publication, epoch, audience.joining)
+        for protocol, members in audience.groups:
+            self._send(members, protocol.publication(channel, publication))
+
+    def _deliver_to_joining(self, channel: str, publication: Publication, epoch: str,
+                            joining: Iterable[Joining]) -> None:
+        arrived = tuple(one.member for one in joining if one.offer(publication, epoch) == LIVE)
+        for protocol, members in grouped(arrived):
+            self._send(members, protocol.publication(channel, publication))
+        if arrived:
+            self._hub.arrive(arrived, channel)
+
+    # History
+
+    def history(self, channel: str, limit: int | None, since: Position | None = None,
+                reverse: bool = False) -> Page:
+        """Read what a channel remembers."""
+        limits = self.channels.rule(channel).limits
+        return self.broker.history(channel, limits, limit, since, reverse)
+
+    # Subscribing
+
+    def subscribe(self, member: M, channel: str, info: Callable[[], Info]) -> bool:
+        """Let a connection into a channel from now on; False if it is in, or has left.
+
+        Args:
+            member: the connection.
+            channel: its name, checked.
+            info: makes what is told of it, where that is kept.
+        """
+        if not self._hub.subscribe(member, channel):
+            return False
+        self.enter(member, channel, info)
+        return True
+
+    def join(self, member: M, channel: str, since: Position | None, reply: Reply) -> bool | None:
+        """Let a connection into a channel with what it has missed.
+
+        Args:
+            member: the connection.
+            channel: its name, checked.
+            since: what it has seen; None: it asks for nothing.
+            reply: called once, with what was missed, or why not, and what has come since; it
+                queues, and must neither wait nor call this object.
+
+        Returns:
+            True: it is in the channel. False: it was in already, or has left; ``reply`` was not
+            called. None: there was a hole; it is not in, and should begin again.
+        """
+        joining = Joining(member)
+        if not self._hub.join(member, channel, joining):
+            return False
+        try:
+            page = self.broker.recover(channel, self.channels.rule(channel).limits, since)
+            settled = joining.settle(page, lambda newer: reply(page, newer))
+        except BaseException:
+            self._hub.unsubscribe(member, channel)
+            raise
+        if not settled:
+            self._hub.unsubscribe(member, channel)
+            return None
+        return True
+
+    def unsubscribe(self, member: M, channel: str, client: str) -> bool:
+        """Take a connection out of a channel; tell whether it was in it."""
+        if not self._hub.unsubscribe(member, channel):
+            return False
+        self._announce_leave(channel, self._presence.leave(channel, client))
+        return True
+
+    # Presence
+
+    def enter(self, member: M, channel: str, info: Callable[[], Info]) -> None:
+        """Note that a connection is in a channel, and tell the others, where the rule says so."""
+        rule = self.channels.rule(channel)
+        if not rule.keeps_presence:
+            return
+        known = info()
+        if self._presence.join(channel, known) and rule.join_leave:
+            self._announce(channel, known, True)
+        if not self._hub.is_in(member, channel):  # left in this moment: nobody else would see it
+            self._announce_leave(channel, self._presence.leave(channel, known.client))
+
+    def left(self, client: str, *, vanished: bool) -> None:
+        """Note that a connection has ended.
+
+        Args:
+            client: names it.
+            vanished: it may come back at once, as in a reload.
+        """
+        for channel in self._presence.channels(client):
+            linger = self.channels.rule(channel).linger if vanished else 0.0
+            info = self._presence.leave(channel, client, linger)
+            self._announce_leave(channel, info)
+        if vanished and self.next_departure() is not None:
+            self._on_linger()
+
+    def depart(self) -> None:
+        """Tell of those who have vanished and did not come back in time."""
+        for channel, info in self._presence.due():
+            self._announce_leave(channel, info)
+
+    def next_departure(self) -> float | None:
+        """Return the seconds until ``depart`` may have something to do; None: nothing."""
+        return self._presence.next_due()
+
+    def _announce_leave(self, channel: str, info: Info | None) -> None:
+        if info is not None and self.channels.rule(channel).join_leave:
+            self._announce(channel, info, False)
+
+    def _announce(self, channel: str, info: Info, joined: bool) -> None:
+        audience = self._hub.audience(channel)
+        arriving = tuple(one.member for one in audience.joining if one.is_settled)
+        for protocol, members in (*audience.groups, *grouped(arriving)):
+            data = protocol.presence(channel, info, joined)
+            if data is not None:
+                self._send(members, data)
+
+    def presence(self, channel: str) -> dict[str, Info]:
+        """Return who is in a channel, by client; without a rule for it, nobody is known."""
+        return self._presence.of(channel)
+
+    def presence_stats(self, channel: str) -> Stats:
+        """Return how many are in a channel; see ``presence``."""
+        return self._presence.stats(channel)

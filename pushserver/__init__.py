@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .centrifuge import CentrifugeConnection, CloseConnection, CommandError
 from .channels import ChannelRule
 from .connection import Connection
 from .disconnects import Disconnect
@@ -18,16 +19,18 @@ from .presence import Info, Stats
 from .server import PushServer
 from .settings import Settings
 from .ticker import Ticker
+from .tokens import Tokens
 from .version import __version__
 
 if TYPE_CHECKING:
     from .plugin import PushPlugin
     from .tool import PushTool
 
-__all__ = ["ChannelRule", "Connection", "ConnectionClosed", "Disconnect", "HandshakeRefused",
-           "Info", "InvalidData", "InvalidSetting", "MessageTooLarge", "Page", "Position",
-           "Publication", "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats",
-           "Ticker", "__version__"]
+__all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandError", "Connection",
+           "ConnectionClosed", "Disconnect", "HandshakeRefused", "Info", "InvalidData",
+           "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication", "PushError",
+           "PushPlugin", "PushServer", "PushTool", "Settings", "Stats", "Ticker", "Tokens",
+           "__version__"]
 
 _NEED_CHERRYPY = {"PushPlugin": ".plugin", "PushTool": ".tool"}
 

@@ -11,8 +11,8 @@ from typing import Callable, Protocol
 from .history import NOWHERE, Clock, History, Limits, Page, Position, Publication
 
 Deliver = Callable[[str, Publication, str], None]
-"""Queues one publication for the subscribers of a channel: ``deliver(channel, publication, epoch)``;
-the epoch is empty for a channel that remembers nothing."""
+"""Queues one publication for the subscribers of a channel: channel, publication, epoch; the epoch
+is empty for a channel that remembers nothing."""
 
 KEY_AGE = 300.0
 """Seconds for which an idempotency key is remembered."""
@@ -46,7 +46,7 @@ class Broker(Protocol):
       to be delivered, and can lack what has been. Offsets tell, and ``resume.Joining`` merges.
     - A history that is lost starts again under an epoch that it never had. A position of
       another epoch is never answered with ``recovered``.
-    - A channel whose limits have a count of 0 is not remembered: its publications have the
+    - A channel whose limits have no publications is not remembered: its publications have the
       offset 0 and an empty epoch, and are delivered in one order all the same.
 
     Every method may be called from any thread.
@@ -124,7 +124,7 @@ class MemoryBroker:
         return self._publish_once(channel, publication, limits, key)
 
     def _publish(self, channel: str, publication: Publication, limits: Limits) -> Position:
-        if not limits.count:
+        if not limits.publications:
             with self._fleeting:
                 self._deliver(channel, publication, "")
             return NOWHERE
@@ -179,7 +179,7 @@ class MemoryBroker:
     def history(self, channel: str, limits: Limits, limit: int | None,
                 since: Position | None = None, reverse: bool = False) -> Page:
         """See ``Broker.history``."""
-        if not limits.count:
+        if not limits.publications:
             return Page((), NOWHERE, False)
         found = self._channel(channel, limits)
         with found.lock:
@@ -188,7 +188,7 @@ class MemoryBroker:
     def recover(self, channel: str, limits: Limits, since: Position | None,
                 limit: int | None = None) -> Page:
         """See ``Broker.recover``."""
-        if not limits.count:
+        if not limits.publications:
             return Page((), NOWHERE, False)
         found = self._channel(channel, limits)
         with found.lock:

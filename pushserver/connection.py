@@ -4,7 +4,7 @@ from __future__ import annotations
 import socket
 import uuid
 from types import GeneratorType
-from typing import Any, Mapping, Protocol, Sequence
+from typing import Any, Iterable, Mapping, Protocol, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
@@ -50,6 +50,7 @@ class Connection(WebSocket):  # type: ignore[misc]
         user: ``cherrypy.request.login`` of the handshake, or None.
         data: a dict for the site; what the page handler put into
             ``cherrypy.request.push_data`` is in it.
+        session: what ``bind_session`` has bound it to, or None.
         info: what others in a channel are told of this client, for JSON; None: nothing.
         environ: the WSGI environment of the handshake.
         protocols: the chosen subprotocol in a list, or an empty list.
@@ -62,6 +63,9 @@ class Connection(WebSocket):  # type: ignore[misc]
     needs_id = True
     """Whether ``?Id=`` has to be in the URL."""
 
+    has_id = True
+    """Whether it is known who the client is, by ``?Id=``, a token or the page handler."""
+
     def __init__(self, sock: socket.socket, protocols: Sequence[str] | None = None,
                  extensions: Sequence[str] | None = None,
                  environ: Mapping[str, Any] | None = None,
@@ -73,6 +77,8 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.user: str | None = None
         self.data: dict[str, Any] = {}
         self.info: Any = None
+        self.session: Any = None
+        self._kept: Any = None
         self._client = ""
         self._push_server: Server | None = None
 
@@ -85,13 +91,28 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.user = user
         self.data = data
 
+    def keep(self, chore: Any) -> None:
+        """Keep something that is to be done for it later, so that its end takes that back."""
+        if self._kept is not None:
+            self._kept.cancel()
+        self._kept = chore
+
     def detach(self) -> None:
         """Let go of the server, behind ``closed``: whoever keeps the object keeps no socket."""
+        self.keep(None)
         self._push_server = None
         self.sock = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} Id={self.Id!r}{' closed' if self.terminated else ''}>"
+
+    def starts_in(self, channels: Iterable[str]) -> tuple[str, ...]:
+        """Return the channels that it is in from the moment it is there on.
+
+        Args:
+            channels: those that the tool names.
+        """
+        return tuple(channels)
 
     @property
     def client(self) -> str:

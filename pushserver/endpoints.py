@@ -4,6 +4,7 @@ from __future__ import annotations
 import html
 import logging
 import sys
+import uuid
 from typing import Any, Iterable, Sequence
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,7 @@ from .errors import HandshakeRefused
 from .handover import Handover, current_request, end_connection
 from .handshake import (accept_key, check_origin, check_request, checked_id, choose_subprotocol)
 from .server import PushServer
+from .tokens import Claims, TokenInvalid
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,8 @@ class Endpoint:
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
         self._Id = ""
+        self._has_id = True
+        self._claims: Claims | None = None
         self._reserved = False
         self._subprotocol: str | None = None
         self._handover: Handover | None = None
@@ -111,11 +115,36 @@ class Endpoint:
         """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
         request = cherrypy.serving.request
         with _refusing():
-            self._Id = checked_id(request.params.get("Id"))
+            self._take_token(request.params)
+            if "Id" in request.params or self._handler_cls.needs_id:
+                self._Id = checked_id(request.params.get("Id"))
             check_origin(request.headers.get("Origin"), request.base,
                          self._server.settings.allowed_origins)
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             self._subprotocol = choose_subprotocol(offered, self._subprotocols)
+
+    def _take_token(self, params: dict[str, Any]) -> None:
+        """Take who the client is from a token in the URL, if the site takes any."""
+        tokens = self._server.tokens
+        if tokens is None or "token" not in params:
+            return
+        token = params.pop("token")
+        try:
+            claims = tokens.connection(token if isinstance(token, str) else "")
+        except TokenInvalid as error:
+            raise HandshakeRefused(401, f"token: {error}") from None
+        if claims.user and params.setdefault("Id", claims.user) != claims.user:
+            raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
+        self._claims = claims
+
+    def _name(self) -> None:
+        """Give a client without an Id the one that the site knows, or one that nobody else has."""
+        request = cherrypy.serving.request
+        if self._Id:
+            return
+        known = getattr(request, "push_id", None) or request.login
+        self._has_id = known is not None
+        self._Id = checked_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
 
     def upgrade(self) -> None:
         """Make a 101 of the answer, if the page handler has run and raised nothing."""
@@ -127,6 +156,7 @@ class Endpoint:
         if not status.startswith("200"):
             return
         with _refusing():
+            self._name()
             self._server.reserve(self._Id)
         self._reserved = True
         response.status = 101
@@ -168,11 +198,16 @@ class Endpoint:
         if handover is None or not self._held or not handover.is_upgrade:
             return
         connection = self._connection(handover)
-        self._server.accept(connection, handover.socket, channels=self._channels,
+        channels = connection.starts_in(self._channels)
+        self._server.accept(connection, handover.socket, channels=channels,
                             answer=handover.answer, early=handover.take_early())
         self._reserved = False
         self._done = True
         handover.give_away()
+        if self._claims is not None and self._claims.expires is not None:
+            assert self._server.tokens is not None
+            ttl = self._claims.ttl(self._server.tokens.clock()) or 0.0
+            self._server.expire_connection(connection, max(0.0, ttl))
 
     def _connection(self, handover: Handover) -> Connection:
         request = cherrypy.serving.request
@@ -182,6 +217,10 @@ class Endpoint:
         connection = self._handler_cls(handover.socket, chosen, [], environ)
         connection.attach(self._server, Id=self._Id, user=request.login, data=request.push_data,
                           peer=(request.remote.ip, request.remote.port))
+        connection.has_id = self._has_id
+        connection.session = getattr(request, "push_session", None)
+        if self._claims is not None:
+            connection.info = self._claims.info
         return connection
 
     def settle(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Generic, Iterable
+from typing import Any, Callable, Generic, Iterable, Optional, Sequence
 
 from .broker import Broker, MemoryBroker
 from .channels import ChannelRule, Channels
@@ -15,8 +15,14 @@ from .resume import LIVE, Joining
 Send = Callable[[tuple[Any, ...], bytes], None]
 """Queues one frame for several connections."""
 
-Reply = Callable[[Page, Iterable[Publication]], None]
-"""Queues the answer to a subscription, with the publications that have come since behind it."""
+Wanted = tuple[str, Optional[Position]]
+"""A channel, and what a client has seen of it."""
+
+Found = tuple[Page, Iterable[Publication]]
+"""What a channel's history gave, and the publications that have come since."""
+
+Reply = Callable[[Sequence[Found]], None]
+"""Queues the answer to subscriptions; in the order in which they were wanted."""
 
 
 class Exchange(Generic[M]):
@@ -91,33 +97,47 @@ class Exchange(Generic[M]):
         self.enter(member, channel, info)
         return True
 
-    def join(self, member: M, channel: str, since: Position | None, reply: Reply) -> bool | None:
-        """Let a connection into a channel with what it has missed.
+    def join(self, member: M, wanted: Sequence[Wanted], reply: Reply) -> bool | None:
+        """Let a connection into channels with what it has missed.
 
         Args:
             member: the connection.
-            channel: its name, checked.
-            since: what it has seen; None: it asks for nothing.
-            reply: called once, with what was missed, or why not, and what has come since; it
-                queues, and must neither wait nor call this object.
+            wanted: the channels' names, checked, with what it has seen of each; None: it asks
+                for nothing.
+            reply: called once, with what was missed in each, or why not, and what has come since;
+                it queues, and must neither wait nor call this object.
 
         Returns:
-            True: it is in the channel. False: it was in already, or has left; ``reply`` was not
-            called. None: there was a hole; it is not in, and should begin again.
+            True: it is in the channels. False: it was in one already, or has left; ``reply`` was
+            not called. None: there was a hole; it is in none, and should begin again.
         """
-        joining = Joining(member)
-        if not self._hub.join(member, channel, joining):
-            return False
+        entered: list[tuple[str, Joining]] = []
+        settled: bool | None = False
         try:
-            page = self.broker.recover(channel, self.channels.rule(channel).limits, since)
-            settled = joining.settle(page, lambda newer: reply(page, newer))
-        except BaseException:
-            self._hub.unsubscribe(member, channel)
-            raise
-        if not settled:
-            self._hub.unsubscribe(member, channel)
-            return None
-        return True
+            for channel, _ in wanted:
+                joining = Joining(member)
+                if not self._hub.join(member, channel, joining):
+                    return False
+                entered.append((channel, joining))
+            settled = self._settle(entered, [self._recover(*one) for one in wanted], [], reply)
+            return settled or None
+        finally:
+            if not settled:
+                for channel, _ in entered:
+                    self._hub.unsubscribe(member, channel)
+
+    def _recover(self, channel: str, since: Position | None) -> Page:
+        return self.broker.recover(channel, self.channels.rule(channel).limits, since)
+
+    def _settle(self, entered: list[tuple[str, Joining]], pages: list[Page],
+                found: list[Found], reply: Reply) -> bool:
+        """Settle all, one inside the other, so that one reply is for them all."""
+        index = len(found)
+        if index == len(pages):
+            reply(found)
+            return True
+        return entered[index][1].settle(pages[index], lambda newer: self._settle(
+            entered, pages, [*found, (pages[index], newer)], reply))
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Take a connection out of a channel; tell whether it was in it."""

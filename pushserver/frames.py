@@ -15,7 +15,7 @@ from .disconnects import NO_STATUS, Disconnect, encoded_reason
 from .errors import InvalidData
 from .speedups import HAVE_NATIVE, native
 
-__all__ = ["Data", "apply_mask", "close_frame", "encode", "encode_payload", "frame",
+__all__ = ["Data", "apply_mask", "close_frame", "encode", "encode_json", "encode_payload", "frame",
            "OPCODE_BINARY", "OPCODE_CLOSE", "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
 
 Data = Any
@@ -93,11 +93,20 @@ def encode_payload(data: Data) -> tuple[int, bytes]:
         return OPCODE_TEXT, _utf8(data)
     if isinstance(data, (bytes, bytearray, memoryview)):
         return OPCODE_BINARY, bytes(data)
+    return OPCODE_TEXT, encode_json(data)
+
+
+def encode_json(data: Data) -> bytes:
+    """Return data as JSON text on one line.
+
+    Raises:
+        InvalidData: JSON or UTF-8 cannot hold it.
+    """
     try:
         text = _dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(f"a {type(data).__name__} that JSON cannot hold: {error}") from None
-    return OPCODE_TEXT, _utf8(text)
+    return _utf8(text)
 
 
 def encode(data: Data) -> bytes:

@@ -100,12 +100,12 @@ class Limits(NamedTuple):
     """What one channel may remember.
 
     Attributes:
-        count: publications; 0: nothing is remembered.
+        publications: how many; 0: nothing is remembered.
         size: bytes of them all, by ``Publication.cost``; the last one stays whatever its size.
         age: seconds; 0: however old.
     """
 
-    count: int
+    publications: int
     size: int
     age: float
 

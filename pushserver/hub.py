@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Generic, Iterable, NamedTuple, Protocol, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterable, NamedTuple, Protocol, Sequence, TypeVar
 
 from .errors import HandshakeRefused
 from .resume import Joining
@@ -268,6 +268,22 @@ class Hub(Generic[M]):
             if self._everyone_grouped is None:
                 self._everyone_grouped = grouped(everyone)
             return self._everyone_grouped
+
+    def admit(self, member: M, protocol: Any, queue: Callable[[], None]) -> bool:
+        """Change what a connection speaks; False if it has left.
+
+        Args:
+            queue: queues its first frame, before anybody can see that it speaks so.
+        """
+        with self._lock:
+            if member not in self._members:
+                return False
+            queue()
+            member.protocol = protocol
+            self._everyone = self._everyone_grouped = None
+            for channel in member.channels or ():
+                self._changed(channel)
+            return True
 
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""

@@ -41,6 +41,7 @@ and what still comes is thrown away; ended."""
 
 _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 
+
 class Events(Interface):
     """Who is told, on a worker thread, what happens to connections."""
 
@@ -104,11 +105,10 @@ class Link(Mailbox):
         home: what all links share.
     """
 
-    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "outbox", "busy",
-                 "direct", "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
-                 "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd", "_received",
-                 "_can_place",
-                 "_handled")
+    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "outbox",
+                 "busy", "direct", "watching", "state", "disconnect", "_reader", "_timer",
+                 "_last_read", "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd",
+                 "_received", "_can_place", "_handled")
 
     def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
                  home: Home) -> None:

@@ -3,13 +3,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Iterable
+from typing import Any, Hashable, Iterable
 
+import cherrypy
 from cherrypy.process.plugins import SimplePlugin
 
 from .channels import ChannelRule
+from .errors import InvalidSetting
 from .server import PushServer
 from .settings import Settings
+from .tokens import Tokens
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
@@ -33,6 +36,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     Args:
         bus: the engine.
         channels: what holds for which channel: ``[ChannelRule("news:", history=100)]``.
+        tokens: what checks the tokens that clients show: ``Tokens(secret=...)``.
         settings: fields of ``Settings`` by keyword: ``PushPlugin(engine, ping_interval=10)``.
 
     Raises:
@@ -40,9 +44,10 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     """
 
     def __init__(self, bus: Any, *, channels: Iterable[ChannelRule] = (),
-                 **settings: Any) -> None:
+                 tokens: Tokens | None = None, **settings: Any) -> None:
         SimplePlugin.__init__(self, bus)
-        PushServer.__init__(self, Settings(**settings), channels=channels, events=BusEvents(bus),
+        PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
+                            events=BusEvents(bus),
                             on_death=self._end_engine)
         self._listeners = (("start", self.start, START_PRIORITY),
                            ("stop", self.drain, DRAIN_PRIORITY),
@@ -71,11 +76,50 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         PushServer.stop(self)
         self.bus.log("Push server stopped")
 
+    def bind_session(self, session: Hashable = None) -> None:
+        """Bind the connection that this request becomes to a session; for page handlers.
+
+        ``end_session`` closes it then: call it where users log out.
+
+        Args:
+            session: what to bind to; None: CherryPy's session, which must be switched on.
+
+        Raises:
+            InvalidSetting: there is no session, or no request.
+        """
+        request = cherrypy.serving.request
+        if not hasattr(request, "push_data"):
+            raise InvalidSetting("bind_session is for the page handler of a WebSocket address")
+        request.push_session = current_session() if session is None else session
+
+    def end_session(self, session: Hashable = None) -> int:
+        """Begin to close the connections that are bound to a session; return how many there were.
+
+        Args:
+            session: what they were bound to; None: CherryPy's session of this request.
+
+        Raises:
+            InvalidSetting: there is no session.
+        """
+        return PushServer.end_session(self, current_session() if session is None else session)
+
     def _end_engine(self, error: BaseException) -> None:
         """Stop the engine, on a thread that this does not end."""
         self.bus.log(f"Push server died, stopping the engine: {error!r}", level=logging.ERROR,
                      traceback=True)
         threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
+
+
+def current_session() -> str:
+    """Return the id of CherryPy's session of this request.
+
+    Raises:
+        InvalidSetting: there is none.
+    """
+    session = getattr(cherrypy.serving, "session", None)
+    if session is None:
+        raise InvalidSetting("there is no session: switch tools.sessions.on on for this page")
+    return str(session.id)
 
 
 class BusEvents:

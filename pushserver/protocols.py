@@ -22,8 +22,8 @@ class Protocol(Interface):
     def publication(self, channel: str, publication: Publication) -> bytes:
         """Return the frame for what was published to a channel."""
 
-    def message(self, publication: Publication) -> bytes:
-        """Return the frame for what was sent to an Id or to all."""
+    def message(self, publication: Publication) -> bytes | None:
+        """Return the frame for what was sent to an Id or to all; None: it is not for these."""
 
     def presence(self, channel: str, info: Info, joined: bool) -> bytes | None:
         """Return the frame that tells who came or left; None: its clients are not told."""

@@ -3,18 +3,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from .channels import ChannelRule, checked_channel
 from .chores import Chore
 from .connection import Connection
+from .disconnects import REPLACED, Disconnect
 from .errors import ConnectionClosed, InvalidSetting, MessageTooLarge
-from .exchange import Exchange, Reply
+from .exchange import Exchange, Reply, Wanted
 from .frames import Data, encode_payload
 from .history import Page, Position, Publication
 from .hub import Hub
 from .link import Home, Link
 from .presence import Info, Stats
+from .protocols import Protocol
 from .settings import Settings
 from .workers import Mailbox
 
@@ -61,6 +64,11 @@ class Publishing:
         self._departure: Chore | None = None
 
     def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
+        """Queue a frame for connections."""
+        raise NotImplementedError
+
+    def _close(self, link: Link, disconnect: Disconnect) -> bool:
+        """Begin to close a connection."""
         raise NotImplementedError
 
     def _checked_size(self, size: int) -> None:
@@ -206,15 +214,20 @@ class Publishing:
         return link is not None and self._exchange.subscribe(link, checked_channel(channel),
                                                              connection.presence_info)
 
-    def join_connection(self, connection: Connection, channel: str, since: Position | None,
-                        reply: Reply, info: Callable[[], Info]) -> bool | None:
-        """Add one connection to a channel with what it has missed; see ``Exchange.join``."""
+    def join_connection(self, connection: Connection, wanted: Sequence[Wanted],
+                        reply: Reply, info: Callable[[str], Info]) -> bool | None:
+        """Add one connection to channels with what it has missed; see ``Exchange.join``.
+
+        Args:
+            info: makes what is told of the connection in a channel.
+        """
         link = self._link(connection)
         if link is None:
             return False
-        joined = self._exchange.join(link, checked_channel(channel), since, reply)
+        joined = self._exchange.join(link, wanted, reply)
         if joined:
-            self._exchange.enter(link, channel, info)
+            for channel, _ in wanted:
+                self._exchange.enter(link, channel, partial(info, channel))
         return joined
 
     def unsubscribe_connection(self, connection: Connection, channel: str) -> bool:
@@ -228,8 +241,8 @@ class Publishing:
         link = self._link(connection)
         return link is not None and self._hub.is_in(link, channel)
 
-    def rename_connection(self, connection: Connection, Id: str) -> tuple[Link, ...]:
-        """Give a connection that came without one its Id; return those that it replaces.
+    def rename_connection(self, connection: Connection, Id: str) -> None:
+        """Give a connection that came without one its Id, and close those that it replaces.
 
         Raises:
             ConnectionClosed: it has ended.
@@ -240,7 +253,15 @@ class Publishing:
             raise ConnectionClosed("connection is closed: it gets no Id")
         replaced = self._hub.rename(link, Id)
         connection.Id = Id
-        return replaced
+        for older in replaced:
+            self._close(older, REPLACED)
+
+    def admit_connection(self, connection: Connection, protocol: Protocol, data: bytes) -> bool:
+        """Have a connection hear what is sent to its Id and to all, behind a first frame."""
+        link = self._link(connection)
+        self._checked_size(len(data))
+        return link is not None and self._hub.admit(link, protocol,
+                                                    lambda: self._deliver((link,), data))
 
     def later(self, connection: Connection, seconds: float,
               job: Callable[[], Any]) -> Chore | None:

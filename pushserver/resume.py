@@ -69,16 +69,17 @@ class Joining:
         """Tell whether it comes behind all that was seen; another epoch is another history."""
         return not epoch or epoch != self._epoch or publication.offset > self._last
 
-    def settle(self, page: Page, queue: Callable[[Iterable[Publication]], None]) -> bool:
+    def settle(self, page: Page, queue: Callable[[Iterable[Publication]], object]) -> bool:
         """Let the reply go out and end the keeping.
 
         Args:
             page: what the history gave: its ``top`` is what the reply tells or brings.
-            queue: queues the reply with these publications behind it; it must not wait.
+            queue: queues the reply with these publications behind it; it must not wait. False:
+                it could not.
 
         Returns:
-            False if there is a hole between the reply and what was kept: nothing was queued, and
-            the subscriber has to begin again.
+            False if there is a hole between the reply and what was kept, and nothing was queued,
+            or if it could not be: the subscriber has to begin again.
         """
         with self._lock:
             self._last, self._epoch = page.top
@@ -91,15 +92,12 @@ class Joining:
                 self._last = max(self._last, publication.offset)
                 newer.append(publication)
             self._kept = []
-            if self._overflow or self._cancelled:
+            if self._overflow or self._cancelled or queue(newer) is False:
                 self._cancelled = True
                 return False
-            queue(newer)
             self._settled = True
             return True
 
     def cancel(self) -> None:
-        """Deliver nothing any more: the connection has left."""
-        with self._lock:
-            self._cancelled = True
-            self._kept = []
+        """Deliver nothing any more: the connection has left. It takes no lock."""
+        self._cancelled = True

@@ -6,21 +6,23 @@ import socket
 import threading
 import time
 from functools import partial
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Collection, Hashable, Iterable
 
 from .channels import ChannelRule, checked_channel
 from .connection import Connection
-from .disconnects import (ABNORMAL, BY_SITE, NORMAL, REPLACED, SHUTTING_DOWN, Disconnect,
+from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NORMAL, REPLACED, SHUTTING_DOWN, Disconnect,
                           checked, is_final)
 from .errors import HandshakeRefused
 from .frames import Data
-from .hub import grouped
+from .history import Publication
+from .hub import Groups, grouped
 from .link import Events, Home, Link
 from .loop import Loop
 from .publishing import Publishing, checked_id
 from .settings import Settings
 from .sockets import lend, transport
 from .ticker import Ticker
+from .tokens import Tokens
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class PushServer(Publishing):
     Args:
         settings: see ``Settings``.
         channels: what holds for which channel; see ``ChannelRule``. The first that matches holds.
+        tokens: what checks the tokens that clients show; None: none are taken.
         events: who is told of connections, on worker threads.
         on_death: called, on the loop's thread, when that thread ends by an error.
 
@@ -80,9 +83,11 @@ class PushServer(Publishing):
     """
 
     def __init__(self, settings: Settings | None = None, *,
-                 channels: Iterable[ChannelRule] = (), events: Events | None = None,
+                 channels: Iterable[ChannelRule] = (), tokens: Tokens | None = None,
+                 events: Events | None = None,
                  on_death: Callable[[BaseException], None] = lambda error: None) -> None:
         super().__init__(settings or Settings(), channels)
+        self.tokens = tokens
         self.failure: BaseException | None = None
         self._events = _Telling(events or NoEvents(), self._left)
         self._on_death = on_death
@@ -117,8 +122,7 @@ class PushServer(Publishing):
             MessageTooLarge: it would not fit an outbox; nobody was sent anything.
         """
         made = self._publication(data)
-        for protocol, links in self._hub.everyone_grouped():
-            self._deliver(links, protocol.message(made))
+        self._deliver_message(made, self._hub.everyone_grouped())
 
     def send(self, Id: str, data: Data) -> int:
         """Queue one message for every connection of one Id; return how many there are.
@@ -129,9 +133,14 @@ class PushServer(Publishing):
         """
         made = self._publication(data)
         found = self._hub.of_id(checked_id(Id))
-        for protocol, links in grouped(found):
-            self._deliver(links, protocol.message(made))
+        self._deliver_message(made, grouped(found))
         return len(found)
+
+    def _deliver_message(self, made: Publication, groups: Groups[Link]) -> None:
+        for protocol, links in groups:
+            data = protocol.message(made)
+            if data is not None:
+                self._deliver(links, data)
 
     def every(self, seconds: float, make: Callable[[], Data],
               channel: str | None = None) -> Ticker:
@@ -229,6 +238,24 @@ class PushServer(Publishing):
         home.loop.call_for(link, link.close, disconnect)
         return True
 
+    def end_session(self, session: Hashable) -> int:
+        """Begin to close the connections that ``bind_session`` has bound to a session.
+
+        Args:
+            session: what they were bound to; with CherryPy's sessions ``cherrypy.session.id``.
+
+        Returns:
+            how many there were.
+        """
+        found = [link for link in self._hub.everyone() if link.connection.session == session
+                 and session is not None]
+        return sum(self._close(link, BY_SITE) for link in found)
+
+    def expire_connection(self, connection: Connection, seconds: float) -> None:
+        """Close a connection when its token has expired, unless it has ended before."""
+        chore = self.later(connection, seconds, lambda: connection.close(*EXPIRED))
+        connection.keep(chore)
+
     # For the HTTP side
 
     def reserve(self, Id: str) -> None:
@@ -260,7 +287,7 @@ class PushServer(Publishing):
                                         "try again later")
         return home
 
-    def accept(self, connection: Connection, sock: socket.socket, *, channels: Iterable[str],
+    def accept(self, connection: Connection, sock: socket.socket, *, channels: Collection[str],
                answer: bytes, early: bytes) -> None:
         """Take over a socket whose handshake was found good, with the place reserved for it.
 
@@ -282,6 +309,8 @@ class PushServer(Publishing):
             link = Link(connection, connection.Id, transport(connection.sock), answer, home)
             replaced = self._hub.add(link, channels)
             home.loop.call_for(link, link.open, early)
+        for channel in channels:
+            self._exchange.enter(link, channel, connection.presence_info)
         for older in replaced:
             self._close(older, REPLACED)
 

@@ -51,6 +51,7 @@ class Settings:
         ping_interval: seconds without traffic after which a client is pinged. 0: never.
         pong_timeout: seconds that a client has to answer a ping; any traffic counts.
         close_timeout: seconds that a client has to answer a close frame.
+        connect_timeout: seconds that a client of Centrifugo's protocol has to send ``connect``.
         drain_timeout: seconds that all clients together have to leave when the engine stops.
         max_message_size: bytes of one inbound message; past it 1009, and nothing more is read.
         max_outbox: bytes queued for one connection; past it 3008. Also the largest message, with
@@ -72,6 +73,7 @@ class Settings:
     ping_interval: float = _setting(25.0, "s", "without traffic before a ping, 0: never", zero=True)
     pong_timeout: float = _setting(10.0, "s", "to answer a ping")
     close_timeout: float = _setting(5.0, "s", "to answer a close frame")
+    connect_timeout: float = _setting(10.0, "s", "to send connect, in Centrifugo's protocol")
     drain_timeout: float = _setting(5.0, "s", "for all to leave at a stop")
     max_message_size: int = _setting(64 * KIB, "bytes", "of one inbound message")
     max_outbox: int = _setting(MIB, "bytes", "queued for one connection")

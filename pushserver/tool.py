@@ -5,13 +5,17 @@ from typing import Any, Collection, Sequence
 
 import cherrypy
 
+from .centrifuge import CentrifugeConnection
 from .channels import checked_channel
 from .connection import Connection
 from .endpoints import Endpoint
 from .errors import InvalidSetting
 from .server import PushServer
 
-_ARGUMENTS = ("handler_cls", "channels", "subprotocols")
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol")
+
+PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
+"""What a connection can speak, and what it is then at least."""
 
 
 class PushTool(cherrypy.Tool):  # type: ignore[misc]
@@ -30,15 +34,18 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         super().__init__("before_request_body", self._options)
 
     @staticmethod
-    def _options(handler_cls: type[Connection] = Connection, channels: Collection[str] = (),
-                 subprotocols: Sequence[str] = ()) -> None:
+    def _options(handler_cls: type[Connection] | None = None, channels: Collection[str] = (),
+                 subprotocols: Sequence[str] = (), protocol: str = "plain") -> None:
         """Show CherryPy what the tool can be told."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return a decorator that switches the tool on for one page handler.
 
         Args:
-            handler_cls: a subclass of ``Connection``; what each connection becomes.
+            protocol: "plain", in which what is published is the message, or "centrifuge",
+                Centrifugo's JSON protocol.
+            handler_cls: a subclass of ``Connection``, or of ``CentrifugeConnection`` for that
+                protocol; what each connection becomes.
             channels: names of the channels that each connection is in from the start.
             subprotocols: those that the site speaks, of which the client's first is chosen.
 
@@ -52,6 +59,8 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         options = self._merged_args()
         options.pop("priority", None)
         check_options(**options)
+        protocol = options.pop("protocol", "plain")
+        options.setdefault("handler_cls", PROTOCOLS[protocol])
         Endpoint(self._push, **options).attach(cherrypy.serving.request.hooks)
 
 
@@ -65,10 +74,16 @@ def check_options(**options: Any) -> None:
     if unknown:
         raise InvalidSetting(f"the push tool has no option {unknown[0]!r}: use "
                              f"{', '.join(_ARGUMENTS)}")
-    handler_cls = options.get("handler_cls", Connection)
-    if not (isinstance(handler_cls, type) and issubclass(handler_cls, Connection)):
+    protocol = options.get("protocol", "plain")
+    if protocol not in PROTOCOLS:
+        raise InvalidSetting(f"protocol is {protocol!r}: use {' or '.join(PROTOCOLS)}")
+    base = PROTOCOLS[protocol]
+    handler_cls = options.get("handler_cls", base)
+    if not (isinstance(handler_cls, type) and issubclass(handler_cls, base)):
         raise InvalidSetting(f"handler_cls is {handler_cls!r}: use a subclass of "
-                             "pushserver.Connection")
+                             f"pushserver.{base.__name__}")
+    if protocol == "plain" and issubclass(handler_cls, CentrifugeConnection):
+        raise InvalidSetting(f"handler_cls is {handler_cls!r}: say protocol=\"centrifuge\" too")
     for name in ("channels", "subprotocols"):
         value = options.get(name, ())
         if isinstance(value, str) or not isinstance(value, Collection):

@@ -158,10 +158,10 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
 
 
 @contextlib.contextmanager
-def running_site(root=None, *, settings=None, **options):
+def running_site(root=None, *, settings=None, plugin=None, **options):
     """Serve a site with a started push plugin; the tool ``cherrypy.tools.push`` is for it."""
     bus = Bus()
-    push = PushPlugin(bus, **(settings or {}))
+    push = PushPlugin(bus, **(plugin or {}), **(settings or {}))
     push.subscribe()
     before = cherrypy.tools.push
     cherrypy.tools.push = PushTool(push)

@@ -28,7 +28,7 @@ def test_a_pattern_is_for_the_whole_name_and_a_prefix_for_its_beginning(match, c
 def test_without_a_rule_nothing_is_remembered_and_clients_may_nothing():
     rule = Channels().rule("anything")
     assert rule is DEFAULT
-    assert rule.limits.count == 0
+    assert rule.limits.publications == 0
     assert (rule.subscribe, rule.publish, rule.see_presence, rule.see_history) == ("nobody",) * 4
     assert not rule.keeps_presence and not rule.join_leave
 

@@ -17,11 +17,12 @@ ROOT = PACKAGE.parent
 
 LAYERS = [
     {"version", "errors", "settings", "disconnects", "frames", "reader", "assets", "speedups",
-     "haste", "native", "history", "channels"},
+     "haste", "native", "history", "channels",
+     "tokens"},
     {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker", "presence",
      "resume", "protocols", "exchange"},
     {"connection", "link", "loop", "chores"},
-    {"publishing", "server", "handover"},
+    {"publishing", "server", "handover", "centrifuge"},
     {"plugin", "tool", "endpoints"},
     {"cli", "demo"},
     {"__main__"}]

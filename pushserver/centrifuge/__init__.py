@@ -1,0 +1,11 @@
+"""Centrifugo's JSON client protocol: its clients, unmodified, speak to this server.
+
+A connection of this protocol is a ``CentrifugeConnection``; ``docs/protocol.md`` says what is
+supported.
+"""
+from __future__ import annotations
+
+from .codes import CloseConnection, CommandError
+from .connection import CentrifugeConnection
+
+__all__ = ["CentrifugeConnection", "CloseConnection", "CommandError"]

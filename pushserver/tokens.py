@@ -1,0 +1,224 @@
+"""Tokens that say who a client is and which channels it may have: JSON Web Tokens.
+
+PyJWT checks them; it comes with the extra ``[jwt]`` and is needed by this file only.
+
+Source: RFC 7519; Centrifugo client authentication and channel tokens.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable, Mapping
+
+from .errors import InvalidSetting, PushError
+
+logger = logging.getLogger(__name__)
+
+SHARED, PUBLIC = ("HS256",), ("RS256", "ES256")
+"""Algorithms for a secret that both sides know, and for the public half of a key."""
+
+SHORTEST_SECRET = 16
+"""Bytes of a secret; fewer are guessed too soon, which is logged."""
+
+MAX_TOKEN = 8192
+"""Characters of a token."""
+
+MAX_TTL = 365 * 24 * 3600
+"""Seconds for which a token is held to be good at most, whatever it says."""
+
+
+class TokenInvalid(PushError):
+    """Say why a token is not taken, in one line that is not for the client."""
+
+
+class TokenExpired(TokenInvalid):
+    """Say that a token was good once: its client should get another."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a token says.
+
+    Attributes:
+        user: its ``sub``; empty: anonymous.
+        expires: seconds since 1970, or None.
+        info: what others are told of the client, its ``info``.
+        channel: the channel that it is for; empty: it is for the connection.
+        channels: the channels in which the connection is from the start.
+    """
+
+    user: str
+    expires: float | None = None
+    info: Any = None
+    channel: str = ""
+    channels: tuple[str, ...] = ()
+
+    def ttl(self, now: float) -> float | None:
+        """Return the seconds that it is still good, None if it does not expire."""
+        return None if self.expires is None else min(self.expires - now, MAX_TTL)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Check tokens. Any thread may ask. Which algorithm is used is ours to say, never the token's.
+
+    Args:
+        secret: what the site and whoever makes tokens share, random bytes, for HS256; or
+        public_key: a public key in PEM, for RS256 or ES256.
+        algorithm: HS256, RS256 or ES256; may be left out with a secret.
+        audience: what ``aud`` must hold; None: it must hold nothing that is asked for.
+        issuer: what ``iss`` must be; None: anything.
+        leeway: seconds by which clocks may differ.
+        grace: seconds after its token's end that a live connection has to show a new one.
+        clock: seconds since 1970.
+
+    Raises:
+        InvalidSetting: there is no key, or not one for the algorithm, or PyJWT is missing.
+    """
+
+    secret: str | bytes | None = field(default=None, repr=False)
+    public_key: str | bytes | None = field(default=None, repr=False)
+    algorithm: str = ""
+    audience: str | None = None
+    issuer: str | None = None
+    leeway: float = 0.0
+    grace: float = 25.0
+    clock: Callable[[], float] = time.time
+    _key: Any = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        _pyjwt()
+        if (self.secret is None) == (self.public_key is None):
+            raise InvalidSetting("tokens need a key: give either secret or public_key")
+        if not self.algorithm and self.secret is not None:
+            object.__setattr__(self, "algorithm", SHARED[0])
+        fitting = SHARED if self.secret is not None else PUBLIC
+        if self.algorithm not in fitting:
+            raise InvalidSetting(f"algorithm is {self.algorithm!r}: use {' or '.join(fitting)}, "
+                                 "the one for this key")
+        for name in ("leeway", "grace"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value:
+                raise InvalidSetting(f"{name} is {value!r}: use seconds, 0 or more")
+        object.__setattr__(self, "_key", self._checked_key())
+
+    def _checked_key(self) -> Any:
+        if self.secret is not None:
+            secret = self.secret.encode() if isinstance(self.secret, str) else self.secret
+            if not isinstance(secret, bytes) or not secret:
+                raise InvalidSetting("secret is empty or no text: use secrets.token_hex(32), say")
+            if len(secret) < SHORTEST_SECRET:
+                logger.warning("the tokens' secret has %d bytes and can be guessed: use %d or "
+                               "more random ones", len(secret), SHORTEST_SECRET)
+            return secret
+        try:
+            key = _pyjwt().get_algorithm_by_name(self.algorithm).prepare_key(self.public_key)
+        except Exception as error:  # PyJWT and cryptography raise what they like
+            raise InvalidSetting(f"public_key is none for {self.algorithm}: {error!s:.80}") \
+                from None
+        if hasattr(key, "private_numbers"):
+            raise InvalidSetting("public_key is a private key: give its public half only")
+        return key
+
+    def connection(self, token: str) -> Claims:
+        """Return what a connection's token says.
+
+        Raises:
+            TokenExpired: it has expired.
+            TokenInvalid: it cannot be taken, and why.
+        """
+        claims = self._claims(token)
+        if claims.get("channel") is not None:
+            raise TokenInvalid("it is for a channel, not for a connection")
+        return Claims(_user(claims), _expires(claims), claims.get("info"),
+                      channels=_channels(claims))
+
+    def subscription(self, token: str, channel: str, user: str) -> Claims:
+        """Return what a channel's token says; it must be for this channel and this user.
+
+        Raises:
+            TokenExpired: it has expired.
+            TokenInvalid: it cannot be taken, and why.
+        """
+        claims = self._claims(token)
+        if claims.get("channel") != channel:
+            raise TokenInvalid("it is not for this channel")
+        if _user(claims) != user:
+            raise TokenInvalid("it is not for this user")
+        return Claims(user, _expires(claims), claims.get("info"), channel)
+
+    def _claims(self, token: str) -> Mapping[str, Any]:
+        if not token or len(token) > MAX_TOKEN:
+            raise TokenInvalid("it is empty, or too long")
+        jwt = _pyjwt()
+        try:
+            claims: Mapping[str, Any] = jwt.decode(
+                token, self._key, algorithms=[self.algorithm],
+                audience=self.audience, issuer=self.issuer,
+                options={"verify_exp": False, "verify_nbf": False, "verify_iat": False,
+                         "verify_aud": self.audience is not None, "verify_sub": False,
+                         "verify_jti": False, "enforce_minimum_key_length": False})
+        except jwt.PyJWTError as error:
+            raise TokenInvalid(f"{error!s:.120}") from None
+        except Exception as error:  # malformed in a way that PyJWT does not expect
+            raise TokenInvalid(f"malformed: {error!r:.120}") from None
+        self._check_times(claims)
+        return claims
+
+    def _check_times(self, claims: Mapping[str, Any]) -> None:
+        """Check the times by our clock, so that a test can set it."""
+        now = self.clock()
+        before = _number(claims, "nbf")
+        if before is not None and before > now + self.leeway:
+            raise TokenInvalid("it is not valid yet: compare the clocks")
+        issued = _number(claims, "iat")
+        if issued is not None and issued > now + self.leeway:
+            raise TokenInvalid("it was issued in the future: compare the clocks")
+        expires = _number(claims, "exp")
+        if expires is not None and expires + self.leeway <= now:
+            raise TokenExpired("it has expired")
+
+
+def _pyjwt() -> Any:
+    """Return PyJWT, which takes its time to load and is not for everybody."""
+    try:
+        import jwt
+    except ImportError:
+        raise InvalidSetting("tokens need PyJWT: install pushserver[jwt]") from None
+    return jwt
+
+
+def _number(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+        raise TokenInvalid(f"its {name} is no time")
+    return float(value)
+
+
+def _expires(claims: Mapping[str, Any]) -> float | None:
+    return _number(claims, "exp")
+
+
+def _user(claims: Mapping[str, Any]) -> str:
+    user = claims.get("sub")
+    if user is None:
+        return ""
+    if not isinstance(user, str):
+        raise TokenInvalid("its sub is no text")
+    return user
+
+
+def _channels(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    channels = claims.get("channels")
+    if channels is None:
+        return ()
+    if not isinstance(channels, list) or not all(isinstance(one, str) and one for one in channels):
+        raise TokenInvalid("its channels are no list of text")
+    return tuple(_unique(channels))
+
+
+def _unique(items: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys(items)

@@ -476,7 +476,6 @@ def test_a_channel_from_the_start_comes_with_connect_and_recovers(site, join):
                                      "news:unknown": {"recover": True}})
     result, = again.connected["subs"].values()
     assert result["recovered"] and [one["data"] for one in result["publications"]] == ["missed"]
-    again.push()
     site.push.publish("news:start", "live")
     assert again.publication("news:start") == {"data": "live", "offset": 2}
     assert again.call("subscribe", channel="news:start") == 105

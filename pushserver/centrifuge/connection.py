@@ -13,6 +13,7 @@ from ..disconnects import Disconnect
 from ..errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
                       MessageTooLarge)
 from ..frames import OPCODE_TEXT, Data, encode_json, frame
+from ..handshake import checked_id
 from ..history import Publication
 from ..presence import Info
 from ..tokens import Claims, TokenExpired, TokenInvalid
@@ -281,6 +282,10 @@ class CentrifugeConnection(Commands, Connection):
             self.start_channels = tuple(dict.fromkeys((*self.start_channels, *claims.channels)))
 
     def _rename(self, user: str) -> None:
+        try:
+            checked_id(user)
+        except HandshakeRefused:
+            raise CloseConnection(codes.INVALID_TOKEN) from None
         try:
             self.server.rename_connection(self, user)
         except HandshakeRefused:

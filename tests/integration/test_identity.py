@@ -1,0 +1,317 @@
+"""Who a client is: tokens on live connections, in URLs and for channels; sessions that end."""
+from __future__ import annotations
+
+import contextlib
+import time
+
+import cherrypy
+import pytest
+
+from pushserver import CentrifugeConnection, ChannelRule, Tokens
+from tests.centrifuge_client import PATH, RawClient
+from tests.support import Refused, running_site, wait_until
+
+jwt = pytest.importorskip("jwt")
+
+SECRET = "0123456789abcdef0123456789abcdef"
+RULES = (ChannelRule("private:", subscribe="token", see_presence="subscribers"),
+         ChannelRule("mine:", subscribe="users"))
+
+
+def token(sub="42", ttl=None, **claims):
+    if ttl is not None:
+        claims["exp"] = time.time() + ttl
+    return jwt.encode({"sub": sub, **claims}, SECRET, algorithm="HS256")
+
+
+class Anonymous(CentrifugeConnection):
+    """Let everybody in."""
+
+    anonymous = True
+
+
+def root():
+    """Return a site; its class is made anew, for the tool is the running site's."""
+    class Connection:
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def websocket(self):
+            """Take tokens only: nobody can name himself."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def named(self, Id=None):
+            """Take an Id, too."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def known(self):
+            """Say who it is."""
+            cherrypy.request.push_id = "from the page"
+
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge", handler_cls=Anonymous)
+        def free(self):
+            """Take everybody."""
+
+    class Site:
+        connection = Connection()
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def websocket(self, Id):
+            """Accept everybody."""
+            if cherrypy.serving.request.config.get("tools.sessions.on"):
+                cherrypy.session["seen"] = True
+                cherrypy.engine.publish("test-bind")
+
+        @cherrypy.expose
+        def login(self):
+            cherrypy.session["user"] = "ann"
+            return cherrypy.session.id
+
+        @cherrypy.expose
+        def logout(self):
+            found = cherrypy.engine.publish("test-logout")
+            cherrypy.lib.sessions.expire()
+            return str(found[0])
+
+    return Site()
+
+
+@contextlib.contextmanager
+def serving(grace=25.0, **options):
+    tokens = options.pop("tokens", None) or Tokens(secret=SECRET, grace=grace)
+    with running_site(root(), plugin={"channels": RULES, "tokens": tokens}, **options) as site:
+        yield site
+
+
+@pytest.fixture
+def site():
+    with serving() as site:
+        yield site
+
+
+def refused(site, path):
+    """Return the status and the line with which a handshake is refused."""
+    with pytest.raises(Refused) as caught:
+        site.client(path).close()
+    line = caught.value.body.decode()
+    assert line.count("\n") == 1
+    return caught.value.status, line
+
+
+# Centrifugo's protocol
+
+def test_a_token_says_who_the_user_is(site):
+    with RawClient(site) as client:
+        result = client.connect(token=token(info={"name": "Ann"}))
+        assert "expires" not in result
+        assert site.push.ids() == ["42"]
+        site.push.send("42", "by Id")
+        assert client.push() == {"message": {"data": "by Id"}}
+        connection, = site.push.connections("42")
+        assert (connection.user_id, connection.info) == ("42", {"name": "Ann"})
+
+
+def test_a_tokens_channels_are_there_from_the_start(site):
+    with RawClient(site) as client:
+        assert set(client.connect(token=token(channels=["a", "private:b"]))["subs"]) == \
+            {"a", "private:b"}
+
+
+def test_a_token_that_is_not_taken_ends_the_connection(site):
+    for bad in ("x", jwt.encode({"sub": "42"}, "y" * 32, algorithm="HS256"),
+                jwt.encode({"sub": "42"}, None, algorithm="none"), token(sub="4\x002"),
+                token(sub="x" * 129)):
+        with RawClient(site) as client:
+            client.send(client.command("connect", token=bad))
+            assert client.closing() == (3500, "invalid token")
+
+
+def test_an_expired_token_is_told_so_that_the_client_gets_another(site):
+    with RawClient(site) as client:
+        assert client.connect(token=token(ttl=-1)) == 109
+
+
+def test_without_a_token_nobody_connects_where_nobody_can_name_himself(site):
+    with RawClient(site) as client:
+        client.send(client.command("connect"))
+        assert client.closing() == (3500, "invalid token")
+    assert refused(site, PATH + "?Id=admin")[0] == 404
+
+
+def test_a_site_without_a_key_takes_no_token():
+    with running_site(root()) as site:
+        with RawClient(site, "/connection/named?Id=42") as client:
+            client.send(client.command("connect", token=token()))
+            assert client.closing() == (3500, "invalid token")
+
+
+def test_the_id_and_the_token_must_not_say_different_things(site):
+    with RawClient(site, "/connection/named?Id=42") as client:
+        assert client.connect(token=token())["client"]
+    with RawClient(site, "/connection/named?Id=43") as client:
+        client.send(client.command("connect", token=token()))
+        assert client.closing() == (3500, "invalid token")
+
+
+def test_the_page_handler_can_say_who_the_user_is(site):
+    with RawClient(site, "/connection/known") as client:
+        client.connect()
+        assert site.push.ids() == ["from the page"]
+
+
+def test_an_anonymous_client_has_no_users_rights(site):
+    with RawClient(site, "/connection/free") as client:
+        client.connect()
+        assert client.call("subscribe", channel="mine:a") == 103
+
+
+def test_an_id_has_its_limit_also_when_a_token_says_it():
+    with serving(settings={"max_connections_per_id": 1}) as site:
+        with RawClient(site) as first, RawClient(site) as second:
+            first.connect(token=token())
+            second.send(second.command("connect", token=token()))
+            assert second.closing() == (3504, "connection limit")
+    with serving(settings={"duplicates": "replace"}) as site:
+        with RawClient(site) as first, RawClient(site) as second:
+            first.connect(token=token())
+            second.connect(token=token())
+            assert first.close_code() == 3504
+
+
+def test_a_connection_ends_some_time_after_its_token():
+    with serving(grace=0.1) as site:
+        with RawClient(site) as client, RawClient(site) as other:
+            other.connect(token=token(ttl=60))
+            result = client.connect(token=token(ttl=1))
+            assert result["expires"] is True and result["ttl"] == 1
+            assert client.closing() == (3005, "connection expired")
+            assert other.call("unsubscribe", channel="x") == {}
+
+
+def test_a_refreshed_connection_goes_on():
+    with serving(grace=0.3) as site:
+        with RawClient(site) as client:
+            client.connect(token=token(ttl=1))
+            result = client.call("refresh", token=token(ttl=60))
+            assert result["expires"] is True and 58 <= result["ttl"] <= 60
+            time.sleep(1.5)     # longer than the first token and its grace
+            assert client.call("unsubscribe", channel="x") == {}
+            assert "expires" not in client.call("refresh", token=token())
+
+
+def test_a_refresh_must_be_good_and_of_the_same_user(site):
+    for bad, code in ((token(sub="43", ttl=60), 3500), ("x", 3500), ("", 3501)):
+        with RawClient(site) as client:
+            client.connect(token=token(ttl=60))
+            client.send(client.command("refresh", token=bad))
+            assert client.closing()[0] == code
+    with RawClient(site) as client:
+        client.connect(token=token(ttl=60))
+        assert client.call("refresh", token=token(ttl=-1)) == 109
+        assert client.call("refresh", token=token(ttl=60))["expires"]
+
+
+def test_a_channels_token_opens_a_private_channel(site):
+    with RawClient(site) as client:
+        client.connect(token=token())
+        assert client.call("subscribe", channel="private:a") == 103
+        assert client.call("subscribe", channel="private:a",
+                           token=token(channel="private:b")) == 103
+        assert client.call("subscribe", channel="private:a",
+                           token=token(sub="43", channel="private:a")) == 103
+        assert client.call("subscribe", channel="private:a",
+                           token=token(channel="private:a", ttl=-1)) == 109
+        result = client.call("subscribe", channel="private:a",
+                             token=token(channel="private:a", ttl=60, info="of the channel"))
+        assert result["expires"] is True and 58 <= result["ttl"] <= 60
+        info, = client.call("presence", channel="private:a")["presence"].values()
+        assert info["chan_info"] == "of the channel"
+
+
+def test_a_subscription_ends_some_time_after_its_token_unless_refreshed():
+    with serving(grace=0.1) as site:
+        with RawClient(site) as client:
+            client.connect(token=token())
+            for channel in ("private:a", "private:b"):
+                client.call("subscribe", channel=channel, token=token(channel=channel, ttl=1))
+            result = client.call("sub_refresh", channel="private:a",
+                                 token=token(channel="private:a", ttl=60))
+            assert result["expires"] is True
+            assert client.push() == {"channel": "private:b", "unsubscribe": {
+                "code": 2501, "reason": "subscription expired"}}
+            assert site.push.channels() == {"private:a": 1}
+            assert client.call("sub_refresh", channel="private:a", token="x") == 103
+            assert client.call("sub_refresh", channel="private:a") == 107
+            assert client.call("sub_refresh", channel="private:b", token="x") == 103
+
+
+# Plain connections
+
+def test_a_token_in_the_url_says_who_a_plain_client_is(site):
+    with site.client(f"/websocket?token={token()}") as client:
+        site.push.send("42", "hello")
+        assert client.message() == "hello"
+    with site.client(f"/websocket?Id=42&token={token()}"):
+        pass
+    with site.client("/websocket?Id=42"):
+        pass
+
+
+def test_a_token_in_the_url_that_is_not_taken_is_a_401(site):
+    assert refused(site, "/websocket?token=x")[0] == 401
+    assert refused(site, "/websocket?token=")[0] == 401
+    assert refused(site, f"/websocket?token={token()}&token={token()}")[0] == 401
+    assert "expired" in refused(site, f"/websocket?token={token(ttl=-1)}")[1]
+    assert "not the Id" in refused(site, f"/websocket?Id=43&token={token()}")[1]
+    assert refused(site, f"/websocket?token={token(channel='a')}")[0] == 401
+    status, line = refused(site, f"/websocket?token={jwt.encode({}, SECRET)}")
+    assert (status, "Id is missing" in line) == (400, True)
+
+
+def test_a_plain_connection_ends_with_its_token(site):
+    with site.client(f"/websocket?token={token(ttl=0.5)}") as client:
+        assert client.close_code() == 3005
+
+
+# Sessions
+
+def cookie_page(site, path, cookie=None):
+    """Return a page's text and the session's cookie."""
+    from http.client import HTTPConnection
+    connection = HTTPConnection(site.host, site.port)
+    connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    header = answer.getheader("Set-Cookie")
+    return text, header.split(";")[0] if header else cookie
+
+
+def test_a_logout_closes_the_sockets_of_its_session_and_no_other():
+    config = {"/": {"tools.sessions.on": True}}
+    with serving(config=config) as site:
+        def bind():
+            site.push.bind_session()
+
+        def logout():
+            return site.push.end_session()
+
+        cherrypy.engine.subscribe("test-bind", bind)
+        cherrypy.engine.subscribe("test-logout", logout)
+        try:
+            _, ann = cookie_page(site, "/login")
+            _, bob = cookie_page(site, "/login")
+            with site.client("/websocket?Id=1", headers={"Cookie": ann}) as first, \
+                    site.client("/websocket?Id=1", headers={"Cookie": ann}) as second, \
+                    site.client("/websocket?Id=1", headers={"Cookie": bob}) as other:
+                wait_until(lambda: len(site.push) == 3)
+                assert cookie_page(site, "/logout", ann)[0] == "2"
+                assert first.close_code() == second.close_code() == 3505
+                site.push.broadcast("still here")
+                assert other.message() == "still here"
+        finally:
+            cherrypy.engine.unsubscribe("test-bind", bind)
+            cherrypy.engine.unsubscribe("test-logout", logout)

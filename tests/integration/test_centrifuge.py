@@ -16,7 +16,8 @@ from tests.support import running_site, wait_until
 RULES = (
     ChannelRule("news:", history=10, see_history="subscribers", publish="users",
                 see_presence="subscribers", join_leave=True),
-    ChannelRule("deep:", history=5000, history_bytes=1 << 24, publish="anyone", see_history="anyone"),
+    ChannelRule("deep:", history=5000, history_bytes=1 << 24, publish="anyone",
+                see_history="anyone"),
     ChannelRule("open:", publish="subscribers"),
     ChannelRule("private:", subscribe="token"),
     ChannelRule("own:", subscribe=lambda connection, channel: channel == f"own:{connection.Id}"),
@@ -175,7 +176,7 @@ def test_several_commands_in_a_frame_have_several_replies_in_a_frame(join):
     ('{"id":2,"refresh":{"token":"x"}}', 3501), ('{"id":2,"history":{"channel":""}}', 3501),
     ('{"id":99999999999,"rpc":{}}', 3501)])
 def test_what_is_malformed_ends_this_connection_and_no_other(shared, text, code):
-    with RawClient(shared, PATH + "?Id=other") as other, RawClient(shared, PATH + "?Id=42") as client:
+    with RawClient(shared, PATH + "?Id=1") as other, RawClient(shared, PATH + "?Id=42") as client:
         other.connect()
         client.connect()
         client.text(text)
@@ -212,7 +213,8 @@ def test_who_has_not_connected_is_told_nothing(site, join):
     waiting, client = join(connect=False), join()
     site.push.send("42", "for those who have")
     site.push.broadcast({"all": 1})
-    assert [client.push()["message"]["data"] for _ in range(2)] == ["for those who have", {"all": 1}]
+    got = [client.push()["message"]["data"] for _ in range(2)]
+    assert got == ["for those who have", {"all": 1}]
     assert waiting.connect()["client"]
     assert not waiting.pushes
 

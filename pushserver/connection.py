@@ -10,14 +10,14 @@ from ws4py.websocket import WebSocket
 
 from .disconnects import NORMAL, checked
 from .errors import ConnectionClosed, InvalidData
-from .frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload, frame
+from .frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload
 from .frames import MAX_SHORT as MAX_CONTROL
 
 
 class Server(Protocol):
     """What a connection asks of the server; any thread may ask."""
 
-    def deliver_frame(self, connection: "Connection", data: bytes) -> bool:
+    def deliver_frame(self, connection: "Connection", opcode: int, payload: bytes) -> bool:
         """Queue one frame for one connection; False if it no longer takes any."""
 
     def close_connection(self, connection: "Connection", code: int, reason: str) -> bool:
@@ -145,7 +145,7 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def _deliver(self, opcode: int, payload: bytes) -> None:
         server = self._push_server
-        if server is None or not server.deliver_frame(self, frame(opcode, payload)):
+        if server is None or not server.deliver_frame(self, opcode, payload):
             raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:

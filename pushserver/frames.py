@@ -15,7 +15,7 @@ from .disconnects import NO_STATUS, Disconnect, encoded_reason
 from .errors import InvalidData
 from .speedups import HAVE_NATIVE, native
 
-__all__ = ["Data", "apply_mask", "close_frame", "encode", "encode_payload", "frame",
+__all__ = ["Data", "apply_mask", "close_frame", "encode", "encode_payload", "frame", "header",
            "OPCODE_BINARY", "OPCODE_CLOSE", "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
 
 Data = Any
@@ -59,17 +59,18 @@ def frame(opcode: int, payload: bytes, mask_key: bytes | None = None) -> bytes:
         payload: at most 125 bytes for a control frame.
         mask_key: four bytes when a client sends, None when a server does.
     """
-    size = len(payload)
-    masked = MASKED if mask_key else 0
-    if size <= MAX_SHORT:
-        header = bytes((FIN | opcode, masked | size))
-    elif size <= MAX_LENGTH_16:
-        header = bytes((FIN | opcode, masked | LENGTH_16)) + size.to_bytes(2, "big")
-    else:
-        header = bytes((FIN | opcode, masked | LENGTH_64)) + size.to_bytes(8, "big")
     if mask_key:
-        return header + mask_key + apply_mask(payload, mask_key)
-    return header + payload
+        return header(opcode, len(payload), MASKED) + mask_key + apply_mask(payload, mask_key)
+    return header(opcode, len(payload)) + payload
+
+
+def header(opcode: int, size: int, masked: int = 0) -> bytes:
+    """Return what stands before the payload of an unfragmented frame, or before its mask."""
+    if size <= MAX_SHORT:
+        return bytes((FIN | opcode, masked | size))
+    if size <= MAX_LENGTH_16:
+        return bytes((FIN | opcode, masked | LENGTH_16)) + size.to_bytes(2, "big")
+    return bytes((FIN | opcode, masked | LENGTH_64)) + size.to_bytes(8, "big")
 
 
 def close_frame(disconnect: Disconnect, mask_key: bytes | None = None) -> bytes:

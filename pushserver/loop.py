@@ -89,10 +89,12 @@ class Loop:
 
     Attributes:
         now: monotonic seconds at which the current round began.
+        is_crowded: more than a few sockets have to have their turn in this round.
     """
 
     def __init__(self, on_death: Callable[[BaseException], None]) -> None:
         self.now = time.monotonic()
+        self.is_crowded = False
         self._timers = Timers()
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
@@ -224,7 +226,8 @@ class Loop:
         timeout = self._timers.wait(time.monotonic(), LONGEST_SLEEP) if idle else 0
         events = self._selector.select(timeout)
         self._sleeping = False
-        if len(events) > FEW:
+        self.is_crowded = len(events) > FEW
+        if self.is_crowded:
             self._haste.begin()
         self.now = time.monotonic()
         again, self._again = self._again, []

@@ -12,16 +12,20 @@ from .broker import Broker, LocalBroker
 from .connection import Connection
 from .disconnects import ABNORMAL, BY_SITE, REPLACED, SHUTTING_DOWN, Disconnect, checked
 from .errors import HandshakeRefused, InvalidSetting, MessageTooLarge
-from .frames import Data, encode
+from .frames import Data, encode, header
 from .hub import Hub
 from .link import Events, Home, Link
 from .loop import Loop
+from .outbox import Head
 from .settings import Settings
 from .sockets import lend, transport
 from .ticker import Ticker
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
+
+WORTH_A_HEAD = 64 * 1024
+"""Bytes of a payload that are worth not being copied behind their header."""
 
 MAX_CHANNEL = 255
 """Characters of a channel's name."""
@@ -182,13 +186,14 @@ class PushServer:
                 self._tickers.remove(ticker)
 
     def _encode(self, data: Data) -> bytes:
-        return self._checked_size(encode(data))
+        found = encode(data)
+        self._check_size(len(found))
+        return found
 
-    def _checked_size(self, data: bytes) -> bytes:
-        if len(data) > self.settings.max_outbox:
-            raise MessageTooLarge(f"a message of {len(data)} bytes: send at most "
+    def _check_size(self, size: int) -> None:
+        if size > self.settings.max_outbox:
+            raise MessageTooLarge(f"a message of {size} bytes: send at most "
                                   f"{self.settings.max_outbox}, or raise max_outbox")
-        return data
 
     def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
         home = self._home
@@ -230,17 +235,21 @@ class PushServer:
                 return link
         return None
 
-    def deliver_frame(self, connection: Connection, data: bytes) -> bool:
+    def deliver_frame(self, connection: Connection, opcode: int, payload: bytes) -> bool:
         """Queue one frame for one connection; False if it no longer takes any.
 
         Raises:
             MessageTooLarge: it would not fit the outbox.
         """
-        self._checked_size(data)
-        link = self._link(connection)
+        head = header(opcode, len(payload))
+        self._check_size(len(head) + len(payload))
+        link, home = self._link(connection), self._home
         if link is None:
             return False
-        self._deliver((link,), data)
+        if len(payload) < WORTH_A_HEAD:
+            self._deliver((link,), head + payload)
+        elif home is not None and self.failure is None:
+            home.loop.call_for(link, link.send_long, Head(head), payload)
         return True
 
     def close_connection(self, connection: Connection, code: int, reason: str) -> bool:

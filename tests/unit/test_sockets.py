@@ -7,9 +7,9 @@ import ssl
 import pytest
 
 from pushserver.disconnects import SLOW
-from pushserver.frames import close_frame, encode
+from pushserver.frames import OPCODE_BINARY, close_frame, encode, header
 from pushserver.reader import FrameReader
-from pushserver.outbox import Outbox
+from pushserver.outbox import Head, Outbox
 from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, PlainSocket,
                                 TlsSocket, transport)
 from pushserver.speedups import HAVE_NATIVE
@@ -175,11 +175,17 @@ def test_every_byte_arrives_once_though_the_outbox_grows_between_refusals(ends, 
 
 @pytest.mark.parametrize("size", [20, 5000, TLS_RECORD - 4, TLS_RECORD + 1, 100_000])
 @pytest.mark.parametrize("pause", [0, 30_000])
-def test_a_close_behind_what_was_dropped_is_read_as_whole_frames(ends, size, pause):
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_close_behind_what_was_dropped_is_read_as_whole_frames(ends, size, pause, apart):
     sender, peer = ends
     outbox, count = Outbox(1), 4_000_000 // size
     for number in range(count):
-        outbox.force(encode(b"%06d" % number + b"x" * (size - 6)))
+        payload = b"%06d" % number + b"x" * (size - 6)
+        if apart:
+            outbox.force(Head(header(OPCODE_BINARY, size)))
+            outbox.force(payload)
+        else:
+            outbox.force(encode(payload))
     arrived = bytearray()
     write_until_refused(sender, outbox)
     if pause:

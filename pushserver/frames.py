@@ -29,6 +29,9 @@ MAX_SHORT = 125
 MAX_LENGTH_16 = 0xFFFF
 MASK_SIZE = 4
 
+_SHORT = tuple(bytes((FIN | OPCODE_TEXT, second)) for second in range(256))
+"""The headers of short text, by their second byte: what is sent most need not be made anew."""
+
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -67,7 +70,8 @@ def frame(opcode: int, payload: bytes, mask_key: bytes | None = None) -> bytes:
 def header(opcode: int, size: int, masked: int = 0) -> bytes:
     """Return what stands before the payload of an unfragmented frame, or before its mask."""
     if size <= MAX_SHORT:
-        return bytes((FIN | opcode, masked | size))
+        return _SHORT[masked | size] if opcode == OPCODE_TEXT \
+            else bytes((FIN | opcode, masked | size))
     if size <= MAX_LENGTH_16:
         return bytes((FIN | opcode, masked | LENGTH_16)) + size.to_bytes(2, "big")
     return bytes((FIN | opcode, masked | LENGTH_64)) + size.to_bytes(8, "big")

@@ -21,8 +21,9 @@ class Hub(Generic[M]):
     """Keep the connections by Id and by channel, and count those that are about to come.
 
     Every method may be called from any thread; each takes the one lock for what is more than one
-    step, changes or copies state and returns what there is to do. What is returned is a tuple that nobody changes; as long as
-    nobody comes or goes it is the same tuple, so that a caller can compare by identity.
+    step, changes or copies state and returns what there is to do. What is returned is a tuple that
+    nobody changes; as long as nobody comes or goes it is the same tuple, so that a caller can
+    compare by identity.
 
     Args:
         max_connections: connections in all.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from functools import partial
 from typing import Any, Callable, Protocol
@@ -126,7 +127,7 @@ class Link(Mailbox):
         self.outbox = Outbox(home.settings.max_outbox)
         self.outbox.force(answer)
         self.busy = True
-        self.direct = -1
+        self.direct: int | ssl.SSLSocket | None = None
         self.watching = 0
         self.state = WAITING
         self.disconnect: Disconnect | None = None
@@ -317,7 +318,7 @@ class Link(Mailbox):
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
-        self.direct = self._fd if not busy and self.transport.takes_plain_bytes else -1
+        self.direct = None if busy else self.transport.direct
 
     def _wait_writable(self) -> None:
         self._set_busy(True)

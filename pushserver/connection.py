@@ -11,7 +11,7 @@ from ws4py.websocket import WebSocket
 
 from .disconnects import NORMAL, checked
 from .errors import ConnectionClosed, InvalidData
-from .frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload, frame
+from .frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload
 from .frames import MAX_SHORT as MAX_CONTROL
 from .presence import Info
 from .protocols import PLAIN
@@ -21,8 +21,11 @@ from .protocols import Protocol as Speech
 class Server(Protocol):
     """What a connection asks of the server; any thread may ask."""
 
-    def deliver_frame(self, connection: "Connection", data: bytes) -> bool:
+    def deliver_frame(self, connection: "Connection", opcode: int, payload: bytes) -> bool:
         """Queue one frame for one connection; False if it no longer takes any."""
+
+    def deliver_frames(self, connection: "Connection", data: bytes) -> bool:
+        """Queue whole frames for one connection; False if it no longer takes any."""
 
     def close_connection(self, connection: "Connection", code: int, reason: str) -> bool:
         """Begin to close one connection."""
@@ -194,7 +197,7 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def _deliver(self, opcode: int, payload: bytes) -> None:
         server = self._push_server
-        if server is None or not server.deliver_frame(self, frame(opcode, payload)):
+        if server is None or not server.deliver_frame(self, opcode, payload):
             raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:

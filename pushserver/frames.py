@@ -16,6 +16,7 @@ from .errors import InvalidData
 from .speedups import HAVE_NATIVE, native
 
 __all__ = ["Data", "apply_mask", "close_frame", "encode", "encode_json", "encode_payload", "frame",
+           "header",
            "OPCODE_BINARY", "OPCODE_CLOSE", "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
 
 Data = Any
@@ -28,6 +29,9 @@ LENGTH_64 = 127
 MAX_SHORT = 125
 MAX_LENGTH_16 = 0xFFFF
 MASK_SIZE = 4
+
+_SHORT = tuple(bytes((FIN | OPCODE_TEXT, second)) for second in range(256))
+"""The headers of short text, by their second byte: what is sent most need not be made anew."""
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -59,17 +63,19 @@ def frame(opcode: int, payload: bytes, mask_key: bytes | None = None) -> bytes:
         payload: at most 125 bytes for a control frame.
         mask_key: four bytes when a client sends, None when a server does.
     """
-    size = len(payload)
-    masked = MASKED if mask_key else 0
-    if size <= MAX_SHORT:
-        header = bytes((FIN | opcode, masked | size))
-    elif size <= MAX_LENGTH_16:
-        header = bytes((FIN | opcode, masked | LENGTH_16)) + size.to_bytes(2, "big")
-    else:
-        header = bytes((FIN | opcode, masked | LENGTH_64)) + size.to_bytes(8, "big")
     if mask_key:
-        return header + mask_key + apply_mask(payload, mask_key)
-    return header + payload
+        return header(opcode, len(payload), MASKED) + mask_key + apply_mask(payload, mask_key)
+    return header(opcode, len(payload)) + payload
+
+
+def header(opcode: int, size: int, masked: int = 0) -> bytes:
+    """Return what stands before the payload of an unfragmented frame, or before its mask."""
+    if size <= MAX_SHORT:
+        return _SHORT[masked | size] if opcode == OPCODE_TEXT \
+            else bytes((FIN | opcode, masked | size))
+    if size <= MAX_LENGTH_16:
+        return bytes((FIN | opcode, masked | LENGTH_16)) + size.to_bytes(2, "big")
+    return bytes((FIN | opcode, masked | LENGTH_64)) + size.to_bytes(8, "big")
 
 
 def close_frame(disconnect: Disconnect, mask_key: bytes | None = None) -> bytes:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from functools import partial
 from typing import Any, Callable
@@ -16,7 +17,7 @@ from .frames import OPCODE_PONG, close_frame, frame
 from .reader import FrameReader, Received
 from .hub import Hub
 from .loop import READ, WRITE, Loop
-from .outbox import Outbox
+from .outbox import Head, Outbox
 from .protocols import Protocol
 from .settings import Settings
 from .sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, Transport
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 READS_PER_ROUND = 16
 READ_TIME = 0.002
 """Reads of one connection, and seconds that they may take, before the others have their turn."""
+
+WRITES_WHEN_FEW = 4
+"""Times ``WRITE_SIZE`` that one connection may write while few others have to wait."""
 
 MESSAGE_OVERHEAD = 256
 """Bytes that a waiting message costs beside its data, so that empty ones count too."""
@@ -123,7 +127,7 @@ class Link(Mailbox):
         self.outbox = Outbox(home.settings.max_outbox)
         self.outbox.force(answer)
         self.busy = True
-        self.direct = -1
+        self.direct: int | ssl.SSLSocket | None = None
         self.watching = 0
         self.state = WAITING
         self.disconnect: Disconnect | None = None
@@ -264,17 +268,23 @@ class Link(Mailbox):
 
     # Writing
 
-    def enqueue(self, data: bytes) -> None:
-        """Queue whole frames; a full outbox ends the connection as slow."""
-        if self.state > OPEN or self.outbox.append(data):
+    def enqueue(self, *pieces: bytes) -> None:
+        """Queue whole frames; a full outbox ends the connection as slow. See ``Outbox.append``."""
+        if self.state > OPEN or self.outbox.append(*pieces):
             return
         if self.state == OPEN:
             self.flush()  # perhaps nobody had asked the socket for a while
         if self.state > OPEN:
             return
-        if not self.outbox.append(data):
+        if not self.outbox.append(*pieces):
             self._slow()
         elif not self.busy:
+            self.flush()
+
+    def send_long(self, head: Head, payload: bytes) -> None:
+        """Write a frame whose payload was not copied behind its header."""
+        self.enqueue(head, payload)
+        if not self.busy:
             self.flush()
 
     def partial(self, data: bytes, sent: int) -> None:
@@ -291,13 +301,16 @@ class Link(Mailbox):
                 self._slow()
 
     def flush(self) -> None:
-        """Write what waits, as much as one ``send`` takes."""
-        if self.outbox.size:
-            sent = self.transport.send(self.outbox.peek(WRITE_SIZE))
+        """Write what waits, as much as the socket takes and the others can wait for."""
+        room = WRITE_SIZE if self.home.loop.is_crowded else WRITE_SIZE * WRITES_WHEN_FEW
+        while self.outbox.size and room > 0:
+            data = self.outbox.peek(room)
+            sent = self.transport.send(data)
             if sent == LOST:
                 self.end(ABNORMAL)
                 return
             self.outbox.advance(sent)
+            room = room - sent if sent == len(data) else 0
         if self.outbox.size:
             self._wait_writable()
         else:
@@ -305,7 +318,7 @@ class Link(Mailbox):
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
-        self.direct = self._fd if not busy and self.transport.takes_plain_bytes else -1
+        self.direct = None if busy else self.transport.direct
 
     def _wait_writable(self) -> None:
         self._set_busy(True)

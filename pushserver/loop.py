@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -44,8 +45,8 @@ class Watched(Protocol):
     busy: bool
     """False: an own ``send`` of the loop may go straight to the socket."""
 
-    direct: int
-    """The descriptor that plain bytes may be written to now, or -1."""
+    direct: int | ssl.SSLSocket | None
+    """What the C extension may write to now, or None."""
 
     watching: int
     """The events that the selector looks for, kept by the loop."""
@@ -89,10 +90,12 @@ class Loop:
 
     Attributes:
         now: monotonic seconds at which the current round began.
+        is_crowded: more than a few sockets have to have their turn in this round.
     """
 
     def __init__(self, on_death: Callable[[BaseException], None]) -> None:
         self.now = time.monotonic()
+        self.is_crowded = False
         self._timers = Timers()
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
@@ -224,7 +227,8 @@ class Loop:
         timeout = self._timers.wait(time.monotonic(), LONGEST_SLEEP) if idle else 0
         events = self._selector.select(timeout)
         self._sleeping = False
-        if len(events) > FEW:
+        self.is_crowded = len(events) > FEW
+        if self.is_crowded:
             self._haste.begin()
         self.now = time.monotonic()
         again, self._again = self._again, []
@@ -298,7 +302,7 @@ class Loop:
             if len(frames) > 1:
                 key = tuple(map(id, frames))
                 frames = shared.get(key) or shared.setdefault(key, list(_joined(frames)))
-            if item.direct >= 0 and len(frames) == 1:
+            if item.direct is not None and len(frames) == 1:
                 plain.append((item, frames[0]))
             else:
                 for data in frames:
@@ -318,10 +322,10 @@ class Loop:
             self.guarded(item, item.partial, data, sent)
 
     def _write_each_native(self, plain: list[tuple[Watched, bytes]]) -> None:
-        descriptors = [item.direct for item, _ in plain]
-        for index, sent in native.send_each(descriptors, [data for _, data in plain], FAN_OUT_SIZE):
+        targets = [item.direct for item, _ in plain]
+        for index, sent in native.send_each(targets, [data for _, data in plain], FAN_OUT_SIZE):
             item, data = plain[index]
-            assert sent != SKIPPED, "only descriptors that can be written to were given"
+            assert sent != SKIPPED, "only what can be written to was given"
             self.guarded(item, item.partial, data, sent)
 
     def _fan_out(self, targets: Sequence[Watched], data: bytes) -> None:
@@ -338,10 +342,9 @@ class Loop:
                 self.guarded(item, item.partial, data, sent)
 
     def _fan_out_native(self, targets: Sequence[Watched], data: bytes) -> list[Watched]:
-        """Write to all plain sockets that wait for nothing, in one call; return the others."""
-        descriptors = [item.direct for item in targets]
+        """Write to all sockets that wait for nothing, in one call; return the others."""
         others = []
-        for index, sent in native.send_many(descriptors, data, FAN_OUT_SIZE):
+        for index, sent in native.send_many([item.direct for item in targets], data, FAN_OUT_SIZE):
             item = targets[index]
             if sent == SKIPPED:
                 others.append(item)

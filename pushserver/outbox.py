@@ -7,6 +7,15 @@ from typing import Union
 Buffer = Union[bytes, memoryview]
 
 
+class Head(bytes):
+    """The header of a frame whose payload is the next buffer: the two are kept or dropped together.
+
+    A long payload need not be copied behind its header then.
+    """
+
+    __slots__ = ()
+
+
 class Outbox:
     """Hold the bytes that wait for one socket, up to a limit, and the place reached in the first.
 
@@ -21,31 +30,37 @@ class Outbox:
         size: bytes that wait.
     """
 
-    __slots__ = ("limit", "size", "_buffers", "_cursor")
+    __slots__ = ("limit", "size", "_buffers", "_cursor", "_begun")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
         self._buffers: deque[bytes] | None = None
         self._cursor = 0
+        self._begun = False     # the first buffer's Head is written
 
     def __repr__(self) -> str:
         return f"<Outbox {self.size} of {self.limit} bytes>"
 
-    def append(self, data: bytes, cursor: int = 0) -> bool:
+    def append(self, *pieces: bytes) -> bool:
         """Queue whole frames unless they would exceed the limit; tell whether they were queued.
+
+        Args:
+            pieces: whole frames, or the ``Head`` of one and its payload.
+        """
+        if self.size + sum(map(len, pieces)) > self.limit:
+            return False
+        for data in pieces:
+            self.force(data)
+        return True
+
+    def force(self, data: bytes, cursor: int = 0) -> None:
+        """Queue whole frames without regard to the limit.
 
         Args:
             data: one or more whole frames.
             cursor: bytes of them that are written already; only while nothing else waits.
         """
-        if self.size + len(data) - cursor > self.limit:
-            return False
-        self.force(data, cursor)
-        return True
-
-    def force(self, data: bytes, cursor: int = 0) -> None:
-        """Queue whole frames without regard to the limit; see ``append``."""
         if self._buffers is None:
             self._buffers = deque()
         if cursor:
@@ -66,7 +81,8 @@ class Outbox:
         if not self._buffers:
             return b""
         first = self._buffers[0]
-        if len(self._buffers) == 1 or len(first) - self._cursor >= most:
+        alone = len(self._buffers) == 1 or isinstance(first, Head)
+        if alone or len(first) - self._cursor >= most:
             if not self._cursor and len(first) <= most:
                 return first
             return memoryview(first)[self._cursor:self._cursor + most]
@@ -76,6 +92,8 @@ class Outbox:
         parts: list[Buffer] = []
         cursor, room = self._cursor, most
         for data in self._buffers or ():
+            if isinstance(data, Head):
+                break
             part = memoryview(data)[cursor:cursor + room]
             parts.append(part)
             room -= len(part)
@@ -98,7 +116,7 @@ class Outbox:
                 self._cursor += written
                 return
             written -= left
-            buffers.popleft()
+            self._begun = isinstance(buffers.popleft(), Head)
             self._cursor = 0
         if not buffers:
             self._buffers = None
@@ -112,11 +130,12 @@ class Outbox:
         """
         kept: deque[bytes] = deque()
         size = 0
+        needed = self._begun or bool(self._cursor)
         for data in self._buffers or ():
-            if kept or not self._cursor:
-                if size >= pinned:
-                    break
+            if not needed and size >= pinned:
+                break
             size += len(data) - (0 if kept else self._cursor)
             kept.append(data)
+            needed = isinstance(data, Head)
         self._buffers = kept or None
         self.size = size

@@ -71,7 +71,7 @@ class Publishing:
         """Begin to close a connection."""
         raise NotImplementedError
 
-    def _checked_size(self, size: int) -> None:
+    def _check_size(self, size: int) -> None:
         if size > self.settings.max_outbox:
             raise MessageTooLarge(f"a message of {size} bytes: send at most "
                                   f"{self.settings.max_outbox}, or raise max_outbox")
@@ -82,7 +82,7 @@ class Publishing:
         made = Publication.of(data, info=info, tags=_encoded_tags(tags))
         size = len(made.payload)
         if size + FRAME_OVERHEAD > self.settings.max_outbox:
-            self._checked_size(len(made.frame()))
+            self._check_size(len(made.frame()))
         return made
 
     def publish(self, channel: str, data: Data, *, key: str | None = None,
@@ -208,6 +208,19 @@ class Publishing:
                 return link
         return None
 
+    def deliver_frames(self, connection: Connection, data: bytes) -> bool:
+        """Queue whole frames for one connection; False if it no longer takes any.
+
+        Raises:
+            MessageTooLarge: they would not fit the outbox.
+        """
+        self._check_size(len(data))
+        link = self._link(connection)
+        if link is None:
+            return False
+        self._deliver((link,), data)
+        return True
+
     def subscribe_connection(self, connection: Connection, channel: str) -> bool:
         """Add one connection to a channel; False if it is in it, or closed."""
         link = self._link(connection)
@@ -259,7 +272,7 @@ class Publishing:
     def admit_connection(self, connection: Connection, protocol: Protocol, data: bytes) -> bool:
         """Have a connection hear what is sent to its Id and to all, behind a first frame."""
         link = self._link(connection)
-        self._checked_size(len(data))
+        self._check_size(len(data))
         return link is not None and self._hub.admit(link, protocol,
                                                     lambda: self._deliver((link,), data))
 

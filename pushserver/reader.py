@@ -287,8 +287,15 @@ class FrameReader:
         if self._target is None:
             if self._left < WORTH_PLACING or not self._mask_bit:
                 return None
-            self._target = native.blank(self._left)
+            self._target = self._blank()
         return self._target, len(self._target) - self._left, self._key
+
+    def _blank(self) -> bytes:
+        """Return room for the rest of a frame, behind the message's beginning if it is the last."""
+        if not self._final:
+            return native.blank(self._left, b"")
+        head, self._parts = b"".join(self._parts), []
+        return native.blank(len(head) + self._left, head)
 
     def placed(self, size: int) -> list[Received]:
         """Return the messages that bytes complete which were read to their place; see ``feed``."""

@@ -13,11 +13,12 @@ from .connection import Connection
 from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NORMAL, REPLACED, SHUTTING_DOWN, Disconnect,
                           checked, is_final)
 from .errors import HandshakeRefused
-from .frames import Data
+from .frames import Data, header
 from .history import Publication
 from .hub import Groups, grouped
 from .link import Events, Home, Link
 from .loop import Loop
+from .outbox import Head
 from .publishing import Publishing, checked_id
 from .settings import Settings
 from .sockets import lend, transport
@@ -26,6 +27,9 @@ from .tokens import Tokens
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
+
+WORTH_A_HEAD = 64 * 1024
+"""Bytes of a payload that are worth not being copied behind their header."""
 
 LEAVE_SHARE = 0.8
 """The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
@@ -206,17 +210,21 @@ class PushServer(Publishing):
 
     # For connections
 
-    def deliver_frame(self, connection: Connection, data: bytes) -> bool:
+    def deliver_frame(self, connection: Connection, opcode: int, payload: bytes) -> bool:
         """Queue one frame for one connection; False if it no longer takes any.
 
         Raises:
             MessageTooLarge: it would not fit the outbox.
         """
-        self._checked_size(len(data))
-        link = self._link(connection)
+        head = header(opcode, len(payload))
+        self._check_size(len(head) + len(payload))
+        link, home = self._link(connection), self._home
         if link is None:
             return False
-        self._deliver((link,), data)
+        if len(payload) < WORTH_A_HEAD:
+            self._deliver((link,), head + payload)
+        elif home is not None and self.failure is None:
+            home.loop.call_for(link, link.send_long, Head(head), payload)
         return True
 
     def close_connection(self, connection: Connection, code: int, reason: str) -> bool:

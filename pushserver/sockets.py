@@ -39,8 +39,8 @@ class PlainSocket:
     pinned = 0
     """Bytes that must be offered again after a refused ``send``."""
 
-    takes_plain_bytes = True
-    """Whether bytes may be written to the descriptor itself."""
+    direct: int | ssl.SSLSocket | None = None
+    """What the C extension can write to, or None."""
 
     can_place = False
     """Whether there is ``receive_to``."""
@@ -97,7 +97,6 @@ class TlsSocket(PlainSocket):
     socket: ssl.SSLSocket
 
     pinned = TLS_RECORD
-    takes_plain_bytes = False
 
     def _close(self) -> None:
         self.socket.close()
@@ -175,23 +174,24 @@ class NativeSocket(PlainSocket):
     Unlike a socket's own methods it keeps the interpreter's lock: see ``haste``.
     """
 
-    __slots__ = ("_fd",)
+    __slots__ = ("direct",)
+
+    direct: int
+
+    can_place = True
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._fd = sock.fileno()
+        self.direct = sock.fileno()
 
     def send(self, data: Buffer) -> int:
         """Return how many bytes were taken; see ``PlainSocket.send``."""
-        return native.send(self._fd, data if len(data) <= WRITE_SIZE
+        return native.send(self.direct, data if len(data) <= WRITE_SIZE
                            else memoryview(data)[:WRITE_SIZE])
-
-    can_place = True
-    """See ``PlainSocket``."""
 
     def receive(self) -> bytes | None:
         """Return what has come; see ``PlainSocket.receive``."""
-        return native.receive(self._fd)
+        return native.receive(self.direct)
 
     def receive_to(self, target: bytes, offset: int, key: bytes) -> int | None:
         """Read to a place that a ``FrameReader`` has given, and unmask there.
@@ -199,10 +199,26 @@ class NativeSocket(PlainSocket):
         Returns:
             How many bytes have come: None if nothing has, 0 if nothing ever will.
         """
-        return native.receive_masked(self._fd, target, offset, key)
+        return native.receive_masked(self.direct, target, offset, key)
 
 
-Transport = Union[PlainSocket, TlsSocket, NativeSocket]
+class NativeTlsSocket(TlsSocket):
+    """Write to one TLS socket through the C extension. Only the loop thread may call it."""
+
+    __slots__ = ()
+
+    @property
+    def direct(self) -> ssl.SSLSocket:  # type: ignore[override]
+        """Return the socket; see ``PlainSocket``."""
+        return self.socket
+
+    def send(self, data: Buffer) -> int:
+        """Return how many bytes were taken; see ``TlsSocket.send``."""
+        return native.send(self.socket, data if len(data) <= TLS_WRITE_SIZE
+                           else memoryview(data)[:TLS_WRITE_SIZE])
+
+
+Transport = Union[PlainSocket, TlsSocket, NativeSocket, NativeTlsSocket]
 
 
 def transport(sock: socket.socket) -> Transport:
@@ -211,5 +227,5 @@ def transport(sock: socket.socket) -> Transport:
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(sock, ssl.SSLSocket):
-        return TlsSocket(sock)
+        return NativeTlsSocket(sock) if HAVE_NATIVE and native.tls_ready(sock) else TlsSocket(sock)
     return NativeSocket(sock) if HAVE_NATIVE else PlainSocket(sock)

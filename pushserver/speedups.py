@@ -22,4 +22,4 @@ else:
     HAVE_NATIVE = native is not None
 
 SKIPPED = -2
-"""What ``send_many`` and ``send_each`` return for a negative descriptor."""
+"""What ``send_many`` and ``send_each`` return for None in the place of a target."""

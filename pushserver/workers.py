@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections import deque
-from queue import Empty, SimpleQueue
 from typing import Any, Callable
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,8 @@ class Workers:
     ``STALL`` seconds, ``relieve`` starts a spare worker, up to 16 for each regular one.
 
     ``post`` may be called from any thread; ``relieve`` from one at a time; ``start`` and ``stop``
-    by whoever owns it. Jobs run without any lock held.
+    by whoever owns it. Jobs run without any lock held. Only one worker is being woken at a time,
+    the one that has slept least; it wakes the next if there is more to do than it takes itself.
 
     Args:
         count: regular workers.
@@ -51,14 +51,16 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._lock = threading.Lock()
-        self._ready: SimpleQueue[Mailbox | None] = SimpleQueue()
+        self._ready: deque[Mailbox] = deque()
+        self._idle: list[threading.Lock] = []   # the doorbells of those that sleep
+        self._waking = False
         self._threads: set[threading.Thread] = set()
         self._taken = 0
         self._seen = 0
         self._stopping = False
 
     def __repr__(self) -> str:
-        return f"<Workers {len(self._threads)} threads, {self._ready.qsize()} mailboxes ready>"
+        return f"<Workers {len(self._threads)} threads, {len(self._ready)} mailboxes ready>"
 
     def start(self) -> None:
         """Start the regular workers."""
@@ -80,12 +82,19 @@ class Workers:
             if mailbox.active:
                 return
             mailbox.active = True
-        self._ready.put(mailbox)
+            self._ready.append(mailbox)
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wake a worker, unless one is on its way or none sleeps. Needs the lock."""
+        if self._idle and not self._waking:
+            self._waking = True
+            self._idle.pop().release()
 
     @property
     def is_behind(self) -> bool:
-        """Tell whether a mailbox waits for a worker."""
-        return not self._ready.empty()
+        """Tell whether a mailbox waits and no worker is there to take it."""
+        return bool(self._ready) and not self._idle
 
     def relieve(self) -> None:
         """Start a spare worker if no mailbox has been taken since the last call.
@@ -102,23 +111,51 @@ class Workers:
                 logger.error("no spare worker could be started: %s", error)
 
     def _work(self, idle: float | None) -> None:
+        """Serve mailboxes until the end, or until none has come for ``idle`` seconds."""
+        bell = threading.Lock()
+        bell.acquire()
         try:
-            while self._work_once(idle):
+            while self._work_once(bell, idle):
                 pass
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
 
-    def _work_once(self, idle: float | None) -> bool:
+    def _work_once(self, bell: threading.Lock, idle: float | None) -> bool:
         """Serve one mailbox, and keep no reference to it while waiting for the next."""
-        try:
-            mailbox = self._ready.get(timeout=idle)
-        except Empty:
-            return False
-        if mailbox is None:
-            return False
-        self._taken += 1
-        self._run(mailbox)
+        mailbox = self._take()
+        if mailbox is not None:
+            self._run(mailbox)
+            return True
+        return self._sleep(bell, idle)
+
+    def _take(self) -> Mailbox | None:
+        """Return a mailbox that is ready; let another worker look after those behind it."""
+        with self._lock:
+            if not self._ready:
+                return None
+            self._taken += 1
+            mailbox = self._ready.popleft()
+            if self._ready:
+                self._wake_one()
+            return mailbox
+
+    def _sleep(self, bell: threading.Lock, idle: float | None) -> bool:
+        """Wait until there is something to do; False if the worker's time is over."""
+        with self._lock:
+            if self._ready:
+                return True
+            if self._stopping:
+                return False
+            self._idle.append(bell)
+        rung = bell.acquire(timeout=-1 if idle is None else idle)
+        with self._lock:
+            if not rung and bell in self._idle:
+                self._idle.remove(bell)
+                return False
+            self._waking = False
+        if not rung:
+            bell.acquire()  # it was rung just then
         return True
 
     def _run(self, mailbox: Mailbox) -> None:
@@ -130,8 +167,8 @@ class Workers:
                     mailbox.jobs = None
                     mailbox.active = False
                     return
-                if not left and not self._stopping:
-                    self._ready.put(mailbox)  # under the lock: before the end that stop sends
+                if not left and self._ready:
+                    self._ready.append(mailbox)
                     return
                 job = mailbox.jobs.popleft()
             left = max(0, left - 1)
@@ -150,8 +187,8 @@ class Workers:
         with self._lock:
             self._stopping = True
             threads = list(self._threads)
-        for _ in threads:
-            self._ready.put(None)
+            while self._idle:
+                self._idle.pop().release()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         alive = [thread.name for thread in threads if thread.is_alive()]

@@ -208,7 +208,7 @@ class CentrifugeConnection(Commands, Connection):
 
     def _queue(self, data: bytes) -> bool:
         server = self._push_server
-        return server is not None and server.deliver_frame(self, data)
+        return server is not None and server.deliver_frames(self, data)
 
     def _end(self, disconnect: Disconnect) -> None:
         self._ended = True

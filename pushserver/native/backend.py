@@ -4,7 +4,9 @@ pyproject.toml names this as the build backend: setup.cfg cannot list extensions
 """
 from setuptools import Extension, build_meta, setup
 
-NATIVE = Extension("pushserver._native", ["pushserver/native/native.c"], optional=True)
+NATIVE = Extension("pushserver._native",
+                   ["pushserver/native/native.c", "pushserver/native/tls.c"],
+                   depends=["pushserver/native/tls.h"], optional=True)
 
 
 class _Backend(build_meta._BuildMetaBackend):  # type: ignore[misc]

@@ -4,8 +4,8 @@
  * the calls waits: sockets are non-blocking, and short calls keep the interpreter's lock, because a
  * thread that gives it up beside a busy one waits milliseconds to have it back.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "tls.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,8 +18,6 @@
 #define MSG_NOSIGNAL 0 /* macOS; Python ignores SIGPIPE */
 #endif
 
-#define LOST (-1)    /* the peer is gone */
-#define SKIPPED (-2) /* no descriptor was given */
 #define KEEP_LOCK_UNITS 64 /* sends of up to 16 KiB during which the lock is kept */
 #define UNIT 16384
 #define RECEIVE_SIZE 16384 /* as in sockets.py */
@@ -40,33 +38,59 @@ write_once(int fd, const char *data, Py_ssize_t size)
 /* One write: `sent` is the descriptor before and the result after. */
 struct job {
     int sent;
+    PyObject *tls; /* in the place of a descriptor; the caller's list holds it */
     Py_ssize_t size;
     const char *data;
 };
 
+static Py_ssize_t
+units_of(const struct job *job, Py_ssize_t most)
+{
+    return 1 + (job->size < most ? job->size : most) / UNIT;
+}
+
 static void
-write_all(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
+write_plain(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
 {
     for (struct job *job = jobs; job < jobs + count; job++)
-        job->sent = job->sent < 0
-            ? SKIPPED
-            : write_once(job->sent, job->data, job->size < most ? job->size : most);
+        if (job->tls == NULL && job->sent != SKIPPED)
+            job->sent = write_once(job->sent, job->data, job->size < most ? job->size : most);
+}
+
+/* Write to the TLS sockets, which needs the lock; let others have it now and then. */
+static void
+write_tls(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
+{
+    Py_ssize_t units = 0;
+    for (struct job *job = jobs; job < jobs + count; job++) {
+        if (job->tls == NULL)
+            continue;
+        job->sent = tls_write(job->tls, job->data, job->size < most ? job->size : most);
+        units += units_of(job, most);
+        if (units > KEEP_LOCK_UNITS) {
+            units = 0;
+            Py_BEGIN_ALLOW_THREADS
+            Py_END_ALLOW_THREADS
+        }
+    }
 }
 
 /* Write all, without the lock if it takes long, and list those that did not take all. */
 static PyObject *
 run(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
 {
-    Py_ssize_t units = 0;
+    Py_ssize_t plain = 0;
     for (Py_ssize_t i = 0; i < count; i++)
-        units += 1 + (jobs[i].size < most ? jobs[i].size : most) / UNIT;
-    if (units <= KEEP_LOCK_UNITS) {
-        write_all(jobs, count, most);
+        if (jobs[i].tls == NULL)
+            plain += units_of(jobs + i, most);
+    if (plain <= KEEP_LOCK_UNITS) {
+        write_plain(jobs, count, most);
     } else {
         Py_BEGIN_ALLOW_THREADS
-        write_all(jobs, count, most);
+        write_plain(jobs, count, most);
         Py_END_ALLOW_THREADS
     }
+    write_tls(jobs, count, most);
     PyObject *result = PyList_New(0);
     for (Py_ssize_t i = 0; result != NULL && i < count; i++) {
         if (jobs[i].sent != jobs[i].size) {
@@ -79,18 +103,24 @@ run(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
     return result;
 }
 
-/* Return a job for each descriptor of a list, or NULL with an exception. */
+/* Return a job for each item of a list: a descriptor, a TLS socket or None. NULL: an exception. */
 static struct job *
-jobs_for(PyObject *descriptors)
+jobs_for(PyObject *targets)
 {
-    Py_ssize_t count = PyList_GET_SIZE(descriptors);
+    Py_ssize_t count = PyList_GET_SIZE(targets);
     struct job *jobs = PyMem_New(struct job, count ? count : 1);
     if (jobs == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        jobs[i].sent = (int)PyLong_AsLong(PyList_GET_ITEM(descriptors, i));
+        PyObject *target = PyList_GET_ITEM(targets, i);
+        jobs[i].tls = NULL;
+        jobs[i].sent = SKIPPED;
+        if (PyLong_Check(target))
+            jobs[i].sent = (int)PyLong_AsLong(target);
+        else if (target != Py_None)
+            jobs[i].tls = target;
         if (jobs[i].sent == -1 && PyErr_Occurred()) {
             PyMem_Free(jobs);
             return NULL;
@@ -100,51 +130,51 @@ jobs_for(PyObject *descriptors)
 }
 
 PyDoc_STRVAR(send_many_doc,
-"send_many(descriptors, data, most) -> [(index, sent), ...]\n\n"
-"Write the same bytes, at most `most` of them, to each descriptor of a list, once, and return\n"
-"those that did not take all of `data`: with the bytes taken, -1 if the peer is gone, -2 if the\n"
-"descriptor was negative.");
+"send_many(targets, data, most) -> [(index, sent), ...]\n\n"
+"Write the same bytes, at most `most` of them, to each target of a list, once: a descriptor, a TLS\n"
+"socket that tls_ready() has been asked about, or None. Return those that did not take all of\n"
+"`data`: with the bytes taken, -1 if the peer is gone, -2 for None. Nobody may change the list\n"
+"meanwhile.");
 
 static PyObject *
 send_many(PyObject *self, PyObject *args)
 {
-    PyObject *descriptors, *data, *result;
+    PyObject *targets, *data, *result;
     Py_ssize_t most;
     struct job *jobs;
 
-    if (!PyArg_ParseTuple(args, "O!Sn", &PyList_Type, &descriptors, &data, &most))
+    if (!PyArg_ParseTuple(args, "O!Sn", &PyList_Type, &targets, &data, &most))
         return NULL;
-    if ((jobs = jobs_for(descriptors)) == NULL)
+    if ((jobs = jobs_for(targets)) == NULL)
         return NULL;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(descriptors); i++) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(targets); i++) {
         jobs[i].data = PyBytes_AS_STRING(data);
         jobs[i].size = PyBytes_GET_SIZE(data);
     }
-    result = run(jobs, PyList_GET_SIZE(descriptors), most);
+    result = run(jobs, PyList_GET_SIZE(targets), most);
     PyMem_Free(jobs);
     return result;
 }
 
 PyDoc_STRVAR(send_each_doc,
-"send_each(descriptors, data, most) -> [(index, sent), ...]\n\n"
-"Write to each descriptor of a list the bytes that stand in its place in another; see send_many.\n"
-"Nobody else may change the lists meanwhile.");
+"send_each(targets, data, most) -> [(index, sent), ...]\n\n"
+"Write to each target of a list the bytes that stand in its place in another; see send_many.");
 
 static PyObject *
 send_each(PyObject *self, PyObject *args)
 {
-    PyObject *descriptors, *data, *result;
+    PyObject *targets, *data, *result;
     Py_ssize_t most, count;
     struct job *jobs;
 
-    if (!PyArg_ParseTuple(args, "O!O!n", &PyList_Type, &descriptors, &PyList_Type, &data, &most))
+    if (!PyArg_ParseTuple(args, "O!O!n", &PyList_Type, &targets, &PyList_Type, &data, &most))
         return NULL;
-    count = PyList_GET_SIZE(descriptors);
+    count = PyList_GET_SIZE(targets);
     if (count != PyList_GET_SIZE(data)) {
         PyErr_SetString(PyExc_ValueError, "the lists differ in length");
         return NULL;
     }
-    if ((jobs = jobs_for(descriptors)) == NULL)
+    if ((jobs = jobs_for(targets)) == NULL)
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *bytes = PyList_GET_ITEM(data, i);
@@ -162,21 +192,32 @@ send_each(PyObject *self, PyObject *args)
 }
 
 PyDoc_STRVAR(send_doc,
-"send(descriptor, data) -> sent\n\n"
-"Write bytes once; 0 if none can be taken now, -1 if the peer is gone.");
+"send(target, data) -> sent\n\n"
+"Write bytes once, to a descriptor or a TLS socket; 0 if none can be taken now, -1 if the peer is\n"
+"gone.");
 
 static PyObject *
 send_one(PyObject *self, PyObject *args)
 {
+    PyObject *target;
     Py_buffer data;
-    int fd, sent;
+    int fd = -1, sent;
 
-    if (!PyArg_ParseTuple(args, "iy*", &fd, &data))
+    if (!PyArg_ParseTuple(args, "Oy*", &target, &data))
         return NULL;
-    sent = write_once(fd, data.buf, data.len);
+    if (PyLong_Check(target)) {
+        fd = (int)PyLong_AsLong(target);
+        sent = fd < 0 ? LOST : write_once(fd, data.buf, data.len);
+    } else {
+        sent = tls_write(target, data.buf, data.len);
+    }
     PyBuffer_Release(&data);
-    return PyLong_FromLong(sent);
+    return PyErr_Occurred() ? NULL : PyLong_FromLong(sent);
 }
+
+PyDoc_STRVAR(tls_ready_doc,
+"tls_ready(socket) -> bool\n\n"
+"Tell whether the calls above work with an ssl.SSLSocket, which depends on Python's version.");
 
 PyDoc_STRVAR(receive_doc,
 "receive(descriptor) -> bytes or None\n\n"
@@ -199,18 +240,20 @@ receive(PyObject *self, PyObject *argument)
     return PyBytes_FromStringAndSize(buffer, size < 0 ? 0 : size);
 }
 
-/* XOR with a key of four bytes, from its first one on; `out` may be `in`. */
+/* XOR with a key of four bytes, from its first one on; `out` may be `in`. The compiler makes wide
+ * instructions of the inner loop. */
 static void
 mask_bytes(unsigned char *out, const unsigned char *in, Py_ssize_t size, const unsigned char *key)
 {
     Py_ssize_t i = 0;
-    uint64_t wide, part;
+    uint64_t wide, part[8];
     memcpy(&wide, key, 4);
     memcpy((char *)&wide + 4, key, 4);
-    for (; i + 8 <= size; i += 8) {
-        memcpy(&part, in + i, 8);
-        part ^= wide;
-        memcpy(out + i, &part, 8);
+    for (; i + 64 <= size; i += 64) {
+        memcpy(part, in + i, 64);
+        for (int j = 0; j < 8; j++)
+            part[j] ^= wide;
+        memcpy(out + i, part, 64);
     }
     for (; i < size; i++)
         out[i] = in[i] ^ key[i & 3];
@@ -238,17 +281,24 @@ apply_mask(PyObject *self, PyObject *args)
 }
 
 PyDoc_STRVAR(blank_doc,
-"blank(size) -> bytes\n\n"
-"Return bytes for receive_masked to fill, before anybody else may see them.");
+"blank(size, head) -> bytes\n\n"
+"Return bytes that begin with `head`; receive_masked fills the rest before anybody else sees them.");
 
 static PyObject *
-blank(PyObject *self, PyObject *argument)
+blank(PyObject *self, PyObject *args)
 {
-    Py_ssize_t size = PyLong_AsSsize_t(argument);
+    Py_ssize_t size;
+    Py_buffer head;
+    PyObject *result = NULL;
 
-    if (size == -1 && PyErr_Occurred())
+    if (!PyArg_ParseTuple(args, "ny*", &size, &head))
         return NULL;
-    return PyBytes_FromStringAndSize(NULL, size);
+    if (size < head.len)
+        PyErr_SetString(PyExc_ValueError, "the head is longer than the whole");
+    else if ((result = PyBytes_FromStringAndSize(NULL, size)) != NULL)
+        memcpy(PyBytes_AS_STRING(result), head.buf, (size_t)head.len);
+    PyBuffer_Release(&head);
+    return result;
 }
 
 PyDoc_STRVAR(receive_masked_doc,
@@ -306,9 +356,10 @@ static PyMethodDef methods[] = {
     {"send_many", send_many, METH_VARARGS, send_many_doc},
     {"send_each", send_each, METH_VARARGS, send_each_doc},
     {"send", send_one, METH_VARARGS, send_doc},
+    {"tls_ready", tls_ready, METH_O, tls_ready_doc},
     {"receive", receive, METH_O, receive_doc},
     {"apply_mask", apply_mask, METH_VARARGS, apply_mask_doc},
-    {"blank", blank, METH_O, blank_doc},
+    {"blank", blank, METH_VARARGS, blank_doc},
     {"receive_masked", receive_masked, METH_VARARGS, receive_masked_doc},
     {"wait_sharply", wait_sharply, METH_NOARGS, wait_sharply_doc},
     {NULL, NULL, 0, NULL},

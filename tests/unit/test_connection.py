@@ -19,8 +19,8 @@ class Recording:
         self.frames = []
         self.asked = []
 
-    def deliver_frame(self, connection, data):
-        self.frames.append(data)
+    def deliver_frame(self, connection, opcode, payload):
+        self.frames.append(frame(opcode, payload))
         return self.takes
 
     def close_connection(self, connection, code, reason):

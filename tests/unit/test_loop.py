@@ -18,7 +18,7 @@ class Item:
         self.transport = transport(sock)
         self.loop = loop
         self.busy = False
-        self.direct = -1
+        self.direct = None
         self.watching = 0
         self.record = []
 

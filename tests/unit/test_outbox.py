@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pushserver.outbox import Outbox
+from pushserver.outbox import Head, Outbox
 
 ROOM = 1_000_000
 
@@ -73,7 +73,7 @@ def test_force_knows_no_limit():
 
 def test_frames_that_are_half_written_go_on_where_they_were():
     outbox = Outbox(10)
-    assert outbox.append(b"x" * 90 + b"0123456789", cursor=90)
+    outbox.force(b"x" * 90 + b"0123456789", cursor=90)
     assert outbox.size == 10
     assert drained(outbox) == b"0123456789"
 
@@ -82,14 +82,14 @@ def test_only_the_first_buffer_can_be_half_written():
     outbox = Outbox(ROOM)
     outbox.append(b"first")
     with pytest.raises(AssertionError):
-        outbox.append(b"second", cursor=1)
+        outbox.force(b"second", cursor=1)
 
 
 def test_an_outbox_that_was_emptied_takes_half_written_frames_again():
     outbox = Outbox(ROOM)
     outbox.append(b"first")
     outbox.advance(5)
-    outbox.append(b"second", cursor=2)
+    outbox.force(b"second", cursor=2)
     assert drained(outbox) == b"cond"
 
 
@@ -119,6 +119,54 @@ def test_dropping_keeps_whole_the_frames_that_tls_was_offered():
         outbox.append(data)
     outbox.drop_unsent(pinned=4)
     assert drained(outbox) == b"onetwo"
+
+
+def test_a_head_and_its_payload_are_queued_together_or_not_at_all():
+    outbox = Outbox(5)
+    assert not outbox.append(Head(b"head"), b"payload")
+    assert outbox.size == 0
+    outbox.limit = 11
+    assert outbox.append(Head(b"head"), b"payload")
+    assert drained(outbox) == b"headpayload"
+
+
+def test_a_payload_behind_its_head_is_not_copied():
+    outbox, payload = Outbox(ROOM), b"payload"
+    outbox.append(b"before", b"that")
+    outbox.append(Head(b"head"), payload)
+    assert outbox.peek(100) == b"beforethat"
+    outbox.advance(10)
+    assert outbox.peek(100) == b"head"
+    outbox.advance(4)
+    assert outbox.peek(100) is payload
+
+
+@pytest.mark.parametrize("written", range(1, 12))
+def test_dropping_never_cuts_a_head_from_its_payload(written):
+    outbox = Outbox(ROOM)
+    outbox.append(Head(b"head"), b"payload")
+    outbox.append(Head(b"second"), b"second")
+    outbox.advance(written)
+    outbox.drop_unsent()
+    outbox.force(b"close")
+    assert drained(outbox) == (b"headpayload"[written:] + b"close")
+
+
+def test_dropping_takes_a_head_of_which_nothing_is_written_with_its_payload():
+    outbox = Outbox(ROOM)
+    outbox.append(b"one")
+    outbox.append(Head(b"head"), b"payload")
+    outbox.advance(1)
+    outbox.drop_unsent()
+    assert drained(outbox) == b"ne"
+
+
+def test_a_head_that_tls_was_offered_keeps_its_payload():
+    outbox = Outbox(ROOM)
+    outbox.append(Head(b"head"), b"payload")
+    outbox.append(b"more")
+    outbox.drop_unsent(pinned=4)
+    assert drained(outbox) == b"headpayload"
 
 
 def test_an_outbox_says_how_full_it_is():

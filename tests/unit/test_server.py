@@ -321,7 +321,7 @@ def test_a_connection_that_is_gone_can_do_nothing(host):
     connection = peer.connection
     peer.sock.close()
     wait_until(lambda: len(host.server) == 0)
-    assert not host.server.deliver_frame(connection, b"x")
+    assert not host.server.deliver_frame(connection, OPCODE_TEXT, b"x")
     assert not host.server.close_connection(connection, 1000, "")
     assert not host.server.subscribe_connection(connection, "a")
     assert not host.server.unsubscribe_connection(connection, "a")

@@ -7,12 +7,12 @@ import ssl
 import pytest
 
 from pushserver.disconnects import SLOW
-from pushserver.frames import close_frame, encode
+from pushserver.frames import OPCODE_BINARY, close_frame, encode, header
 from pushserver.reader import FrameReader
-from pushserver.outbox import Outbox
-from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, PlainSocket,
-                                TlsSocket, transport)
-from pushserver.speedups import HAVE_NATIVE
+from pushserver.outbox import Head, Outbox
+from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, NativeTlsSocket,
+                                PlainSocket, TlsSocket, transport)
+from pushserver.speedups import HAVE_NATIVE, SKIPPED, native
 from tests.support import wait_until
 
 
@@ -36,7 +36,29 @@ def fill(sender, data=b"x" * 1000):
 
 def test_the_kind_of_the_socket_decides(pair, tls_pair):
     assert type(transport(pair[0])) is (NativeSocket if HAVE_NATIVE else PlainSocket)
-    assert type(transport(tls_pair[0])) is TlsSocket
+    assert type(transport(tls_pair[0])) is (NativeTlsSocket if HAVE_NATIVE else TlsSocket)
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="the C extension is not built, or not used")
+def test_only_a_tls_socket_that_is_open_can_be_written_to_from_below(pair, tls_pair):
+    assert native.tls_ready(tls_pair[0])
+    assert not native.tls_ready(pair[0])
+    assert not native.tls_ready("no socket")
+    with ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(
+            socket.socket(), do_handshake_on_connect=False, server_hostname="example.org") as new:
+        assert not native.tls_ready(new)
+    tls_pair[0].close()
+    assert not native.tls_ready(tls_pair[0])
+    assert native.send_many([tls_pair[0], None], b"data", 10) == [(0, LOST), (1, SKIPPED)]
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="the C extension is not built, or not used")
+def test_plain_and_tls_sockets_are_written_to_in_one_call(pair, tls_pair):
+    targets = [pair[0].fileno(), tls_pair[0], None]
+    assert native.send_many(targets, b"same", 10) == [(2, SKIPPED)]
+    assert native.send_each(targets, [b"a", b"bc", b""], 1) == [(1, 1), (2, SKIPPED)]
+    assert pair[1].recv(10) == b"samea"
+    assert tls_pair[1].recv(10) + tls_pair[1].recv(10) == b"sameb"
 
 
 def test_a_tcp_socket_sends_without_delay():
@@ -175,11 +197,17 @@ def test_every_byte_arrives_once_though_the_outbox_grows_between_refusals(ends, 
 
 @pytest.mark.parametrize("size", [20, 5000, TLS_RECORD - 4, TLS_RECORD + 1, 100_000])
 @pytest.mark.parametrize("pause", [0, 30_000])
-def test_a_close_behind_what_was_dropped_is_read_as_whole_frames(ends, size, pause):
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_close_behind_what_was_dropped_is_read_as_whole_frames(ends, size, pause, apart):
     sender, peer = ends
     outbox, count = Outbox(1), 4_000_000 // size
     for number in range(count):
-        outbox.force(encode(b"%06d" % number + b"x" * (size - 6)))
+        payload = b"%06d" % number + b"x" * (size - 6)
+        if apart:
+            outbox.force(Head(header(OPCODE_BINARY, size)))
+            outbox.force(payload)
+        else:
+            outbox.force(encode(payload))
     arrived = bytearray()
     write_until_refused(sender, outbox)
     if pause:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from queue import SimpleQueue
+from collections import deque
 
 import pytest
 
@@ -35,8 +35,6 @@ def start(gate):
     gate.set()
     for workers in started:
         workers.stop(time.monotonic() + PATIENCE)
-        for thread in tuple(workers._threads):
-            workers._ready.put(None)    # a spare that nobody has told
         wait_until(lambda: not workers._threads)
 
 
@@ -176,31 +174,51 @@ def test_stopping_waits_for_all_jobs():
     assert len(ran) == 50 * 5 * (TURN + 10)
 
 
-class Overtaken(SimpleQueue):
-    """A queue in which the order to end overtakes a mailbox, wherever it can."""
-
-    def __init__(self):
-        self.ended = threading.Event()
-
-    def put(self, item):
-        if item is not None and len(item.jobs) <= 1:
-            self.ended.wait(0.2)
-        super().put(item)
-        if item is None:
-            self.ended.set()
-
-
 def test_a_mailbox_that_is_handed_on_during_the_stop_is_still_emptied(gate):
-    workers, box, ran = Workers(1), Mailbox(), []
-    workers._ready = Overtaken()
-    workers.post(box, lambda: gate.wait(PATIENCE))
-    for _ in range(TURN):
-        workers.post(box, lambda: ran.append(1))
+    workers, boxes, ran = Workers(1), [Mailbox(), Mailbox()], []
+    for box in boxes:
+        workers.post(box, lambda: gate.wait(PATIENCE))
+        for _ in range(2 * TURN):
+            workers.post(box, lambda: ran.append(1))
     workers.start()
+    stopping = threading.Thread(target=workers.stop, args=(time.monotonic() + PATIENCE,))
+    stopping.start()
+    wait_until(lambda: workers._stopping)
     gate.set()
-    wait_until(lambda: len(ran) >= TURN - 1)
-    assert workers.stop(time.monotonic() + PATIENCE)
-    assert len(ran) == TURN
+    stopping.join()
+    assert len(ran) == 4 * TURN
+
+
+def test_one_mailbox_wakes_one_worker(start):
+    workers, ran = start(3), []
+    wait_until(lambda: len(workers._idle) == 3)
+    slept_least = workers._idle[-1]
+    workers.post(Mailbox(), lambda: ran.append(threading.get_ident()))
+    wait_until(lambda: len(workers._idle) == 3)
+    assert len(ran) == 1 and workers._idle[-1] is slept_least
+
+
+def test_a_blocked_worker_has_woken_another_for_what_came_with_its_own_mailbox(start, gate):
+    workers, met = start(3), []
+    wait_until(lambda: len(workers._idle) == 3)
+    with workers._lock:     # both come before anybody wakes up
+        for job in (lambda: gate.wait(PATIENCE), lambda: met.append(1)):
+            box = Mailbox()
+            box.jobs, box.active = deque([job]), True
+            workers._ready.append(box)
+        workers._wake_one()
+    wait_until(lambda: met)
+
+
+def test_a_spare_worker_ends_when_it_has_had_nothing_to_do(start, gate, monkeypatch):
+    monkeypatch.setattr("pushserver.workers.SPARE_IDLE", 0.01)
+    workers = start(1)
+    block_all(workers, gate, 1)
+    workers.relieve()
+    workers.post(Mailbox(), lambda: None)
+    workers.relieve()
+    wait_until(lambda: not workers.is_behind and len(workers._threads) == 1)
+    assert not workers._idle
 
 
 def test_stopping_does_not_wait_for_a_blocked_job_beyond_its_deadline(start, gate, caplog):

@@ -1,0 +1,107 @@
+"""2048: the board is here, the keys are there. Whoever knows an Id can watch its board."""
+from __future__ import annotations
+
+from collections import Counter
+from threading import Lock
+from typing import Any
+
+import cherrypy
+
+from .. import Connection, PushPlugin
+from .board import Board
+from .pages import page
+
+MOVES = {b"0": 0, b"1": 1, b"2": 2, b"3": 3}  # up, down, left, right
+SHOW = b'"success"'  # what clients of this game have always sent on opening
+NEW = b"new"
+KEPT = 500  # boards of those who have left
+MAX_ID = 128
+
+
+class Games:
+    """A board for each Id; may be used from any thread."""
+
+    def __init__(self, push: PushPlugin) -> None:
+        self._push = push
+        self._lock = Lock()
+        self._windows: Counter[str] = Counter()
+        self._boards: dict[str, Board] = {}
+        self._left: dict[str, Board] = {}  # who left longest ago at the front
+
+    def enter(self, who: Connection, Id: str) -> None:
+        """Show the board of an Id from now on; a player's is found again, or made."""
+        with self._lock:
+            if who.Id == Id:
+                self._windows[Id] += 1
+                if Id not in self._boards:
+                    self._boards[Id] = self._left.pop(Id, None) or Board()
+                    self._push.publish(f"game {Id}", self._state(Id))  # some may be watching
+            who.send(self._state(Id))
+            who.subscribe(f"game {Id}")
+
+    def leave(self, Id: str) -> None:
+        """Let a player's window go; behind the last one, forget who is long gone."""
+        with self._lock:
+            self._windows[Id] -= 1
+            if not self._windows[Id]:
+                del self._windows[Id]
+                self._left[Id] = self._boards.pop(Id)
+                if len(self._left) > KEPT:
+                    del self._left[next(iter(self._left))]
+
+    def play(self, who: Connection, command: bytes) -> None:
+        """Make a move or begin anew, and show that to all; what changes nothing, to one."""
+        with self._lock:
+            if command == NEW:
+                self._boards[who.Id] = Board()
+            elif command == SHOW or not self._boards[who.Id].move(MOVES[command]):
+                return who.send(self._state(who.Id))
+            self._push.publish(f"game {who.Id}", self._state(who.Id))
+
+    def _state(self, Id: str) -> dict[str, Any]:
+        board = self._boards.get(Id) or self._left.get(Id)
+        if board is None:
+            return {"error": f"{Id} has no board yet: it comes when they play"}
+        return {"board": board.cells, "score": board.score, "over": board.over}
+
+
+class Player(Connection):
+    """One window, of who plays or, where another Id is ``watched``, of who looks on."""
+
+    def opened(self) -> None:
+        """Show the board."""
+        self.data["games"].enter(self, self.data["watched"] or self.Id)
+
+    def received_message(self, message: Any) -> None:
+        """Take 0 to 3 or ``new``; answer what else comes."""
+        if message.data not in (*MOVES, SHOW, NEW):
+            self.send({"error": "send 0, 1, 2 or 3 for up, down, left, right, or new"})
+        elif self.data["watched"]:
+            self.send({"error": f"you watch {self.data['watched']}: the moves are theirs"})
+        else:
+            self.data["games"].play(self, message.data)
+
+    def closed(self, code: int, reason: str | None = None) -> None:
+        """Go."""
+        if not self.data["watched"]:
+            self.data["games"].leave(self.Id)
+
+
+class Game:
+    """``/game/`` is the page, ``/game/socket?Id=...&watch=...`` what it connects to."""
+
+    def __init__(self, push: PushPlugin) -> None:
+        self._games = Games(push)
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    def index(self, **query: str) -> object:
+        """Serve the page, which reads its own query."""
+        return page("game")
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.tools.push(handler_cls=Player)  # type: ignore[untyped-decorator]
+    def socket(self, Id: str, watch: str = "") -> None:
+        """Let everybody in."""
+        if not isinstance(watch, str) or len(watch) > MAX_ID:
+            raise cherrypy.HTTPError(400, "watch has to be one Id")
+        cherrypy.request.push_data.update(games=self._games, watched=watch != Id and watch)

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def browser_dir() -> Path:
-    """Return the folder with the browser client and the demo pages.
+    """Return the folder with the browser client, ``push-client.js``, and the demo pages.
 
     Raises:
         FileNotFoundError: the installation lacks them.

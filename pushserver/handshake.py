@@ -27,12 +27,26 @@ _UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade",
                     "Sec-WebSocket-Version": VERSION}
 
 
+_ASKING = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
+
 _EMPTY = ("", "0")
 """What ``Content-Length`` says of no body; some WSGI servers add it without a value."""
 
 
 def _tokens(value: str) -> list[str]:
     return [token.strip() for token in value.split(",") if token.strip()]
+
+
+def asks_to_connect(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request means to be an opening handshake, be it a good one or not.
+
+    A proxy that does not pass ``Upgrade`` on leaves the other headers, which no other request has.
+
+    Args:
+        headers: the request's, looked up without regard to case.
+    """
+    upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
+    return "websocket" in upgrade or any(headers.get(name) is not None for name in _ASKING)
 
 
 def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, str]) -> None:

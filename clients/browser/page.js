@@ -6,11 +6,16 @@
 const PAGES = [
   { path: "/", name: "Clock", modules: ["clock"], script: "clock" },
   { path: "/echo", name: "Echo", modules: ["echo"], script: "echo" },
+  { path: "/chat/", name: "Chat", modules: ["chat", "messages"], script: "chat" },
+  { path: "/direct/", name: "Direct", modules: ["direct", "messages"], script: "direct" },
+  { path: "/vote/", name: "Vote", modules: ["vote", "logins"], script: "vote" },
+  { path: "/game/", name: "Game", modules: ["game", "board"], script: "game" },
 ];
 
 const WORDS = { connecting: "connecting", open: "connected", waiting: "lost", closed: "closed" };
 
-const here = PAGES.find((page) => page.path === location.pathname);
+const here = PAGES.find((page) => page.path === location.pathname) ??
+  PAGES.findLast((page) => location.pathname.startsWith(page.path)); // a page below one of them
 
 /** Return the element with an id. */
 export const find = (id) => document.getElementById(id);

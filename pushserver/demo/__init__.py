@@ -4,9 +4,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import PushPlugin, browser_dir
+from .chat import Chat
 from .clock import Clock
+from .direct import Direct
 from .echo import EchoPage
+from .game import Game
 from .sources import Sources
+from .vote import Vote
 
 HEADERS = [
     ("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:; "
@@ -25,6 +29,10 @@ class Site(Clock):
     def __init__(self, push: PushPlugin, interval: float) -> None:
         super().__init__(push, interval)
         self.echo = EchoPage()
+        self.chat = Chat(push)
+        self.direct = Direct(push)
+        self.vote = Vote(push)
+        self.game = Game(push)
         self.source = Sources()
 
 

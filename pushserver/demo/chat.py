@@ -91,8 +91,8 @@ class Chat:
         self._room = Room(push)
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def index(self) -> object:
-        """Serve the page."""
+    def index(self, **_: str) -> bytes:
+        """Return the page, which reads the name from its own URL."""
         return page("chat")
 
     @cherrypy.expose  # type: ignore[untyped-decorator]

@@ -44,8 +44,8 @@ class Direct:
         self._push = push
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def index(self) -> object:
-        """Serve the page."""
+    def index(self, **_: str) -> bytes:
+        """Return the page, which reads the name from its own URL."""
         return page("direct")
 
     @cherrypy.expose  # type: ignore[untyped-decorator]

@@ -94,8 +94,8 @@ class Game:
         self._games = Games(push)
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def index(self, **query: str) -> object:
-        """Serve the page, which reads its own query."""
+    def index(self, **_: str) -> bytes:
+        """Return the page, which reads the Ids from its own URL."""
         return page("game")
 
     @cherrypy.expose  # type: ignore[untyped-decorator]

@@ -57,8 +57,8 @@ class Logins:
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.allow(methods=["GET", "POST"])  # type: ignore[untyped-decorator]
-    def login(self, name: str = "") -> object:
-        """Serve the page, or take its form."""
+    def login(self, name: str = "") -> bytes:
+        """Return the page, or take its form."""
         if cherrypy.request.method == "GET":
             return page("login")
         name = name.strip() if isinstance(name, str) else ""

@@ -75,8 +75,8 @@ class Vote(Logins):
         self._poll = Poll(push)
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def index(self) -> object:
-        """Serve the page to who has logged in."""
+    def index(self) -> bytes:
+        """Return the page to who has logged in."""
         return page("vote") if logged_in() else login_first()
 
     @cherrypy.expose  # type: ignore[untyped-decorator]

@@ -1,0 +1,124 @@
+// The chat page: who is here, what is said.
+
+import { append, element, find, follow, recall, remember } from "./page.js";
+import { PushClient } from "./push-client.js";
+
+const SHOWN = 500;
+
+let client = null;
+let here = new Set();
+let epoch = ""; // the life of the room that `last` counts in
+let last = 0; // the number of the last line that is shown
+let unnumbered = []; // what was sent without an echo, until its number comes
+
+function note(...parts) {
+  append(find("log"), element("li", { class: "note" }, ...parts), SHOWN);
+}
+
+function said(line) {
+  const own = line.name === client.Id;
+  const time = new Date(line.time * 1000).toLocaleTimeString([], { timeStyle: "short" });
+  last = line.n;
+  append(find("log"), element("li", own ? { class: "own" } : {},
+    element("bdi", { class: "who" }, line.name), " ",
+    element("time", { class: "note" }, own ? `you, ${time}` : time),
+    element("span", { class: "what", dir: "auto" }, line.text)), SHOWN);
+}
+
+function showHere() {
+  const names = [...here].flatMap((name) => [", ", element("bdi", {}, name)]).slice(1);
+  find("here").replaceChildren(...(names.length ? names : ["\u2013"]));
+}
+
+/** Show what of the last lines is not shown yet: after a lost connection some are. */
+function caughtUp({ epoch: now, said: total, lines, here: names }) {
+  if (epoch && epoch !== now) {
+    note("The server has begun anew.");
+  }
+  last = epoch === now ? last : Math.min(total, (lines[0]?.n ?? 1) - 1);
+  epoch = now;
+  const missed = (lines[0]?.n ?? 1) - last - 1;
+  if (missed > 0) {
+    note(`${missed} lines are missing here.`);
+  }
+  lines.filter((line) => line.n > last).forEach(said);
+  here = new Set(names);
+}
+
+const take = {
+  history: caughtUp,
+  said,
+  sent: ({ n, time }) => said({ n, time, name: client.Id, text: unnumbered.shift() }),
+  came({ name }) {
+    here.add(name);
+    note(element("bdi", {}, name), " came");
+  },
+  left({ name }) {
+    here.delete(name);
+    note(element("bdi", {}, name), " left");
+  },
+  error: ({ text }) => (find("error").textContent = text),
+};
+
+function received(event) {
+  const message = event.json();
+  take[message.type]?.(message);
+  showHere();
+}
+
+function changed() {
+  const closed = client.state === "closed";
+  find("toggle").textContent = closed ? "Come in" : "Leave";
+  find("name").disabled = !closed;
+  find("send").disabled = client.state !== "open";
+  if (client.state !== "open") {
+    here.clear();
+    showHere();
+  }
+}
+
+function enter() {
+  const name = find("name").value;
+  remember("name", name);
+  history.replaceState(null, "", `?${new URLSearchParams({ name })}`);
+  client = new PushClient("/chat/socket", { Id: name });
+  client.addEventListener("open", () => (unnumbered = []));
+  client.addEventListener("message", received);
+  client.addEventListener("state", changed);
+  follow(client);
+  changed();
+  find("text").focus();
+}
+
+find("enter").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (client && client.state !== "closed") {
+    client.close();
+  } else {
+    enter();
+  }
+});
+
+find("say").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = find("text").value;
+  const echo = !find("silent").checked;
+  if (!client?.send({ text, echo })) {
+    find("error").textContent = "Not sent: you are not connected.";
+    return;
+  }
+  if (!echo) {
+    unnumbered.push(text);
+  }
+  find("error").textContent = "";
+  find("text").value = "";
+  find("text").focus();
+});
+
+find("send").disabled = true;
+find("name").value = recall("name");
+if (find("name").value) {
+  enter();
+} else {
+  find("name").focus();
+}

@@ -31,15 +31,16 @@ function showHere() {
 }
 
 /** Show what of the last lines is not shown yet: after a lost connection some are. */
-function caughtUp({ epoch: now, said: total, lines, here: names }) {
+function caughtUp({ epoch: now, lines, here: names }) {
+  const before = (lines[0]?.n ?? 1) - 1;
   if (epoch && epoch !== now) {
     note("The server has begun anew.");
   }
-  last = epoch === now ? last : Math.min(total, (lines[0]?.n ?? 1) - 1);
-  epoch = now;
-  const missed = (lines[0]?.n ?? 1) - last - 1;
-  if (missed > 0) {
-    note(`${missed} lines are missing here.`);
+  if (epoch !== now) {
+    [epoch, last] = [now, before];
+  }
+  if (before > last) {
+    note(`${before - last} lines are missing here.`);
   }
   lines.filter((line) => line.n > last).forEach(said);
   here = new Set(names);

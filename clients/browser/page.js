@@ -9,7 +9,7 @@ const PAGES = [
   { path: "/chat/", name: "Chat", modules: ["chat", "messages"], script: "chat" },
   { path: "/direct/", name: "Direct", modules: ["direct", "messages"], script: "direct" },
   { path: "/vote/", name: "Vote", modules: ["vote", "logins"], script: "vote" },
-  { path: "/game/", name: "Game", modules: ["game", "board"], script: "game" },
+  { path: "/game/", name: "Game", modules: ["game", "boards", "board"], script: "game" },
 ];
 
 const WORDS = { connecting: "connecting", open: "connected", waiting: "lost", closed: "closed" };

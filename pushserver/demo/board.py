@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Callable
 
 SIZE = 4
 UP, DOWN, LEFT, RIGHT = range(4)
@@ -33,9 +32,18 @@ def slide(row: Row) -> tuple[Row, int]:
 
 def moved(cells: Cells, direction: int) -> tuple[Cells, int]:
     """Return the cells after a move, without a new tile, and the points that it makes."""
-    there, back = _TURNS[direction]
-    rows = [slide(row) for row in there(cells)]
-    return back(tuple(row for row, _ in rows)), sum(points for _, points in rows)
+    rows = [slide(row) for row in _turned(cells, direction)]
+    return (_turned(tuple(row for row, _ in rows), direction, back=True),
+            sum(points for _, points in rows))
+
+
+def _turned(cells: Cells, direction: int, *, back: bool = False) -> Cells:
+    """Return the cells so that the move is one to the left, or back again."""
+    if direction in (UP, DOWN) and not back:
+        cells = tuple(zip(*cells))
+    if direction in (DOWN, RIGHT):
+        cells = tuple(row[::-1] for row in cells)
+    return tuple(zip(*cells)) if direction in (UP, DOWN) and back else cells
 
 
 def with_tile(cells: Cells, random: Random) -> Cells:
@@ -49,7 +57,7 @@ def with_tile(cells: Cells, random: Random) -> Cells:
 
 def is_over(cells: Cells) -> bool:
     """Tell whether no move changes anything."""
-    return all(moved(cells, direction)[0] == cells for direction in _TURNS)
+    return all(moved(cells, direction)[0] == cells for direction in (UP, DOWN, LEFT, RIGHT))
 
 
 class Board:
@@ -76,31 +84,3 @@ class Board:
         self.score += points
         self.over = is_over(self.cells)
         return True
-
-
-def _same(cells: Cells) -> Cells:
-    return cells
-
-
-def _mirror(cells: Cells) -> Cells:
-    return tuple(row[::-1] for row in cells)
-
-
-def _transpose(cells: Cells) -> Cells:
-    return tuple(zip(*cells))
-
-
-def _turn(cells: Cells) -> Cells:
-    return _mirror(_transpose(cells))
-
-
-def _turn_back(cells: Cells) -> Cells:
-    return _transpose(_mirror(cells))
-
-
-Turn = Callable[[Cells], Cells]
-
-_TURNS: dict[int, tuple[Turn, Turn]] = {
-    UP: (_transpose, _transpose), DOWN: (_turn, _turn_back),
-    LEFT: (_same, _same), RIGHT: (_mirror, _mirror)}
-"""For each direction: how to make it a move to the left, and back."""

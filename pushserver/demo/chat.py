@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from itertools import count
 from threading import Lock
 from time import time
 from typing import Any
-from uuid import uuid4
 
 import cherrypy
 
@@ -13,33 +13,31 @@ from .. import Connection, PushPlugin
 from .messages import Wrong, read
 from .pages import page
 
-CHANNEL = "chat"
-KEPT = 50  # lines that are shown to who comes later
+CHANNEL, KEPT = "chat", 50  # so many lines are for who comes later
 
 
 class Room:
-    """Who is here, and the last lines; may be used from any thread.
+    """Who is here, and the last lines; its lock makes one order for all, and nobody waits there.
 
-    What happens under the lock is in one order for all; to publish is to queue, so nobody waits.
-    The number of a line and the ``epoch`` of the room tell a page that comes back what it has.
+    The number of a line and the room's ``epoch`` tell a page that comes back what it has.
     """
 
     def __init__(self, push: PushPlugin) -> None:
         self._push = push
         self._lock = Lock()
-        self._epoch = uuid4().hex
-        self._said = 0
+        self._epoch = str(time())
+        self._numbers = count(1)
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._windows: Counter[str] = Counter()
 
     def enter(self, who: Connection) -> None:
         """Let one window in: it gets the last lines, and from then on every line."""
         with self._lock:
-            self._windows[who.Id] += 1
-            if self._windows[who.Id] == 1:
+            if who.Id not in self._windows:
                 self._push.publish(CHANNEL, {"type": "came", "name": who.Id})
-            who.send({"type": "history", "epoch": self._epoch, "said": self._said,
-                      "lines": list(self._lines), "here": list(self._windows)})
+            self._windows[who.Id] += 1
+            lines, here = [*self._lines], [*self._windows]
+            who.send({"type": "history", "epoch": self._epoch, "lines": lines, "here": here})
             who.subscribe(CHANNEL)
 
     def leave(self, who: Connection) -> None:
@@ -51,17 +49,17 @@ class Room:
                 self._push.publish(CHANNEL, {"type": "left", "name": who.Id})
 
     def say(self, who: Connection, text: str, *, echo: bool) -> None:
-        """Show a line to everybody; without ``echo`` the sender gets its number only."""
+        """Show a line to all; without ``echo`` the sender's window gets its number only."""
         with self._lock:
-            self._said += 1
-            line = {"type": "said", "n": self._said, "time": time(), "name": who.Id, "text": text}
+            n, now = next(self._numbers), time()
+            line = {"type": "said", "n": n, "time": now, "name": who.Id, "text": text}
             self._lines.append(line)
-            if not echo:
-                who.unsubscribe(CHANNEL)
+            if echo:
+                return self._push.publish(CHANNEL, line)
+            who.unsubscribe(CHANNEL)
             self._push.publish(CHANNEL, line)
-            if not echo:
-                who.subscribe(CHANNEL)
-                who.send({"type": "sent", "n": self._said, "time": line["time"]})
+            who.send({"type": "sent", "n": n, "time": now})
+            who.subscribe(CHANNEL)
 
 
 class Chatter(Connection):
@@ -74,13 +72,13 @@ class Chatter(Connection):
     def received_message(self, message: Any) -> None:
         """Say ``{"text": ..., "echo": false}``, or answer what is wrong with it."""
         try:
-            said = read(message, "text")
-            self.data["room"].say(self, said["text"], echo=said.get("echo") is not False)
+            line = read(message, "text")
+            self.data["room"].say(self, line["text"], echo=line.get("echo", True))
         except Wrong as error:
             self.send({"type": "error", "text": str(error)})
 
     def closed(self, code: int, reason: str | None = None) -> None:
-        """Go."""
+        """Go out."""
         self.data["room"].leave(self)
 
 

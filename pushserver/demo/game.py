@@ -1,65 +1,52 @@
 """2048: the board is here, the keys are there. Whoever knows an Id can watch its board."""
 from __future__ import annotations
 
-from collections import Counter
 from threading import Lock
 from typing import Any
 
 import cherrypy
 
 from .. import Connection, PushPlugin
-from .board import Board
+from .boards import Boards
 from .pages import page
 
 MOVES = {b"0": 0, b"1": 1, b"2": 2, b"3": 3}  # up, down, left, right
-SHOW = b'"success"'  # what clients of this game have always sent on opening
-NEW = b"new"
-KEPT = 500  # boards of those who have left
-MAX_ID = 128
+SHOW, NEW = b'"success"', b"new"  # the first is what old clients of this game send on opening
 
 
 class Games:
-    """A board for each Id; may be used from any thread."""
+    """Play on the boards, and show them; its lock makes one order of all moves."""
 
     def __init__(self, push: PushPlugin) -> None:
         self._push = push
         self._lock = Lock()
-        self._windows: Counter[str] = Counter()
-        self._boards: dict[str, Board] = {}
-        self._left: dict[str, Board] = {}  # who left longest ago at the front
+        self._boards = Boards()
 
     def enter(self, who: Connection, Id: str) -> None:
-        """Show the board of an Id from now on; a player's is found again, or made."""
+        """Show the board of an Id from now on; it is made if the Id is the window's own."""
         with self._lock:
-            if who.Id == Id:
-                self._windows[Id] += 1
-                if Id not in self._boards:
-                    self._boards[Id] = self._left.pop(Id, None) or Board()
-                    self._push.publish(f"game {Id}", self._state(Id))  # some may be watching
-            who.send(self._state(Id))
+            if who.Id == Id and self._boards.enter(Id):
+                self._push.publish(f"game {Id}", self._shown(Id))  # some may be watching
+            who.send(self._shown(Id))
             who.subscribe(f"game {Id}")
 
     def leave(self, Id: str) -> None:
-        """Let a player's window go; behind the last one, forget who is long gone."""
+        """Let a player's window go."""
         with self._lock:
-            self._windows[Id] -= 1
-            if not self._windows[Id]:
-                del self._windows[Id]
-                self._left[Id] = self._boards.pop(Id)
-                if len(self._left) > KEPT:
-                    del self._left[next(iter(self._left))]
+            self._boards.leave(Id)
 
     def play(self, who: Connection, command: bytes) -> None:
         """Make a move or begin anew, and show that to all; what changes nothing, to one."""
         with self._lock:
+            board = self._boards.find(who.Id)
             if command == NEW:
-                self._boards[who.Id] = Board()
-            elif command == SHOW or not self._boards[who.Id].move(MOVES[command]):
-                return who.send(self._state(who.Id))
-            self._push.publish(f"game {who.Id}", self._state(who.Id))
+                self._boards.renew(who.Id)
+            elif command == SHOW or not (board and board.move(MOVES[command])):
+                return who.send(self._shown(who.Id))
+            self._push.publish(f"game {who.Id}", self._shown(who.Id))
 
-    def _state(self, Id: str) -> dict[str, Any]:
-        board = self._boards.get(Id) or self._left.get(Id)
+    def _shown(self, Id: str) -> dict[str, Any]:
+        board = self._boards.find(Id)
         if board is None:
             return {"error": f"{Id} has no board yet: it comes when they play"}
         return {"board": board.cells, "score": board.score, "over": board.over}
@@ -102,6 +89,6 @@ class Game:
     @cherrypy.tools.push(handler_cls=Player)  # type: ignore[untyped-decorator]
     def socket(self, Id: str, watch: str = "") -> None:
         """Let everybody in."""
-        if not isinstance(watch, str) or len(watch) > MAX_ID:
+        if not isinstance(watch, str) or len(watch) > 128:
             raise cherrypy.HTTPError(400, "watch has to be one Id")
         cherrypy.request.push_data.update(games=self._games, watched=watch != Id and watch)

@@ -23,12 +23,13 @@ class Echo(Connection):
 
 
 def keep_handshake() -> None:
-    """Keep both headers as they were on the wire, when the answer is complete."""
+    """Keep both headers, when the answer is complete."""
     request, response = cherrypy.request, cherrypy.response
     request.push_data["handshake"] = {
-        "request": [request.request_line, *request.header_list],
+        "request": [request.request_line, *(f"{name.title()}: {value}" for name, value
+                                            in request.header_list if name != "Remote-Addr")],
         "response": [f"HTTP/1.1 {response.output_status.decode('latin-1')}",
-                     *((name.decode("latin-1"), value.decode("latin-1"))
+                     *((name + b": " + value).decode("latin-1")
                        for name, value in response.header_list)]}
 
 

@@ -5,7 +5,7 @@ import { PushClient } from "./push-client.js";
 
 const client = new PushClient("/echo", {
   Id: recall("Id", someId()),
-  params: { handshake: 1 }, heartbeat: 0,
+  params: { handshake: 1 },
 });
 const sentAt = [];
 let shown = false;

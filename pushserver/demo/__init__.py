@@ -6,6 +6,7 @@ from typing import Any
 from .. import PushPlugin, browser_dir
 from .clock import Clock
 from .echo import EchoPage
+from .monitor import Monitor
 from .sources import Sources
 
 HEADERS = [
@@ -25,6 +26,7 @@ class Site(Clock):
     def __init__(self, push: PushPlugin, interval: float) -> None:
         super().__init__(push, interval)
         self.echo = EchoPage()
+        self.monitor = Monitor(push)
         self.source = Sources()
 
 

@@ -7,6 +7,8 @@ const STEP = 5000; // ms; longer waits look at the clock so often: timers stand 
 const JUMP = 3000; // ms that a timer is late only where page or machine were asleep
 const WAKE_GRACE = 2000; // ms for what came meanwhile to be delivered
 const CLOSE_TIMEOUT = 5000; // ms for a server to answer a close
+const DEFAULTS = { heartbeat: 25, minDelay: 0.5, maxDelay: 20, timeout: 10, protocols: [],
+  binaryType: "arraybuffer" };
 
 /** Tell whether a close code means that a client should not come back.
  * @param {number} code */
@@ -38,15 +40,11 @@ export class PushClient extends EventTarget {
   #state = "closed";
   #turn = 0; // counts changes of state
   #failures = 0;
-  /** @type {number | null} */
-  #retryAt = null;
-  /** @type {any} */
-  #socket = null;
-  /** @type {any} */
-  #timer;
-  /** @type {AbortController | undefined} */
-  #page;
-  #openedAt = 0;
+  /** @type {number | null} */ #retryAt = null;
+  /** @type {any} */ #socket = null;
+  /** @type {any} */ #timer;
+  /** @type {AbortController | undefined} */ #page;
+  #since = 0; // when the state changed last;
   #heardAt = 0;
   #hasReceived = false;
   #isWatched = false; // the server has said that it sends heartbeats
@@ -56,9 +54,8 @@ export class PushClient extends EventTarget {
   constructor(url, options = {}) {
     super();
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    /** @type {any} */
-    const all = { heartbeat: 25, minDelay: 0.5, maxDelay: 20, timeout: 10, protocols: [],
-      binaryType: "arraybuffer", WebSocket: globalThis.WebSocket, ...Object.fromEntries(given) };
+    const all = /** @type {any} */ ({ WebSocket: globalThis.WebSocket, ...DEFAULTS,
+      ...Object.fromEntries(given) });
     for (const name of ["minDelay", "maxDelay", "timeout", "heartbeat"]) {
       const [least, or] = name === "heartbeat" ? [1, ", or 0 for none"] : [0.001, ""];
       if (!(all[name] >= least && all[name] <= 3600 || or && all[name] === 0)) {
@@ -97,8 +94,8 @@ export class PushClient extends EventTarget {
     if (this.#state === "closed") {
       this.#failures = 0;
       this.#attend();
-    }
-    if (this.#state === "closed" || this.#state === "waiting") {
+      this.#connect();
+    } else if (this.#state === "waiting") {
       this.#connect();
     }
   }
@@ -107,8 +104,8 @@ export class PushClient extends EventTarget {
    * @param {unknown} data
    * @returns {boolean} true: an open socket has it. False: not open; nothing was sent or queued. */
   send(data) {
-    const isBinary = ArrayBuffer.isView(data) || // by name, because another frame has other classes
-      /ArrayBuffer|Blob|File/.test(Object.prototype.toString.call(data));
+    const kind = Object.prototype.toString.call(data); // another frame's are no instances of ours
+    const isBinary = ArrayBuffer.isView(data) || /ArrayBuffer|Blob|File/.test(kind);
     const payload = typeof data === "string" || isBinary ? data : JSON.stringify(data);
     if (payload === undefined) {
       throw new TypeError(`JSON cannot hold ${typeof data}: send text, binary data or JSON`);
@@ -155,19 +152,12 @@ export class PushClient extends EventTarget {
     this.#hasReceived = this.#isWatched = false;
     socket.binaryType = this.#options.binaryType;
     const isOurs = () => socket === this.#socket; // those that were given up may still speak
-    socket.onopen = () => isOurs() && this.#opened(socket);
+    socket.onopen = () => isOurs() && this.#become("open", socket) && this.#tell("open");
     socket.onmessage = (/** @type {any} */ event) => isOurs() && this.#received(event.data);
     socket.onclose = (/** @type {any} */ event) => isOurs() && this.#lost(event);
     socket.onerror = () => {}; // `ws` throws what nobody listens to; a close follows
     this.#after(this.#options.timeout * 1000, () => this.#drop("no answer in time"));
     this.#tell();
-  }
-
-  /** @param {any} socket */
-  #opened(socket) {
-    this.#become("open", socket);
-    this.#openedAt = Date.now();
-    this.#tell("open");
   }
 
   /** @param {unknown} data */
@@ -211,7 +201,7 @@ export class PushClient extends EventTarget {
   #lost({ code, reason, wasClean }, paused = globalThis.navigator?.onLine === false) {
     const final = isFinal(code);
     const proved = this.#state === "open" &&
-      (this.#hasReceived || Date.now() - this.#openedAt >= PROVED_AFTER);
+      (this.#hasReceived || Date.now() - this.#since >= PROVED_AFTER);
     this.#failures = proved ? 0 : this.#failures + (paused || final ? 0 : 1);
     this.#become(final ? "closed" : "waiting");
     if (!final) {
@@ -232,6 +222,7 @@ export class PushClient extends EventTarget {
     clearTimeout(this.#timer);
     this.#turn += 1;
     this.#state = state;
+    this.#since = Date.now();
     this.#socket = socket;
     this.#retryAt = null;
     if (state === "closed") {
@@ -262,8 +253,7 @@ export class PushClient extends EventTarget {
     const step = Math.min(STEP, delay);
     this.#timer = setTimeout(() => {
       const passed = Math.max(step, Date.now() - begun); // less where the clock was set back
-      const asleep = passed - step > JUMP;
-      passed < delay ? this.#after(delay - passed, action) : action(asleep);
+      passed < delay ? this.#after(delay - passed, action) : action(passed - step > JUMP);
     }, step);
   }
 
@@ -273,7 +263,7 @@ export class PushClient extends EventTarget {
     /** @type {(target: any, type: string, listener: () => void) => void} */
     const on = (target, type, listener) =>
       target?.addEventListener?.(type, listener, { signal: this.#page?.signal });
-    const pause = (/** @type {string} */ reason) => this.#socket && this.#drop(reason, true);
+    const pause = (/** @type {string} */ why) => this.#socket && this.#drop(why, true);
     const wake = () => {
       if (this.#state === "waiting") {
         this.#connect();

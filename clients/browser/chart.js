@@ -1,7 +1,7 @@
 // A line chart of the last values, as SVG: sharp on every screen, its colours from the style sheet.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = { left: 44, right: 8, top: 8, bottom: 8 };
+const MARGIN = { left: 52, right: 8, top: 8, bottom: 8 };
 
 function shape(tag, attributes, ...children) {
   const made = document.createElementNS(SVG, tag);
@@ -12,10 +12,13 @@ function shape(tag, attributes, ...children) {
   return made;
 }
 
-/** Return the round number that is the least not under `value`: 1, 2 or 5 and zeros. */
-export function roundUp(value) {
+/** Return the least round number not under `value`: 1, 2 or 5 and zeros, or a power of two. */
+export function roundUp(value, base = 10) {
+  if (base === 2) {
+    return 2 ** Math.ceil(Math.log2(value));
+  }
   const unit = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((factor) => factor * unit).find((round) => round >= value * 0.999999);
+  return [1, 2, 5, 10].map((factor) => factor * unit).find((round) => round >= value);
 }
 
 /**
@@ -23,13 +26,14 @@ export function roundUp(value) {
  * at the right.
  *
  * @param {HTMLElement} place
- * @param {{label: string, top?: number, least?: number, size?: number,
+ * @param {{label: string, top?: number, least?: number, base?: 2 | 10, size?: number,
  *   format?: (value: number) => string}} options  `top`: the axis ends there; without, at the
- *   largest value, but not under `least`; `size`: how many values are shown
+ *   largest value, but not under `least`; `base`: see roundUp;
+ *   `size`: how many values are shown
  */
 export class Chart {
-  constructor(place, { label, top = 0, least = 1, size = 60, format = String }) {
-    Object.assign(this, { place, label, top, least, size, format, values: [] });
+  constructor(place, { label, top = 0, least = 1, base = 10, size = 60, format = String }) {
+    Object.assign(this, { place, label, top, least, base, size, format, values: [] });
     this.svg = shape("svg", { role: "img", class: "chart" });
     place.append(this.svg);
     new ResizeObserver(() => this.draw()).observe(place);
@@ -44,7 +48,7 @@ export class Chart {
   draw() {
     const width = this.place.clientWidth;
     const height = this.place.clientHeight;
-    const top = this.top || roundUp(Math.max(this.least, ...this.values.flat()));
+    const top = this.top || roundUp(Math.max(this.least, ...this.values.flat()), this.base);
     const x = (i) => width - MARGIN.right -
       ((width - MARGIN.left - MARGIN.right) * (this.values.length - 1 - i)) / (this.size - 1);
     const y = (value) => height - MARGIN.bottom -
@@ -64,8 +68,9 @@ export class Chart {
   }
 
   #line(line, x, y) {
-    const points = this.values.map((values, i) => `${x(i).toFixed(1)},${y(values[line]).toFixed(1)}`);
-    const [cx, cy] = points.at(-1).split(",");
+    const points = this.values.map((values, i) =>
+      [x(i).toFixed(1), y(values[line]).toFixed(1)]);
+    const [cx, cy] = points.at(-1);
     return shape("g", { class: `line line-${line}` },
       shape("polyline", { points: points.join(" ") }), shape("circle", { cx, cy, r: 3 }));
   }

@@ -58,7 +58,7 @@ function connect() {
   history.replaceState(null, "", `?${new URLSearchParams({ Id })}`);
   const address = new URL("/websocket", location.href.replace(/^http/, "ws"));
   find("python").textContent = `python -m pushclient "${address.href}" --id ${quoted(Id)}`;
-  client = new PushClient("/websocket", { Id, params: { count: 1 }, heartbeat: 0 });
+  client = new PushClient("/websocket", { Id, params: { count: 1 } });
   client.addEventListener("message", received);
   client.addEventListener("state", changed);
   follow(client);

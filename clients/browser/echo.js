@@ -5,7 +5,7 @@ import { PushClient } from "./push-client.js";
 
 const client = new PushClient("/echo", {
   Id: recall("Id", someId()),
-  params: { handshake: 1 }, heartbeat: 0,
+  params: { handshake: 1 },
 });
 const sentAt = [];
 let shown = false;
@@ -20,8 +20,8 @@ function line(direction, data, note = "") {
 
 /** Show the first message of a connection: the lines of both headers. */
 function handshake(text) {
-  for (const [name, [first, ...fields]] of Object.entries(JSON.parse(text))) {
-    find(name).textContent = [first, ...fields.map((field) => field.join(": "))].join("\n");
+  for (const [name, lines] of Object.entries(JSON.parse(text))) {
+    find(name).textContent = lines.join("\n");
   }
 }
 

@@ -5,6 +5,8 @@
 
 const PAGES = [
   { path: "/", name: "Clock", modules: ["clock"], script: "clock" },
+  { path: "/monitor/", name: "Monitor", modules: ["monitor", "measures", "logs"],
+    script: "monitor" },
   { path: "/echo", name: "Echo", modules: ["echo"], script: "echo" },
   { path: "/chat/", name: "Chat", modules: ["chat", "messages"], script: "chat" },
   { path: "/direct/", name: "Direct", modules: ["direct", "messages"], script: "direct" },

@@ -9,6 +9,7 @@ from .clock import Clock
 from .direct import Direct
 from .echo import EchoPage
 from .game import Game
+from .monitor import Monitor
 from .sources import Sources
 from .vote import Vote
 
@@ -33,6 +34,7 @@ class Site(Clock):
         self.direct = Direct(push)
         self.vote = Vote(push)
         self.game = Game(push)
+        self.monitor = Monitor(push)
         self.source = Sources()
 
 

@@ -17,15 +17,14 @@ CHANNEL, KEPT = "chat", 50  # so many lines are for who comes later
 
 
 class Room:
-    """Who is here, and the last lines; its lock makes one order for all, and nobody waits there.
+    """Who is here, and the last lines; its lock makes one order of all, and nobody waits there.
 
-    The number of a line and the room's ``epoch`` tell a page that comes back what it has.
+    A line's ``n`` and the room's ``epoch`` tell a page that comes back what it has.
     """
 
     def __init__(self, push: PushPlugin) -> None:
         self._push = push
-        self._lock = Lock()
-        self._epoch = str(time())
+        self._lock, self._epoch = Lock(), str(time())
         self._numbers = count(1)
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._windows: Counter[str] = Counter()

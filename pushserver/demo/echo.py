@@ -9,6 +9,11 @@ from .. import Connection
 from .pages import page
 
 
+MOST_LINES = 50
+MOST_CHARACTERS = 500
+"""How much of a header is shown."""
+
+
 class Echo(Connection):
     """Send each message back as it came."""
 
@@ -23,13 +28,19 @@ class Echo(Connection):
 
 
 def keep_handshake() -> None:
-    """Keep both headers as they were on the wire, when the answer is complete."""
+    """Keep both headers, when the answer is complete; CherryPy calls this."""
     request, response = cherrypy.request, cherrypy.response
+    asked = [f"{name.title()}: {value}" for name, value in request.header_list
+             if name != "Remote-Addr"]  # which comes from the socket
+    answered = [(name + b": " + value).decode("latin-1") for name, value in response.header_list]
     request.push_data["handshake"] = {
-        "request": [request.request_line, *request.header_list],
-        "response": [f"HTTP/1.1 {response.output_status.decode('latin-1')}",
-                     *((name.decode("latin-1"), value.decode("latin-1"))
-                       for name, value in response.header_list)]}
+        "request": short([request.request_line, *asked]),
+        "response": short([f"HTTP/1.1 {response.output_status.decode('latin-1')}", *answered])}
+
+
+def short(lines: list[str]) -> list[str]:
+    """Return of a client's lines no more than fits any message."""
+    return [line[:MOST_CHARACTERS] for line in lines[:MOST_LINES]]
 
 
 class EchoPage:

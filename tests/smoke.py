@@ -47,7 +47,8 @@ def main():
     try:
         line = server.stdout.readline().strip()
         assert line == f"Open http://127.0.0.1:{port}/", line
-        for path in ("", "browser/clock.js", "browser/style.css"):
+        for path in ("", "browser/clock.js", "browser/style.css", "browser/push-client.js",
+                     "browser/push-client.d.ts"):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=TIMEOUT) as page:
                 assert page.status == 200 and page.read()
         print("ticks:", read_ticks(port, 2))

@@ -68,8 +68,9 @@ def test_an_id_without_a_name_is_refused(site, Id):
     assert refused.value.body.endswith(b": Id has to be direct. and a name\n")
 
 
-@pytest.mark.parametrize("wrong", [*WRONG, '{"text": "x"}', '{"to": "bob"}', '{"to": 5, "text": "x"}',
-                                   '{"to": " ", "text": "x"}'], ids=lambda text: repr(text[:20]))
+@pytest.mark.parametrize("wrong", [
+    *WRONG, '{"text": "x"}', '{"to": "bob"}', '{"to": 5, "text": "x"}', '{"to": " ", "text": "x"}'
+], ids=lambda text: repr(text[:20]))
 def test_wrong_input_gets_one_line(site, wrong):
     with writer(site, "ann") as ann:
         ann.tell(wrong)

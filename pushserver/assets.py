@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def browser_dir() -> Path:
-    """Return the folder with ``push-client.js`` and the demo's files, for CherryPy's staticdir tool.
+    """Return the folder with ``push-client.js`` and the demo's files, for the staticdir tool.
 
     Raises:
         FileNotFoundError: the installation lacks them.

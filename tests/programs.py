@@ -28,9 +28,9 @@ def program(*arguments, **options):
 
 
 @contextlib.contextmanager
-def demo(*options):
-    """Run the demo site on a free port; ``process.port`` is that."""
-    port = free_port()
+def demo(*options, port=None):
+    """Run the demo site, on a free port if none is given; ``process.port`` is that."""
+    port = port or free_port()
     with program("-m", "pushserver", "--port", str(port), *options) as process:
         process.port = port
         process.first_line = process.stdout.readline()

@@ -5,9 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import wait_for_state
-from tests.programs import demo, get, program
-from tests.integration.test_demo import WITHOUT_PSUTIL
-from tests.support import free_port
+from tests.programs import demo, get
 
 pytestmark = pytest.mark.browser
 
@@ -46,20 +44,18 @@ def test_recovers_with_a_fresh_log(page, console):
     console.expect("WebSocket connection to 'ws://127.0.0.1:")
     with demo() as process:
         page.goto(f"http://127.0.0.1:{process.port}/monitor/")
-        expect(page.locator("#log")).to_contain_text("GET /monitor/ ")
+        expect(page.locator("#log")).to_contain_text("GET /monitor/ HTTP")
         process.kill()
         wait_for_state(page, "waiting")
     with demo(port=process.port):
         wait_for_state(page)
-        expect(page.locator("#log")).not_to_contain_text("GET /monitor/ ")
+        expect(page.locator("#log")).not_to_contain_text("GET /monitor/ HTTP")
         expect(page.locator("#log")).to_contain_text("GET /monitor/socket")
 
 
 def test_without_psutil_it_says_what_to_install(page):
-    port = free_port()
-    with program("-c", WITHOUT_PSUTIL, "--port", str(port)) as process:
-        process.stdout.readline()
-        page.goto(f"http://127.0.0.1:{port}/monitor/")
+    with demo(without="psutil") as process:
+        page.goto(f"http://127.0.0.1:{process.port}/monitor/")
         expect(page.locator("#install")).to_contain_text("python -m pip install psutil")
         expect(page.locator("#charts")).to_be_hidden()
-        expect(page.locator("#log")).to_contain_text("GET /monitor/ ")
+        expect(page.locator("#log")).to_contain_text("GET /monitor/ HTTP")

@@ -9,15 +9,12 @@ import pytest
 
 from pushserver.demo import clock, echo, logs, monitor
 from pushserver.demo.sources import FILES
-from tests.programs import demo, finish, get, program
-from tests.support import PATIENCE, Client, free_port, running_site, wait_until
+from tests.programs import demo, finish, get
+from tests.support import PATIENCE, Client, running_site, wait_until
 
 TICK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
-WITHOUT_PSUTIL = ("import sys; sys.modules['psutil'] = None; "
-                  "from pushserver.cli import main; sys.exit(main(sys.argv[1:]))")
-
-PAGES = ["/", "/monitor/", "/echo"]
+PAGES = ["/", "/?Id=42", "/monitor/", "/monitor/?Id=42", "/echo", "/echo?Id=42&heartbeat=25"]
 
 
 @pytest.fixture(scope="module")
@@ -197,10 +194,8 @@ def test_nothing_is_measured_while_nobody_watches():
 
 
 def test_without_psutil_the_monitor_says_what_to_install_and_all_else_works():
-    port = free_port()
-    with program("-c", WITHOUT_PSUTIL, "--port", str(port), "--interval", "0.2") as process:
-        process.stdout.readline()
-        site = Address(port)
+    with demo("--interval", "0.2", without="psutil") as process:
+        site = Address(process.port)
         with site.client("/monitor/socket?Id=1") as client:
             text = next(messages(client, "install"))
             assert "pip install psutil" in text and "\n" not in text

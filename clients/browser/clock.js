@@ -5,7 +5,8 @@ import { element, find, follow, recall, remember, someId } from "./page.js";
 import { PushClient } from "./push-client.js";
 
 const SHOWN = 8;
-const chart = new Chart(find("chart"), { label: "Lateness in ms", least: 5 });
+const chart = new Chart(find("chart"), { label: "Lateness in ms", least: 5,
+  format: (late) => String(Number(late.toFixed(1))) });
 
 let client = null;
 let origin = performance.timeOrigin;

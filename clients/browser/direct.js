@@ -8,22 +8,24 @@ const PREFIX = "direct."; // of the Ids of this page
 let client = null;
 let own = "";
 
-function line(kind, name, note, text) {
+/** Show a letter, or one that was not delivered: who wrote it, and to whom. */
+function line(kind, who, what, name, more, text) {
   append(find("log"), element("li", { class: kind },
-    element("bdi", { class: "who" }, name), " ", element("span", { class: "note" }, note),
+    element("bdi", { class: "who" }, who),
+    element("span", { class: "note" }, ` ${what} `, element("bdi", {}, name), more),
     element("span", { class: "what", dir: "auto" }, text)));
 }
 
 const take = {
   letter({ from, to, text, windows }) {
     if (from === own && to !== own) {
-      line("own", to, `from you, in ${windows} window${windows === 1 ? "" : "s"}`, text);
+      line("own", "you", "to", to, `, in ${windows} window${windows === 1 ? "" : "s"}`, text);
     } else {
-      line("", from, to === own ? "to you" : `to ${to}`, text);
+      line(from === own ? "own" : "", from, "to", "you", "", text);
       find("to").value ||= from;
     }
   },
-  absent: ({ to, text }) => line("error", to, "not here: this was not delivered", text),
+  absent: ({ to, text }) => line("error", "not delivered", "to", to, ", who is not here", text),
   error: ({ text }) => (find("error").textContent = text),
 };
 

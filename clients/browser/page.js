@@ -72,7 +72,7 @@ export function follow(client) {
   for (const type of ["state", "close"]) {
     client.addEventListener(type, (event) => {
       if (client === followed) {
-        ending = type === "close" ? `${event.code} ${event.reason}`.trim() : ending;
+        ending = type === "close" ? why(event) : ending;
         showState();
       }
     });
@@ -84,6 +84,11 @@ export function follow(client) {
 let followed = null;
 let ending = "";
 let counting = 0;
+
+/** Return why a connection has ended, unless somebody has asked for it here. */
+function why({ code, reason }) {
+  return code === 1000 && !reason ? "" : `${code} ${reason}`.trim();
+}
 
 function showState() {
   const state = followed.state;
@@ -155,5 +160,5 @@ async function copyText(text, button) {
 header();
 sources();
 find("top").querySelector(".to-source").addEventListener("click", () => {
-  find("main").querySelector("details").open = true;
+  find("main").querySelector(".sources details").open = true;
 });

@@ -49,7 +49,7 @@ class EchoPage:
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.config(**{"tools.trailing_slash.on": False})  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Echo, optional=True)  # type: ignore[untyped-decorator]
-    def index(self, Id: str = "", handshake: str = "") -> bytes:
+    def index(self, Id: str = "", handshake: str = "", **_: str) -> bytes:
         """Return the page, or let everybody in when it is a handshake.
 
         Args:

@@ -77,8 +77,8 @@ class Monitor:
         return lambda: {**measures.take(), "connections": len(self._push)}
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def index(self) -> bytes:
-        """Return the page."""
+    def index(self, **_: str) -> bytes:
+        """Return the page, which reads the Id from its own URL."""
         return page("monitor")
 
     @cherrypy.expose  # type: ignore[untyped-decorator]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.errors import HandshakeRefused, InvalidSetting
-from pushserver.handshake import (accept_key, check_key, check_origin, check_request,
-                                  checked_heartbeat, checked_id, choose_subprotocol)
+from pushserver.handshake import (accept_key, asks_to_connect, check_key, check_origin,
+                                  check_request, checked_heartbeat, checked_id,
+                                  choose_subprotocol)
 from pushserver.settings import normal_origin
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -50,6 +51,20 @@ def test_a_handshake_as_in_the_rfc_is_good():
     {"Sec_WebSocket_Key": f" {KEY} "}])
 def test_what_clients_and_proxies_write_differently_is_good(changes):
     request(**changes)
+
+
+@pytest.mark.parametrize("headers", [
+    {"Upgrade": "websocket"}, {"Upgrade": "h2c, WebSocket"}, {"Sec-WebSocket-Key": "bad"},
+    {"Sec-WebSocket-Key": ""}, {"Sec-WebSocket-Version": "8"}], ids=str)
+def test_what_has_a_header_of_a_handshake_asks_to_connect(headers):
+    assert asks_to_connect(HeaderMap(headers))
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"Upgrade": "h2c"}, {"Upgrade": ""}, {"Connection": "Upgrade"},
+    {"Upgrade": "not-websocket"}], ids=str)
+def test_other_requests_do_not_ask_to_connect(headers):
+    assert not asks_to_connect(HeaderMap(headers))
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "get", "X" * 500])

@@ -24,8 +24,9 @@ function show({ board, score, over, error }) {
   find("status").textContent = [won ? "2048 is made." : "", over ? "Game over." : ""].join(" ").trim();
 }
 
-function move(direction) {
-  if (!watched && !client.send(direction)) {
+/** Send a move or "new"; who watches has none. */
+function play(command) {
+  if (!watched && !client.send(command)) {
     find("error").textContent = "Not sent: you are not connected.";
   }
 }
@@ -36,13 +37,12 @@ function begin(Id, watch) {
   watched = watch;
   find("id").value = Id;
   find("watch").value = watch;
-  document.body.dataset.watching = Boolean(watch);
   for (const button of document.querySelectorAll("#moves button, #new")) {
     button.disabled = Boolean(watch);
   }
-  find("board").replaceChildren();
   show({ board: Array(4).fill([0, 0, 0, 0]), score: 0 });
   const address = new URL(`/game/?${new URLSearchParams({ watch: watch || Id })}`, location);
+  find("about").textContent = watch ? `You watch ${watch}, at` : "Others watch you at";
   find("link").href = find("link").textContent = address.href;
   history.replaceState(null, "", `?${new URLSearchParams(watch ? { Id, watch } : { Id })}`);
   client = new PushClient("/game/socket", { Id, params: { watch: watch || undefined } });
@@ -62,11 +62,11 @@ find("look").addEventListener("submit", (event) => {
   begin(find("id").value || someId(), find("watch").value);
 });
 
-find("new").addEventListener("click", () => client.send("new"));
+find("new").addEventListener("click", () => play("new"));
 find("moves").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button) {
-    move(Number(button.dataset.move));
+    play(Number(button.dataset.move));
   }
 });
 
@@ -75,11 +75,11 @@ addEventListener("keydown", (event) => {
   const modified = event.ctrlKey || event.altKey || event.metaKey || event.shiftKey;
   if (event.key in KEYS && !typing && !modified) {
     event.preventDefault();
-    move(KEYS[event.key]);
+    play(KEYS[event.key]);
   }
 });
 
-let start = null;
+let start = { clientX: NaN }; // where a finger went down; no distance from nowhere is a swipe
 find("board").addEventListener("pointerdown", (event) => {
   start = event;
   find("board").setPointerCapture(event.pointerId);
@@ -87,7 +87,7 @@ find("board").addEventListener("pointerdown", (event) => {
 find("board").addEventListener("pointerup", (event) => {
   const [x, y] = [event.clientX - start.clientX, event.clientY - start.clientY];
   if (Math.max(Math.abs(x), Math.abs(y)) >= SWIPE) {
-    move(Math.abs(x) > Math.abs(y) ? (x < 0 ? 2 : 3) : (y < 0 ? 0 : 1));
+    play(Math.abs(x) > Math.abs(y) ? (x < 0 ? 2 : 3) : (y < 0 ? 0 : 1));
   }
 });
 

@@ -77,7 +77,14 @@ async function checkLogin() {
   }
 }
 
-client.addEventListener("close", checkLogin);
+let wasOpen = false;
+client.addEventListener("open", () => (wasOpen = true));
+client.addEventListener("close", ({ final }) => {
+  if (final || !wasOpen) {
+    checkLogin();
+  }
+  wasOpen = false;
+});
 
 find("notify").addEventListener("click", async () => {
   const answer = await fetch("/vote/notify", { method: "POST", redirect: "manual" })

@@ -64,7 +64,8 @@ class Chatter:
     def end(self):
         """Type no more."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def _type(self):
         chance = random.Random(self._number)
@@ -138,6 +139,7 @@ def crowd(browser, port, options):
         shown = [page.evaluate("shown") for page in pages]
     finally:
         for chatter in chatters:
+            chatter.end()
             chatter.client.close()
     faults = compare(total, chatters, shown)
     return f"{options.clients} clients and {options.pages} pages typed {total} lines in " \

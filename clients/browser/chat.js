@@ -4,6 +4,8 @@ import { append, element, find, follow, recall, remember } from "./page.js";
 import { PushClient } from "./push-client.js";
 
 const SHOWN = 500;
+const SOON = 40; // ms in which lines are collected: a browser lays the page out for each change
+const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "short" });
 
 let client = null;
 let here = new Set();
@@ -11,18 +13,30 @@ let epoch = ""; // the life of the room that `last` counts in
 let last = 0; // the number of the last line that is shown
 let unnumbered = []; // what was sent without an echo, until its number comes
 
+let waiting = []; // lines to be shown soon
+
+function show(line) {
+  if (waiting.push(line) === 1) {
+    setTimeout(() => {
+      const lines = new DocumentFragment();
+      lines.append(...waiting.splice(0));
+      append(find("log"), lines, SHOWN);
+    }, SOON);
+  }
+}
+
 function note(...parts) {
-  append(find("log"), element("li", { class: "note" }, ...parts), SHOWN);
+  show(element("li", { class: "note" }, ...parts));
 }
 
 function said(line) {
   const own = line.name === client.Id;
-  const time = new Date(line.time * 1000).toLocaleTimeString([], { timeStyle: "short" });
+  const time = CLOCK.format(line.time * 1000);
   last = line.n;
-  append(find("log"), element("li", own ? { class: "own" } : {},
+  show(element("li", own ? { class: "own" } : {},
     element("bdi", { class: "who" }, line.name), " ",
     element("time", { class: "note" }, own ? `you, ${time}` : time),
-    element("span", { class: "what", dir: "auto" }, line.text)), SHOWN);
+    element("span", { class: "what", dir: "auto" }, line.text)));
 }
 
 function showHere() {
@@ -44,6 +58,7 @@ function caughtUp({ epoch: now, lines, here: names }) {
   }
   lines.filter((line) => line.n > last).forEach(said);
   here = new Set(names);
+  showHere();
 }
 
 const take = {
@@ -52,10 +67,12 @@ const take = {
   sent: ({ n, time }) => said({ n, time, name: client.Id, text: unnumbered.shift() }),
   came({ name }) {
     here.add(name);
+    showHere();
     note(element("bdi", {}, name), " came");
   },
   left({ name }) {
     here.delete(name);
+    showHere();
     note(element("bdi", {}, name), " left");
   },
   error: ({ text }) => (find("error").textContent = text),
@@ -64,7 +81,6 @@ const take = {
 function received(event) {
   const message = event.json();
   take[message.type]?.(message);
-  showHere();
 }
 
 function changed() {

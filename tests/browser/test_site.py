@@ -78,7 +78,9 @@ CONNECT = """url => new Promise(resolve => {
 })"""
 
 
-@pytest.mark.parametrize("path", ["/websocket?Id=1", "/echo?Id=1", "/monitor/socket?Id=1"])
+@pytest.mark.parametrize("path", [
+    "/websocket?Id=1", "/echo?Id=1", "/monitor/socket?Id=1", "/chat/socket?Id=1",
+    "/direct/socket?Id=direct.1", "/game/socket?Id=1"])
 def test_a_page_of_another_origin_is_refused(page, console, site, path):
     console.expect("WebSocket connection to .* Unexpected response code: 403")
     with demo() as elsewhere:

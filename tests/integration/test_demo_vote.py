@@ -87,13 +87,13 @@ def test_the_cookie_is_for_no_script_and_for_no_other_site(site):
     assert morsel["httponly"] and morsel["samesite"] == "Lax"
 
 
-def test_a_login_changes_the_session(site):
-    before, = ask(site, "GET", "/vote/login").cookies.values()
-    cookie = f"demo_session={before.value}"
-    answer = ask(site, "POST", "/vote/login", cookie, {"name": "ann"})
-    after, = answer.cookies.values()
-    assert after.value != before.value
-    assert ask(site, "GET", "/vote/", cookie).path == "vote/login"
+def test_a_login_begins_another_session(site):
+    before = login(site, "ann")
+    answer = ask(site, "POST", "/vote/login", before, {"name": "bob"})
+    (key, morsel), = answer.cookies.items()
+    assert f"{key}={morsel.value}" != before
+    assert ask(site, "GET", "/vote/", before).path == "vote/login"
+    assert ask(site, "GET", "/vote/", f"{key}={morsel.value}").status == 200
 
 
 def test_all_pages_count_each_vote(site):

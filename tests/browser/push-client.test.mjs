@@ -68,6 +68,11 @@ test("subprotocols are offered", () => {
   assert.deepEqual(newest().protocols, ["a", "b"]);
 });
 
+test("options that are undefined have their defaults", () => {
+  const { client: made } = client({ heartbeat: undefined, minDelay: undefined });
+  assert.equal(made.url, "ws://example.org/websocket?heartbeat=25");
+});
+
 test("what cannot work is said at once", () => {
   const make = (options, url = "ws://x/") => () => client(options, url);
   assert.throws(make({}, "ftp://x/"), /use ws, wss, http or https/);
@@ -207,9 +212,11 @@ test("a message proves a connection", () => {
   const { client: made } = client();
   delays(made, 3);
   newest().open();
+  assert.equal(made.attempt, 3);
   newest().receive("text");
+  assert.equal(made.attempt, 0);
   newest().end();
-  assert.deepEqual([made.attempt, made.retryAt - Date.now()], [0, 500]);
+  assert.equal(made.retryAt - Date.now(), 500);
 });
 
 test("five seconds prove a connection", () => {
@@ -285,12 +292,15 @@ test("close codes that cannot be sent are refused, and the client stays", () => 
   assert.equal(made.state, "open");
 });
 
-test("a closed client can connect again", () => {
-  const { client: made, said } = opened();
+test("a closed client can connect again, with the shortest delay", () => {
+  const { client: made, said } = client();
+  delays(made, 3);
   newest().end(3505);
+  said.length = 0;
   made.connect();
   newest().open();
-  assert.deepEqual(said, ["3505 final", "closed", "connecting", "open", "(open)"]);
+  assert.deepEqual(said, ["connecting", "open", "(open)"]);
+  assert.deepEqual(delays(made, 1), [500]);
 });
 
 test("a listener may close the client that is about to come back", () => {
@@ -368,6 +378,24 @@ test("without heartbeats empty messages are messages", () => {
   newest().receive("");
   pass(4000);
   assert.deepEqual([made.state, said], ["open", [""]]);
+});
+
+test("a later connection may have heartbeats too", () => {
+  const { client: made, said } = opened();
+  newest().receive("text");
+  newest().end();
+  pass(0.5);
+  newest().open();
+  newest().receive("");
+  pass(36);
+  assert.deepEqual([made.state, said.includes("")], ["connecting", false]);
+});
+
+test("a socket that closes at once when it is given up is lost once", () => {
+  const { said } = client({ timeout: 1 });
+  newest().close = newest().end;
+  pass(1);
+  assert.deepEqual(said, ["1006", "waiting"]);
 });
 
 test("each connection has to say anew that it has heartbeats", () => {

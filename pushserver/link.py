@@ -371,6 +371,7 @@ class Link(Mailbox):
             self._schedule_heartbeat(seconds)
             if not self.outbox.size:
                 self.enqueue(HEARTBEAT)
+                self.flush()
 
     def _no_pong(self) -> None:
         if not self.outbox.size:

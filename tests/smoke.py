@@ -55,6 +55,7 @@ def load_all(site):
     for names in re.findall(r"modules: \[([^]]+)\]", shared):
         left += [f"/source/{name}" for name in re.findall(r"\w+", names)]
     assert "/" in left and "/source/clock" in left, left
+    left.append("/browser/push-client.d.ts")
     loaded = set()
     while left:
         path = left.pop()

@@ -164,10 +164,8 @@ export class PushClient extends EventTarget {
   #received(data) {
     this.#heardAt = Date.now();
     if (data === "" && this.#options.heartbeat && (this.#isWatched || !this.#hasReceived)) {
-      if (!this.#isWatched) { // who knows of heartbeats begins with one; others are not watched
-        this.#isWatched = true;
-        this.#check(false);
-      }
+      this.#isWatched = true; // who knows of heartbeats begins with one; others are not watched
+      this.#check(false);
       return;
     }
     this.#hasReceived = true;

@@ -15,13 +15,16 @@ PHONE = {"width": 360, "height": 740}
 TIMEOUT = 20_000
 """Milliseconds."""
 
+LEFT_EARLY = "WebSocket is closed before the connection is established"
+"""What Chromium says when a test leaves a page that is still connecting."""
+
 
 class Console:
     """What the pages of a test have written to their consoles, but for what is expected."""
 
     def __init__(self):
         self.said = []
-        self._expected = []
+        self._expected = [re.compile(LEFT_EARLY)]
 
     def expect(self, pattern):
         """Allow, from now on, what a regular expression finds: a lost connection is an error."""

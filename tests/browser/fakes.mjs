@@ -96,6 +96,16 @@ export function opened(options) {
   return made;
 }
 
+/** Lose the newest socket again and again; return the delays behind each loss, in ms. */
+export function delays(made, count) {
+  return Array.from({ length: count }, () => {
+    newest().end();
+    const delay = made.retryAt - Date.now();
+    pass(delay / 1000);
+    return delay;
+  });
+}
+
 export const newest = () => sockets.at(-1);
 
 /** Make a page: an object to dispatch its window's and its document's events on. */

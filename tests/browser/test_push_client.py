@@ -12,7 +12,7 @@ from tests.programs import ROOT
 
 CLIENT = ROOT / "clients" / "browser" / "push-client.js"
 TYPES = CLIENT.with_suffix(".d.ts")
-TESTS = ROOT / "tests" / "browser" / "push-client.test.mjs"
+TESTS = sorted((ROOT / "tests" / "browser").glob("*.test.mjs"))
 TIMEOUT = 60
 OLDEST_NODE = (20, 11)
 """The first whose runner can hold the clock."""
@@ -26,7 +26,7 @@ def results():
     version = subprocess.check_output([peers.node(), "--version"], text=True, timeout=TIMEOUT)
     if tuple(map(int, version.strip("v\n").split(".")[:2])) < OLDEST_NODE:
         peers.missing("Node 20.11 or newer", f"this is {version.strip()}")
-    command = [peers.node(), "--test", "--test-reporter=tap", str(TESTS)]
+    command = [peers.node(), "--test", "--test-reporter=tap", *map(str, TESTS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     found = {}
     for part in re.split(r"^ *# Subtest: ", done.stdout, flags=re.MULTILINE)[1:]:
@@ -37,7 +37,8 @@ def results():
 
 def names():
     """Return the names in the source; of those made in a loop, what stands before and behind."""
-    return re.findall(r'^ *test\(["`](.*)["`], ', TESTS.read_text("utf-8"), re.MULTILINE)
+    source = "".join(path.read_text("utf-8") for path in TESTS)
+    return re.findall(r'^ *test\(["`](.*)["`], ', source, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", names())

@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 
-from pushserver.demo import clock, echo, logs, monitor
-from pushserver.demo.sources import FILES
 from tests.programs import demo, finish, get
 from tests.support import PATIENCE, Client, running_site, wait_until
+from pushserver.demo import clock, echo, logs, monitor  # behind the tool that its pages use
+from pushserver.demo.sources import FILES
 
 TICK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .assets import browser_dir
 from .centrifuge import CentrifugeConnection, CloseConnection, CommandError
 from .channels import ChannelRule
 from .connection import Connection
@@ -30,7 +31,7 @@ __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandErr
            "ConnectionClosed", "Disconnect", "HandshakeRefused", "Info", "InvalidData",
            "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication", "PushError",
            "PushPlugin", "PushServer", "PushTool", "Settings", "Stats", "Ticker", "Tokens",
-           "__version__"]
+           "__version__", "browser_dir"]
 
 _NEED_CHERRYPY = {"PushPlugin": ".plugin", "PushTool": ".tool"}
 

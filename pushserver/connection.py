@@ -63,6 +63,9 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     protocol: Speech = PLAIN
 
+    has_heartbeats = True
+    """Whether a client that asks for heartbeats gets them; where not, it has pings it can see."""
+
     needs_id = True
     """Whether ``?Id=`` has to be in the URL."""
 

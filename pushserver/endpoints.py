@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import logging
 import sys
 import uuid
@@ -13,7 +14,8 @@ import cherrypy
 from .connection import Connection
 from .errors import HandshakeRefused
 from .handover import Handover, current_request, end_connection
-from .handshake import (accept_key, check_origin, check_request, checked_id, choose_subprotocol)
+from .handshake import (accept_key, check_origin, check_request, checked_heartbeat, checked_id,
+                        choose_subprotocol)
 from .server import PushServer
 from .tokens import Claims, TokenInvalid
 
@@ -77,6 +79,7 @@ class Endpoint:
         self._Id = ""
         self._has_id = True
         self._claims: Claims | None = None
+        self._heartbeat = 0.0
         self._reserved = False
         self._subprotocol: str | None = None
         self._handover: Handover | None = None
@@ -118,6 +121,9 @@ class Endpoint:
             self._take_token(request.params)
             if "Id" in request.params or self._handler_cls.needs_id:
                 self._Id = checked_id(request.params.get("Id"))
+            if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
+                heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
+                self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
             check_origin(request.headers.get("Origin"), request.base,
                          self._server.settings.allowed_origins)
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
@@ -200,7 +206,8 @@ class Endpoint:
         connection = self._connection(handover)
         channels = connection.starts_in(self._channels)
         self._server.accept(connection, handover.socket, channels=channels,
-                            answer=handover.answer, early=handover.take_early())
+                            answer=handover.answer, early=handover.take_early(),
+                            heartbeat=self._heartbeat)
         self._reserved = False
         self._done = True
         handover.give_away()
@@ -242,6 +249,14 @@ class Endpoint:
         else:
             status = error.code if isinstance(error, cherrypy.HTTPError) else 500
             handover.refuse(status, "the site could not take the connection", {})
+
+
+def _takes(handler: Any, name: str) -> bool:
+    """Tell whether the site's page handler has a parameter of this name; then it is the site's."""
+    try:
+        return name in inspect.signature(handler.callable).parameters
+    except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
+        return False
 
 
 class _refusing:

@@ -10,9 +10,10 @@ from .channels import checked_channel
 from .connection import Connection
 from .endpoints import Endpoint
 from .errors import InvalidSetting
+from .handshake import asks_to_connect
 from .server import PushServer
 
-_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol")
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional")
 
 PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
 """What a connection can speak, and what it is then at least."""
@@ -35,7 +36,8 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
 
     @staticmethod
     def _options(handler_cls: type[Connection] | None = None, channels: Collection[str] = (),
-                 subprotocols: Sequence[str] = (), protocol: str = "plain") -> None:
+                 subprotocols: Sequence[str] = (), protocol: str = "plain",
+                 optional: bool = False) -> None:
         """Show CherryPy what the tool can be told."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -48,6 +50,8 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
                 protocol; what each connection becomes.
             channels: names of the channels that each connection is in from the start.
             subprotocols: those that the site speaks, of which the client's first is chosen.
+            optional: a request that asks for no WebSocket gets what the page handler returns,
+                as without the tool; otherwise it is answered 426.
 
         Raises:
             InvalidSetting: one of them cannot be that.
@@ -59,6 +63,10 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         options = self._merged_args()
         options.pop("priority", None)
         check_options(**options)
+        request = cherrypy.serving.request
+        if options.pop("optional", False) and not asks_to_connect(request.headers):
+            request.push_data = {}  # a handler may fill it without asking which it is
+            return
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
         Endpoint(self._push, **options).attach(cherrypy.serving.request.hooks)
@@ -90,3 +98,5 @@ def check_options(**options: Any) -> None:
             raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
     for channel in options.get("channels", ()):
         checked_channel(channel)
+    if not isinstance(options.get("optional", False), bool):
+        raise InvalidSetting(f"optional is {options['optional']!r}: use True or False")

@@ -43,6 +43,7 @@ class CentrifugeConnection(Commands, Connection):
     """
 
     protocol = NOT_CONNECTED
+    has_heartbeats = False
     needs_id = False
     anonymous = False
 

@@ -5,12 +5,15 @@ from typing import Any
 
 from .. import PushPlugin
 from ..assets import browser_dir
+from .channels import Connection
 from .clock import Clock
 from .echo import EchoPage
 
 
 class Site(Clock, EchoPage):
     """The demo site: ``/`` shows the time arriving, ``/echo`` sends back what it gets."""
+
+    connection = Connection()
 
 
 def config() -> dict[str, dict[str, Any]]:

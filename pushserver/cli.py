@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Sequence
 
 import cherrypy
 
+from .channels import ChannelRule
 from .errors import InvalidSetting
 from .plugin import PushPlugin
 from .settings import Settings
@@ -27,6 +28,13 @@ BACKLOG = 1024
 
 _NAMED_OTHERWISE = ("allowed_origins",)
 """Settings whose option has a name of its own."""
+
+
+CHANNELS = (
+    ChannelRule("time", history=60, history_age=60, see_history="anyone"),
+    ChannelRule("room:", history=50, history_age=24 * 3600, publish="subscribers",
+                see_history="subscribers", see_presence="subscribers", join_leave=True))
+"""What holds for the demo site's channels."""
 
 
 class CannotStart(Exception):
@@ -162,8 +170,8 @@ def check_address(host: str, port: int) -> None:
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Run the site with CherryPy's engine until it stops; return the exit status."""
     engine = cherrypy.engine
-    push = PushPlugin(engine, **{item.name: getattr(settings, item.name)
-                                 for item in fields(Settings)})
+    push = PushPlugin(engine, channels=CHANNELS, **{item.name: getattr(settings, item.name)
+                                                    for item in fields(Settings)})
     push.subscribe()
     cherrypy.tools.push = PushTool(push)
     from . import demo  # its pages use the tool when they are defined

@@ -225,6 +225,11 @@ class Hub(Generic[M]):
         with self._lock:
             return member in self._members and channel in (member.channels or ())
 
+    def members(self, channel: str) -> tuple[M, ...]:
+        """Return the connections that are in a channel or on their way into it."""
+        with self._lock:
+            return (*self._channels.get(channel, ()), *self._joining.get(channel, ()))
+
     def channels(self) -> dict[str, int]:
         """Return the channels that somebody is in, with how many they are."""
         with self._lock:

@@ -166,7 +166,7 @@ class Publishing:
         """
         if self.rule(channel).keeps_presence:
             return self._exchange.presence(channel)
-        infos = (link.connection.presence_info() for link in self._hub.of_channel(channel))
+        infos = (link.connection.presence_info() for link in self._hub.members(channel))
         return {info.client: info for info in infos}
 
     def presence_stats(self, channel: str) -> Stats:

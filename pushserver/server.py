@@ -10,8 +10,8 @@ from typing import Any, Callable, Collection, Hashable, Iterable
 
 from .channels import ChannelRule, checked_channel
 from .connection import Connection
-from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NORMAL, REPLACED, SHUTTING_DOWN, Disconnect,
-                          checked, is_final)
+from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED, SHUTTING_DOWN,
+                          Disconnect, checked, is_final)
 from .errors import HandshakeRefused
 from .frames import Data, header
 from .history import Publication
@@ -181,7 +181,7 @@ class PushServer(Publishing):
 
     def _left(self, connection: Any, code: int) -> None:
         if connection.has_client:
-            vanished = code != NORMAL.code and not is_final(code)
+            vanished = code not in (NORMAL.code, NO_STATUS.code) and not is_final(code)
             self._exchange.left(connection.client, vanished=vanished)
 
     # Who is there

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any, Callable, Iterable, Sequence
 
 from ..channels import MAX_CHANNEL
@@ -70,6 +71,7 @@ class Commands:
     def _begin(self) -> None:
         self._subscriptions: dict[str, Subscription] = {}
         self._refreshable = False
+        self._gate = threading.Lock()   # held while the channels from the start are entered
 
     @staticmethod
     def _channel_of(request: Request) -> str:
@@ -93,9 +95,16 @@ class Commands:
         asked = request.get("subs") or {}
         if not isinstance(asked, dict) or len(self.start_channels) > MAX_CHANNELS:
             raise CloseConnection(codes.BAD_REQUEST)
-        wanted = [(channel, self._asked_position(asked.get(channel)))
-                  for channel in self.start_channels]
-        for channel in self.start_channels:
+        with self._gate:
+            wanted = [(channel, self._asked_position(asked.get(channel)))
+                      for channel in self.start_channels]
+            self._join_at_start(number, wanted, claims, extra)
+        self._expect_expiry(claims)
+
+    def _join_at_start(self, number: int, wanted: list[tuple[str, Position | None]],
+                       claims: Claims | None, extra: bytes | None) -> None:
+        """Enter channels and queue the answer to ``connect``. Needs ``_gate``."""
+        for channel, _ in wanted:
             self._subscriptions[channel] = Subscription()
 
         def answer(found: Sequence[tuple[Page, Iterable[Publication]]]) -> None:
@@ -105,14 +114,18 @@ class Commands:
                      for (channel, since), (page, _) in zip(wanted, found)]
             result = self._connect_result(claims, extra, b",".join(parts))
             data = frame(OPCODE_TEXT, wire.reply(number, "connect", result))
+            self.connected = True
             self.server.admit_connection(self, CENTRIFUGE, data)
             for (channel, _), (_, newer) in zip(wanted, found):
                 self._queue_publications(channel, newer)
 
         if not self.server.join_connection(self, wanted, answer, self._channel_info):
             raise CloseConnection(codes.INSUFFICIENT_STATE)
-        self.connected = True
-        self._expect_expiry(claims)
+
+    def _begin_subscription(self, channel: str, claims: Claims | None = None) -> bool:
+        """Note a subscription; False if another thread was first."""
+        mine = Subscription(claims)
+        return self._subscriptions.setdefault(channel, mine) is mine
 
     @staticmethod
     def _asked_position(request: Any) -> Position | None:
@@ -139,7 +152,8 @@ class Commands:
             claims = self._subscription_claims(token, channel)
         else:
             self._check(self.allows_subscribe, channel)
-        self._subscriptions[channel] = Subscription(claims)
+        if not self._begin_subscription(channel, claims):
+            raise codes.already_subscribed()
 
         def answer(found: Sequence[tuple[Page, Iterable[Publication]]]) -> None:
             (page, newer), = found
@@ -211,9 +225,8 @@ class Commands:
 
     def _push_subscription(self, channel: str) -> bool:
         """Put a connected client into a channel, on the site's demand."""
-        if channel in self._subscriptions:
+        if not self._begin_subscription(channel):
             return False
-        self._subscriptions[channel] = Subscription()
 
         def tell(found: Sequence[tuple[Page, Iterable[Publication]]]) -> None:
             (page, newer), = found

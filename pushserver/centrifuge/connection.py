@@ -130,10 +130,11 @@ class CentrifugeConnection(Commands, Connection):
     def subscribe(self, channel: str) -> bool:
         """Put the client into a channel: it is told so, and receives what is published there."""
         checked_channel(channel)
-        if not self.connected:
-            new = channel not in self.start_channels
-            self.start_channels = tuple(dict.fromkeys((*self.start_channels, channel)))
-            return new
+        with self._gate:
+            if not self.connected:
+                new = channel not in self.start_channels
+                self.start_channels = tuple(dict.fromkeys((*self.start_channels, channel)))
+                return new
         return self._push_subscription(channel)
 
     def unsubscribe(self, channel: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import PushPlugin, browser_dir
+from .channels import Connection
 from .chat import Chat
 from .clock import Clock
 from .direct import Direct
@@ -29,6 +30,7 @@ class Site(Clock):
 
     def __init__(self, push: PushPlugin, interval: float) -> None:
         super().__init__(push, interval)
+        self.connection = Connection()
         self.echo = EchoPage()
         self.chat = Chat(push)
         self.direct = Direct(push)

@@ -111,3 +111,12 @@ def test_a_port_in_use_is_one_line_on_stderr():
             status, out, err = finish(process, None)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert f"port {port}" in err and "in use" in err
+
+
+def test_speaks_centrifugos_protocol_and_remembers_the_time():
+    with demo("--interval", "0.1") as process:
+        with Client(("127.0.0.1", process.port)) as client:
+            client.handshake("/connection/websocket?Id=42")
+            client.text('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"time"}}')
+            replies = "\n".join([client.message(), client.message()])
+            assert '"recoverable":true' in replies and '"pong":true' in replies

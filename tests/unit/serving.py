@@ -100,9 +100,9 @@ class Hosting:
 
 
 @contextlib.contextmanager
-def hosting(*, events=None, **settings):
+def hosting(*, events=None, channels=(), **settings):
     """Run a server; its clients vanish at the end."""
-    server = PushServer(Settings(**settings), events=events)
+    server = PushServer(Settings(**settings), events=events, channels=channels)
     server.start()
     hosting = Hosting(server)
     try:

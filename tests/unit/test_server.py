@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pushserver import (Connection, HandshakeRefused, InvalidData, InvalidSetting,
-                        MessageTooLarge, PushServer, Settings)
+from pushserver import (ChannelRule, Connection, HandshakeRefused, InvalidData,
+                        InvalidSetting, MessageTooLarge, PushServer, Settings)
 from pushserver.disconnects import Disconnect
 from pushserver.frames import OPCODE_TEXT
 from tests.support import PATIENCE, recorder, wait_until
@@ -333,3 +333,70 @@ def test_the_default_handler_takes_everything_in_silence(host):
     peer.send(OPCODE_TEXT, b"x")
     peer.close()
     assert codes(peer.rest()) == [1000]
+
+
+# Channels that remember
+
+RULES = [ChannelRule("kept:", history=3), ChannelRule("here:", join_leave=True, linger=0.05)]
+
+
+def test_a_publication_has_a_position_and_can_be_read_again():
+    with hosting(channels=RULES) as host:
+        assert host.server.publish("fleeting", "x") == (0, "")
+        positions = [host.server.publish("kept:a", number) for number in range(5)]
+        assert [position.offset for position in positions] == [1, 2, 3, 4, 5]
+        page = host.server.history("kept:a", limit=2, since=positions[2])
+        assert ([one.data for one in page.publications], page.top) == ([3, 4], positions[4])
+        assert host.server.publish("kept:a", "again", key="k") == \
+            host.server.publish("kept:a", "again", key="k")
+        host.server.remove_history("kept:a")
+        assert host.server.history("kept:a").publications == []
+
+
+@pytest.mark.parametrize("options", [{"key": ""}, {"key": "x" * 256}, {"key": 5},
+                                     {"tags": {"a": 1}}, {"tags": "a"}])
+def test_keys_and_tags_that_cannot_be_are_errors(host, options):
+    with pytest.raises(InvalidSetting):
+        host.server.publish("c", "x", **options)
+
+
+def test_plain_connections_are_present_and_vanish_after_their_linger():
+    with hosting(channels=RULES) as host:
+        ann = host.join("ann", channels=["here:a"])
+        bob = host.join("bob")
+        bob.connection.subscribe("here:a")
+        here = host.server.presence("here:a")
+        assert {info.user for info in here.values()} == {"ann", "bob"}
+        assert host.server.presence_stats("here:a") == (2, 2)
+        bob.close()
+        wait_until(lambda: host.server.presence_stats("here:a") == (1, 1))
+        ann.sock.close()
+        wait_until(lambda: host.server.presence_stats("here:a") == (0, 0))
+
+
+def test_without_a_rule_presence_is_who_is_connected(host):
+    peer = host.join("ann", channels=["c"])
+    host.join("ann", channels=["c"])
+    assert host.server.presence_stats("c") == (2, 1)
+    assert peer.connection.client in host.server.presence("c")
+    assert host.server.channels() == {"c": 2}
+
+
+def test_an_id_is_put_into_a_channel_and_out_again(host):
+    peers = [host.join("1"), host.join("1"), host.join("2")]
+    assert host.server.subscribe_id("1", "c") == 2
+    assert host.server.subscribe_id("1", "c") == 0
+    host.server.publish("c", "x")
+    assert [peer.next() for peer in peers[:2]] == ["x", "x"]
+    assert host.server.unsubscribe_id("1", "c") == 2
+    assert host.server.channels() == {}
+
+
+def test_presence_and_history_outlive_a_stop_of_the_server():
+    server = PushServer(Settings(), channels=RULES)
+    server.start()
+    server.publish("kept:a", "x")
+    server.stop()
+    server.start()
+    assert server.publish("kept:a", "y").offset == 2
+    server.stop()

@@ -12,6 +12,7 @@ from typing import Any, Sequence
 from pushserver.version import __version__
 
 from . import printing
+from .channels import Gap
 from .client import CLOSED, OPEN, WAITING, PushClient
 from .errors import ConnectionClosed, InvalidSetting, NotConnected, PushError
 from .inbox import Value
@@ -62,7 +63,9 @@ class Command:
         self._client = PushClient(
             options.url, Id=options.id, headers=[_header(line) for line in options.header],
             timeout=options.timeout, close_timeout=CLOSE_TIMEOUT,
-            ssl_context=_context(options), on_state=self._changed)
+            ssl_context=_context(options), on_state=self._changed,
+            channels=options.channel or None, token=options.token,
+            on_gap=self._missed if options.channel else None)
 
     def run(self) -> int:
         """Print messages until there are enough or no more; return the exit status."""
@@ -100,6 +103,10 @@ class Command:
             why = f": {client.error}; again in {client.delay:.1f} s" if state == WAITING else ""
             _say(state + why)
 
+    def _missed(self, gap: Gap) -> None:
+        """Say so even with --quiet: what is printed is not all."""
+        _say(f"publications of channel {gap.channel!r} may be lost")
+
     def _send_lines(self) -> None:
         """Send each line of stdin; its end ends nothing."""
         rest = b""
@@ -134,6 +141,10 @@ def _parser() -> argparse.ArgumentParser:
         "2 usage; 130 Ctrl-C.")
     parser.add_argument("url", metavar="URL", help="ws://, wss:// or ws+unix:///path/of/socket")
     parser.add_argument("--id", help="who to be: becomes ?Id= of the URL")
+    parser.add_argument("--channel", action="append", default=[], metavar="NAME",
+                        help="subscribe, and go on where it was lost; the URL is one for "
+                        "Centrifugo's protocol then; may be given several times")
+    parser.add_argument("--token", help="with --channel: a JWT that says who to be")
     parser.add_argument("--count", type=_positive, help="leave after so many messages")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS",
                         help="for each step of connecting, %(default)g by default")

@@ -6,20 +6,24 @@ import ssl
 import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Sequence
 
 from pushserver.disconnects import NORMAL, checked
 from pushserver.frames import encode_payload
 
-from . import address, handshake, options
+from . import address, options
 from .backoff import Backoff
+from .calling import Calling
+from .channel_link import ChannelLink, Token
+from .channels import Gap, Presence, Wanted, size_of
 from .connection import END_TIMEOUT
 from .dialing import Resolver
-from .errors import (ConnectFailed, ConnectionClosed, Disconnected, InvalidSetting, NotConnected,
-                     PushError)
+from .errors import (ChannelLost, CommandFailed, ConnectFailed, ConnectionClosed, Disconnected,
+                     NotConnected, PushError)
 from .inbox import Inbox, Value
 from .link import Link
 from .proxy import ProxyOption, find_proxy
+from .receiving import Receiving
 from .waiting import Interrupted, Waker
 
 logger = logging.getLogger("pushclient")
@@ -36,10 +40,11 @@ JOIN_MARGIN = 1.0
 """Seconds on top of what closing may take, for a busy machine."""
 
 
-class PushClient:
+class PushClient(Receiving, Calling):
     """Receive what a server pushes, across lost connections, on a thread of its own.
 
-    Iterate over the messages, which come as ``str`` or ``bytes``, or give ``on_message``. Every
+    Iterate over the messages, which come as ``str`` or ``bytes``, or give ``on_message``. With
+    ``channels`` they are ``Publication``s, and each channel goes on where it was lost. Every
     method is safe from any thread, callbacks included; callbacks run on the client's thread, one
     at a time, and what they raise is logged. While one blocks, or while the queue is full, nothing
     is read: TCP then slows the server down, which in the end may disconnect the client as slow.
@@ -56,6 +61,14 @@ class PushClient:
         Id: who the client is, 1 to 128 characters; becomes ``?Id=`` of the URL.
         on_message: called with each message; nothing is queued then.
         on_state: called with each new state: "connecting", "open", "waiting", "closed".
+        channels: names of channels to be in, or a mapping of them to what has been seen of each
+            (offset and epoch, or None). The URL is one for Centrifugo's protocol then.
+        token: with ``channels``, a JWT that says who the client is, or a function that returns one
+            for each connection.
+        on_gap: called with a ``Gap`` when publications of its ``channel`` may be lost for good.
+        on_lost: called with a ``ChannelLost`` when the server refuses a channel or takes the
+            client out of it; without it, that ends the client with this error.
+        on_presence: called with a ``Presence`` when somebody comes into a channel, or leaves it.
         headers: further request headers, pairs or a mapping.
         origin: the ``Origin`` header, as a browser would send it; None for none.
         subprotocols: what to offer.
@@ -84,6 +97,10 @@ class PushClient:
     def __init__(self, url: str, *, Id: str | None = None,
                  on_message: Callable[[Value], object] | None = None,
                  on_state: Callable[[str], object] | None = None,
+                 channels: Wanted | None = None, token: Token = None,
+                 on_gap: Callable[[Gap], object] | None = None,
+                 on_lost: Callable[[ChannelLost], object] | None = None,
+                 on_presence: Callable[[Presence], object] | None = None,
                  headers: options.Headers | None = None, origin: str | None = None,
                  subprotocols: Sequence[str] = (), ssl_context: ssl.SSLContext | None = None,
                  proxy: ProxyOption = True, unix_socket: str | None = None,
@@ -97,31 +114,23 @@ class PushClient:
             where = where.with_id(Id)
         self._resource = where.resource
         self._label = f"Id {Id!r}" if Id is not None else f"{where.host}:{where.port}"
-        pairs = options.header_pairs(headers)
-        if origin is not None:
-            pairs.append(("Origin", origin))
         self._url = url
-        self._link_options = {
-            "protocols": handshake.check_subprotocols(subprotocols),
-            "headers": handshake.check_headers(pairs),
-            "exclude_headers": () if any(name.lower() == "origin" for name, _ in pairs)
-            else ("Origin",),
-            "ssl_context": ssl_context, "proxy": proxy, "unix_socket": unix_socket,
-            "timeout": options.check_seconds("timeout", timeout),
-            "close_timeout": options.check_seconds("close_timeout", close_timeout),
-            "heartbeat_freq": options.check_seconds("ping_interval", ping_interval, zero=True),
-            "pong_timeout": options.check_seconds("pong_timeout", pong_timeout),
-            "max_message_size": options.check_count("max_message_size", max_message_size)}
+        self._link_options = options.link_options(
+            headers=headers, origin=origin, subprotocols=subprotocols, ssl_context=ssl_context,
+            proxy=proxy, unix_socket=unix_socket, timeout=timeout, close_timeout=close_timeout,
+            ping_interval=ping_interval, pong_timeout=pong_timeout,
+            max_message_size=max_message_size)
         if not unix_socket:
             find_proxy(proxy, where)  # to say at once that a proxy cannot work
-        self._secure = where.secure
+        self._speak(channels, token, on_gap, on_lost, on_presence)
         self._timeout = timeout
         self._join_timeout = close_timeout + END_TIMEOUT + JOIN_MARGIN
         self._max_attempts = None if max_attempts is None \
             else options.check_count("max_attempts", max_attempts)
         self._on_message = on_message
         self._on_state = on_state
-        self._inbox = Inbox(options.check_count("max_queue", max_queue), self._wake)
+        self._inbox = Inbox(options.check_count("max_queue", max_queue), self._wake,
+                            size_of if self._has_channels else len)
         self._begin()
 
     def _begin(self) -> None:
@@ -207,7 +216,7 @@ class PushClient:
                  traceback: TracebackType | None) -> None:
         self.close()
 
-    # sending and receiving
+    # sending; ``Receiving`` has its counterpart
 
     def send(self, data: Any, *, timeout: float | None = None) -> None:
         """Send one message, on the connection that is open or comes to be in time.
@@ -223,45 +232,9 @@ class PushClient:
             ConnectionClosed: the client is closed, or the connection was lost meanwhile; then the
                 message may or may not have arrived.
         """
-        opcode, payload = encode_payload(data)
+        opcode, payload = encode_payload({"send": {"data": data}} if self._has_channels else data)
         link = self._open_link(self._timeout if timeout is None else timeout)
         link.send_frame(opcode, payload)
-
-    def receive(self, timeout: float | None = None) -> Value:
-        """Return the next message, waiting for it.
-
-        Args:
-            timeout: seconds to wait; None for as long as it takes.
-
-        Raises:
-            TimeoutError: none came in time.
-            PushError: none will come: the error that ended the client, or ``ConnectionClosed``.
-        """
-        self._check_may_wait()
-        value = self._inbox.get(timeout)
-        if value is None:
-            raise self.error or ConnectionClosed("the client is closed")
-        return value
-
-    def __iter__(self) -> Iterator[Value]:
-        self._check_may_wait()
-        return self
-
-    def __next__(self) -> Value:
-        value = self._inbox.get()
-        if value is not None:
-            return value
-        if self.error is not None:
-            raise self.error
-        raise StopIteration
-
-    def _check_may_wait(self) -> None:
-        if self._on_message is not None:
-            raise InvalidSetting("on_message gets the messages: leave it out to iterate")
-        if self._thread is None and not self._closing:
-            raise ConnectionClosed("not started: use the client in a with block or call start()")
-        if self._thread is threading.current_thread():
-            raise ConnectionClosed("a callback cannot wait for a message: use on_message")
 
     def _open_link(self, timeout: float) -> Link:
         deadline = time.monotonic() + timeout
@@ -297,7 +270,7 @@ class PushClient:
     def _connect_once(self) -> PushError | None:
         """Go through one connection; return how it ended."""
         self._set_state(CONNECTING)
-        link = Link(self, self._url, **self._link_options)
+        link = (ChannelLink if self._has_channels else Link)(self, self._url, **self._link_options)
         link.resource = self._resource
         with self._changed:
             self._link = link
@@ -311,7 +284,7 @@ class PushClient:
             self._backoff.failures += 1
             return error
         self._run_link(link)
-        return Disconnected(link.ended)
+        return link.failure or Disconnected(link.ended)
 
     def _run_link(self, link: Link) -> None:
         self._was_open = True
@@ -325,7 +298,7 @@ class PushClient:
     def _is_last(self, error: PushError | None) -> bool:
         if self._closing or error is None:
             return True
-        if isinstance(error, Disconnected) and error.is_final:
+        if isinstance(error, CommandFailed) or isinstance(error, Disconnected) and error.is_final:
             return True
         if isinstance(error, ConnectFailed):
             if error.is_final or error.is_lasting and not self._was_open:
@@ -375,24 +348,3 @@ class PushClient:
         """Take note that a connection is open."""
         self.error = None
         self._set_state(OPEN)
-
-    def link_received(self, values: Sequence[Value]) -> None:
-        """Queue messages, or hand them to ``on_message``; those behind ``close()`` are dropped."""
-        if self._on_message is None and not self._closing:
-            self._store(values)
-        if self._on_message is None:
-            return
-        for value in values:
-            if self._closing:
-                break
-            self._call(self._on_message, value)
-
-    def _store(self, values: Sequence[Value]) -> None:
-        rest = self._inbox.put(values)
-        while rest and not self._closing:
-            link = self._link
-            while link is not None and not self._inbox.has_room and not self._closing:
-                link.wait_without_reading()
-            rest = self._inbox.put(rest)
-        if rest:
-            self._inbox.put_all(rest)

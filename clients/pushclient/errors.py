@@ -8,6 +8,8 @@ Each message is one line that names the cause::
     +-- ConnectionClosed    (RuntimeError)    the connection takes no messages
     |   +-- Disconnected                      how an open connection ended: code and reason
     |   +-- NotConnected                      no connection was open in time; nothing was sent
+    +-- CommandFailed       (RuntimeError)    the server answered with an error: code, temporary
+    |   +-- ChannelLost                       it refused a channel, or took the client out of it
     +-- ConnectFailed       (OSError)         no connection was made
         +-- UnknownHost                       the name has no address
         +-- ConnectTimeout  (TimeoutError)    a step of connecting took longer than ``timeout``
@@ -23,9 +25,9 @@ from pushserver.disconnects import Disconnect, is_final
 from pushserver.errors import ConnectionClosed, InvalidData, InvalidSetting, PushError
 from ws4py.exc import HandshakeError
 
-__all__ = ["CertificateRefused", "ConnectFailed", "ConnectTimeout", "ConnectionClosed",
-           "Disconnected", "HandshakeFailed", "InvalidData", "InvalidSetting", "NotConnected",
-           "ProxyFailed", "PushError", "Refused", "TlsFailed", "UnknownHost"]
+__all__ = ["CertificateRefused", "ChannelLost", "CommandFailed", "ConnectFailed", "ConnectTimeout",
+           "ConnectionClosed", "Disconnected", "HandshakeFailed", "InvalidData", "InvalidSetting",
+           "NotConnected", "ProxyFailed", "PushError", "Refused", "TlsFailed", "UnknownHost"]
 
 TRY_AGAIN = frozenset({408, 425, 429})
 """The 4xx answers that time alone may change."""
@@ -55,6 +57,32 @@ class Disconnected(ConnectionClosed):
 
 class NotConnected(ConnectionClosed):
     """Say that no connection was open in time; the message was not sent."""
+
+
+class CommandFailed(PushError, RuntimeError):
+    """Carry the error that the server answered a command with.
+
+    Attributes:
+        code: the error's number; 0: what was answered is not of the protocol.
+        temporary: trying again may help.
+    """
+
+    def __init__(self, code: int, message: str, temporary: bool = False) -> None:
+        super().__init__(f"{code}: {message}" if code else message)
+        self.code = code
+        self.temporary = temporary
+
+
+class ChannelLost(CommandFailed):
+    """Say which channel the server refused, or took the client out of, and why.
+
+    Attributes:
+        channel: its name.
+    """
+
+    def __init__(self, channel: str, code: int, message: str) -> None:
+        super().__init__(code, f"{message}: channel {channel!r}")
+        self.channel = channel
 
 
 class ConnectFailed(PushError, OSError):

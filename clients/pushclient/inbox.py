@@ -4,13 +4,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Callable, Sequence, Union
+from typing import Any, Callable, Sequence, Union
+
+from .channels import Publication
 
 LIMIT_SIZE = 1024 * 1024
 """Characters or bytes of messages that are worth queueing: fewer large ones than small ones."""
 
-Value = Union[str, bytes]
-"""A message: text or binary."""
+Value = Union[str, bytes, Publication]
+"""A message: text or binary, or with channels a publication."""
 
 
 class Inbox:
@@ -22,10 +24,13 @@ class Inbox:
         limit: messages that it holds; of large ones only as many as make up 1 MiB, at least one.
         on_room: called when there is room again after ``put`` found too little; on the thread
             that made room.
+        size: returns what one message counts with.
     """
 
-    def __init__(self, limit: int, on_room: Callable[[], None]) -> None:
+    def __init__(self, limit: int, on_room: Callable[[], None],
+                 size: Callable[[Any], int] = len) -> None:
         self._limit = limit
+        self._size = size
         self._limit_now = limit     # for messages as large as the last ones
         self._on_room = on_room
         self._messages: deque[Value] = deque()
@@ -43,7 +48,7 @@ class Inbox:
 
     def put(self, messages: Sequence[Value]) -> Sequence[Value]:
         """Take as many of some messages as there is room for; return the rest."""
-        largest = max(map(len, messages))
+        largest = max(map(self._size, messages))
         self._limit_now = min(self._limit, max(1, LIMIT_SIZE // max(1, largest)))
         room = max(0, self._limit_now - len(self._messages))
         taken = messages[:room]

@@ -8,6 +8,7 @@ from pushserver.reader import FrameReader, Received
 
 from .connection import WebSocketClient
 from .dialing import Resolver
+from .errors import PushError
 from .inbox import Value
 from .waiting import Waker
 from .wire import LOST
@@ -37,11 +38,13 @@ class Link(WebSocketClient):
 
     Attributes:
         has_received: whether a message has come.
+        failure: what says more of the end than its code, or None.
     """
 
     def __init__(self, owner: Owner, url: str, **rest: Any) -> None:
         self._owner = owner
         self.has_received = False
+        self.failure: PushError | None = None
         super().__init__(url, **rest)
 
     @property
@@ -69,10 +72,14 @@ class Link(WebSocketClient):
                 if type(item) not in VALUES and not isinstance(item, Disconnect):
                     self._control(item)
         if values:
-            self.has_received = True
-            self._owner.link_received(values)
+            self._take_values(values)
         if received and isinstance(received[-1], Disconnect):  # nothing comes behind it
             self._control(received[-1])
+
+    def _take_values(self, values: Sequence[Any]) -> None:
+        """Hand messages on."""
+        self.has_received = True
+        self._owner.link_received(values)
 
     def _make_reader(self, max_message_size: int) -> FrameReader:
         return FrameReader(max_message_size, from_client=False, values=True)

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import math
-from typing import Iterable, Mapping, Union
+from typing import Any, Iterable, Mapping, Sequence, Union
 
 from pushserver.errors import InvalidSetting
+
+from . import handshake
 
 TIMEOUT = 10.0
 """Seconds for each step of connecting, and for a write to make progress."""
@@ -55,6 +57,26 @@ def check_count(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidSetting(f"{name} is {value!r}: use a whole number, 1 or more")
     return value
+
+
+def link_options(*, headers: Headers | None, origin: str | None, subprotocols: Sequence[str],
+                 ping_interval: float, **rest: Any) -> dict[str, Any]:
+    """Return what a client was told, checked and as each of its connections takes it.
+
+    Raises:
+        InvalidSetting: a value cannot work.
+    """
+    pairs = header_pairs(headers)
+    if origin is not None:
+        pairs.append(("Origin", origin))
+    has_origin = any(name.lower() == "origin" for name, _ in pairs)
+    for name in ("timeout", "close_timeout", "pong_timeout"):
+        check_seconds(name, rest[name])
+    check_count("max_message_size", rest["max_message_size"])
+    return {"protocols": handshake.check_subprotocols(subprotocols),
+            "headers": handshake.check_headers(pairs),
+            "exclude_headers": () if has_origin else ("Origin",),
+            "heartbeat_freq": check_seconds("ping_interval", ping_interval, zero=True), **rest}
 
 
 def header_pairs(headers: Headers | None) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from base64 import b64encode
 from datetime import datetime
 from typing import Any
 
+from .channels import Publication
 from .inbox import Value
 
 EARLIEST = 946_684_800.0
@@ -24,6 +25,9 @@ _NAMED = {"\n": "\\n", "\r": "\\r"}
 
 def as_line(message: Value) -> str:
     """Return a message as one line, with its line breaks and terminal codes as escapes."""
+    if isinstance(message, Publication):
+        message = f"{message.channel}: {_text(message.data)}" if message.channel \
+            else _text(message.data)
     if isinstance(message, bytes):
         message = message.decode("utf-8", "backslashreplace")
     return _CONTROL.sub(_escaped, message)
@@ -37,6 +41,9 @@ def as_json(message: Value, now: float | None = None) -> str:
         now: seconds since 1970 at which it came; None for this moment.
     """
     now = time.time() if now is None else now
+    if isinstance(message, Publication):
+        return json.dumps({"time": now, "channel": message.channel, "offset": message.offset,
+                           "data": message.data}, ensure_ascii=False)
     if isinstance(message, bytes):
         return json.dumps({"time": now, "data": b64encode(message).decode("ascii"),
                            "binary": True})
@@ -45,6 +52,10 @@ def as_json(message: Value, now: float | None = None) -> str:
     if sent is not None:
         fields["latency"] = round(now - sent, 6)
     return json.dumps(fields, ensure_ascii=False)
+
+
+def _text(data: Any) -> str:
+    return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
 
 
 def sent_at(text: str) -> float | None:

@@ -1,0 +1,186 @@
+// Channels: a PushClient that speaks Centrifugo's protocol and goes on where it was lost.
+// How to use it: docs/browser.md. Its types: push-channels.d.ts.
+
+import { PushClient as PlainClient, PushEvent, isFinal } from "./push-client.js";
+import { Greeter, Places, welcomed } from "./push-protocol.js";
+
+export { PushEvent, isFinal };
+
+const RETRY = 5000; // ms after which a channel is tried again that could not be entered
+
+/** What the server has against a command. */
+export class ChannelError extends Error {
+  /** @param {{ code: number, message?: string, temporary?: boolean }} error */
+  constructor({ code, message = "", temporary = false }) {
+    super(`${code}: ${message}`);
+    this.name = "ChannelError";
+    this.code = code;
+    this.reason = message;
+    this.temporary = temporary;
+  }
+}
+
+/** Stay connected, and in channels. Dispatches `publication`, `gap`, `subscribed`, `lost`, `join`
+ * and `leave` beside `open`, `message`, `close` and `state`. */
+export class PushClient extends PlainClient {
+  #places = new Places();
+  /** @type {Map<number, any>} */ #calls = new Map(); // what waits for an answer, by its number
+  #number = 0;
+  #client = "";
+  /** @type {any} */ #retry;
+
+  /** @param {string | URL} url of an address that speaks the protocol
+   * @param {import("./push-channels.js").ChannelOptions} [options] */
+  constructor(url, options = {}) {
+    const { channels = [], token, WebSocket = globalThis.WebSocket, ...rest } = options;
+    const renews = typeof token === "function";
+    const steps = { hello: async () => this.#hello(renews ? await token() : token),
+      welcome: (/** @type {string} */ line) => welcomed(line, renews),
+      enter: (/** @type {any} */ result) => {
+        this.#client = result.client;
+        this.#tell(this.#places.connected(result));
+        this.#enter();
+      },
+      answered: (/** @type {string} */ line) => this.#answered(JSON.parse(line)),
+      heartbeat: rest.heartbeat ?? 25 };
+    super(url, { ...rest, autoConnect: false, WebSocket: WebSocket && /** @type {any} */ (
+      function connect(/** @type {any} */ ...where) {
+        return new Greeter(new /** @type {any} */ (WebSocket)(...where), steps);
+      }) });
+    for (const [name, since] of Array.isArray(channels) ? channels.map((each) => [each])
+      : Object.entries(channels)) {
+      this.subscribe(name, since);
+    }
+    if (rest.autoConnect !== false) {
+      this.connect();
+    }
+  }
+
+  /** What the server calls this connection; empty before the first. */
+  get client() { return this.#client; }
+
+  /** Be in one more channel from now on, connected or not.
+   * @param {string} channel
+   * @param {{ offset: number, epoch: string } | null} [since] what has been seen of it */
+  subscribe(channel, since) {
+    this.#places.want(channel, since);
+    this.#enter();
+  }
+
+  /** Be in a channel no more; nothing of it is dispatched after that.
+   * @param {string} channel */
+  unsubscribe(channel) {
+    this.#places.leave(channel) && this.#command("unsubscribe", { channel }, () => {}, () => {});
+  }
+
+  /** Publish what JSON can hold.
+   * @param {string} channel
+   * @param {unknown} data */
+  async publish(channel, data) { await this.#call("publish", { channel, data }); }
+
+  /** Call a method of the site; return its answer.
+   * @param {string} method
+   * @param {unknown} [data] */
+  async rpc(method, data) { return (await this.#call("rpc", { method, data })).data; }
+
+  /** Return who is in a channel: `user` and `client`, by client.
+   * @param {string} channel */
+  async presence(channel) { return (await this.#call("presence", { channel })).presence ?? {}; }
+
+  /** Return what a channel remembers: `publications`, `offset` and `epoch`.
+   * @param {string} channel
+   * @param {{ limit?: number, reverse?: boolean, since?: object }} [options] */
+  async history(channel, options) {
+    const { publications = [], ...top } =
+      await this.#call("history", { channel, limit: -1, ...options });
+    return { offset: 0, epoch: "", ...top, publications };
+  }
+
+  /** Return the offset and epoch of what was received last, or null.
+   * @param {string} channel */
+  position(channel) { return this.#places.position(channel); }
+
+  /** Send something that belongs to no channel.
+   * @param {unknown} data
+   * @returns {boolean} whether an open socket has it */
+  send(data) { return super.send({ send: { data } }); }
+
+  /** Take what a plain client would dispatch: its messages are pushes of the protocol's.
+   * @param {any} event
+   * @returns {boolean} */
+  dispatchEvent(event) {
+    if (event.type === "message") {
+      const { push } = event.data === "" ? {} : JSON.parse(event.data);
+      push && this.#tell(this.#places.pushed(push));
+      push?.unsubscribe && this.#enter();
+      return true;
+    }
+    event.type === "close" && this.#forget();
+    return super.dispatchEvent(event);
+  }
+
+  #forget() {
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    clearTimeout(this.#retry);
+    calls.forEach(({ fail }) => fail(new Error("the connection was lost before the answer")));
+  }
+
+  /** @param {Iterable<any>} events */
+  #tell(events) {
+    for (const { type, ...fields } of events) {
+      super.dispatchEvent(new PushEvent(type, fields));
+    }
+  }
+
+  #enter() {
+    for (const { request, done, fail } of this.state === "open" ? this.#places.wanted() : []) {
+      this.#command("subscribe", request, (found) => this.#tell(done(found)), (error) => {
+        if (error instanceof ChannelError) { // else the next connection asks again
+          this.#tell(fail(error));
+          clearTimeout(this.#retry);
+          this.#retry = setTimeout(() => this.#again(), RETRY);
+        }
+      });
+    }
+  }
+
+  #again() {
+    this.#places.again();
+    this.#enter();
+  }
+
+  /** @param {string} name
+   * @param {object} request
+   * @param {(result: any) => void} done
+   * @param {(error: any) => void} fail */
+  #command(name, request, done, fail) {
+    const id = ++this.#number;
+    this.#calls.set(id, { done, fail });
+    if (!super.send({ id, [name]: request })) {
+      this.#calls.delete(id);
+      fail(new Error(`not sent: the client is ${this.state}`));
+    }
+  }
+
+  /** @param {string} name
+   * @param {object} request
+   * @returns {Promise<any>} */
+  #call(name, request) {
+    return new Promise((done, fail) => this.#command(name, request, done, fail));
+  }
+
+  /** @param {string | null | undefined} token */
+  #hello(token) {
+    const subs = this.#places.begin();
+    return JSON.stringify({ id: ++this.#number,
+      connect: { name: "push-channels.js", subs, ...(token && { token }) } });
+  }
+
+  /** @param {any} reply */
+  #answered({ id, error, ...result }) {
+    const call = this.#calls.get(id);
+    this.#calls.delete(id);
+    error ? call?.fail(new ChannelError(error)) : call?.done(Object.values(result)[0] ?? {});
+  }
+}

@@ -32,6 +32,8 @@ _NAMED_OTHERWISE = ("allowed_origins",)
 
 CHANNELS = (
     ChannelRule("time", history=60, history_age=60, see_history="anyone"),
+    ChannelRule("chat", history=50, history_age=0, see_history="subscribers",
+                see_presence="subscribers", join_leave=True),
     ChannelRule("room:", history=50, history_age=24 * 3600, publish="subscribers",
                 see_history="subscribers", see_presence="subscribers", join_leave=True))
 """What holds for the demo site's channels."""

@@ -10,10 +10,10 @@ from .support import running_site
 
 
 @contextlib.contextmanager
-def serving(**pages):
-    """Serve demos by name, each a class that takes the plugin: ``serving(chat=Chat)``."""
+def serving(plugin=None, **pages):
+    """Serve demos by name, each a class that takes the plugin: ``serving(game=Game)``."""
     root = SimpleNamespace()
-    with running_site(root) as site:
+    with running_site(root, plugin=plugin) as site:
         for name, page in pages.items():
             setattr(root, name, page(site.push))
         yield site

@@ -1,17 +1,19 @@
 // The chat page: who is here, what is said.
 
 import { append, element, find, follow, recall, remember } from "./page.js";
-import { PushClient } from "./push-client.js";
+import { PushClient } from "./push-channels.js";
 
 const SHOWN = 500;
 const SOON = 40; // ms in which lines are collected: a browser lays the page out for each change
 const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "short" });
 
+const ROOM = "chat";
+
 let client = null;
-let here = new Set();
-let epoch = ""; // the life of the room that `last` counts in
-let last = 0; // the number of the last line that is shown
-let unnumbered = []; // what was sent without an echo, until its number comes
+let here = new Map(); // names, with how many windows each has
+let hasMoved = false; // somebody came or left while it was asked who is here
+let last = null; // the position of the last line that is shown
+let held = null; // lines that came while those before them are fetched
 
 let waiting = []; // lines to be shown soon
 
@@ -29,10 +31,10 @@ function note(...parts) {
   show(element("li", { class: "note" }, ...parts));
 }
 
-function said(line) {
+function said({ data: line, offset, epoch }) {
   const own = line.name === client.Id;
   const time = CLOCK.format(line.time * 1000);
-  last = line.n;
+  last = { offset, epoch };
   show(element("li", own ? { class: "own" } : {},
     element("bdi", { class: "who" }, line.name), " ",
     element("time", { class: "note" }, own ? `you, ${time}` : time),
@@ -40,47 +42,54 @@ function said(line) {
 }
 
 function showHere() {
-  const names = [...here].flatMap((name) => [", ", element("bdi", {}, name)]).slice(1);
+  const names = [...here.keys()].flatMap((name) => [", ", element("bdi", {}, name)]).slice(1);
   find("here").replaceChildren(...(names.length ? names : ["\u2013"]));
 }
 
-/** Show what of the last lines is not shown yet: after a lost connection some are. */
-function caughtUp({ epoch: now, lines, here: names }) {
-  const before = (lines[0]?.n ?? 1) - 1;
-  if (epoch && epoch !== now) {
+/** Show what of the remembered lines is not shown yet, then what has come meanwhile. */
+function caughtUp({ publications, epoch }) {
+  if (last && last.epoch !== epoch) {
     note("The server has begun anew.");
+    last = null;
   }
-  if (epoch !== now) {
-    [epoch, last] = [now, before];
+  const before = (publications[0]?.offset ?? 1) - 1;
+  if (last && before > last.offset) {
+    note(`${before - last.offset} lines are missing here.`);
   }
-  if (before > last) {
-    note(`${before - last} lines are missing here.`);
-  }
-  lines.filter((line) => line.n > last).forEach(said);
-  here = new Set(names);
+  const lines = [...publications.map((line) => ({ ...line, epoch })), ...held];
+  held = null;
+  lines.filter(({ offset }) => offset > (last?.offset ?? 0)).forEach(said);
+}
+
+/** Ask who is here, until nobody has come or left meanwhile. */
+async function askWhoIsHere(asked) {
+  let found;
+  do {
+    hasMoved = false;
+    found = Object.values(await asked.presence(ROOM));
+  } while (hasMoved);
+  here = new Map();
+  found.forEach(({ user }) => here.set(user, (here.get(user) ?? 0) + 1));
   showHere();
 }
 
-const take = {
-  history: caughtUp,
-  said,
-  sent: ({ n, time }) => said({ n, time, name: client.Id, text: unnumbered.shift() }),
-  came({ name }) {
-    here.add(name);
-    showHere();
-    note(element("bdi", {}, name), " came");
-  },
-  left({ name }) {
-    here.delete(name);
-    showHere();
-    note(element("bdi", {}, name), " left");
-  },
-  error: ({ text }) => (find("error").textContent = text),
-};
+/** Be in the room again: what was missed comes by itself, unless it is too much, or all. */
+function entered({ recovered }) {
+  askWhoIsHere(client).catch(() => {}); // lost again: the next connection asks again
+  if (!recovered || held) {
+    held = [];
+    client.history(ROOM).then(caughtUp, () => {});
+  }
+}
 
-function received(event) {
-  const message = event.json();
-  take[message.type]?.(message);
+function moved({ type, info: { user } }) {
+  hasMoved = true;
+  const windows = (here.get(user) ?? 0) + (type === "join" ? 1 : -1);
+  windows > 0 ? here.set(user, windows) : here.delete(user);
+  showHere();
+  if (user !== client.Id && windows === (type === "join" ? 1 : 0)) {
+    note(element("bdi", {}, user), type === "join" ? " came" : " left");
+  }
 }
 
 function changed() {
@@ -98,9 +107,12 @@ function enter() {
   const name = find("name").value;
   remember("name", name);
   history.replaceState(null, "", `?${new URLSearchParams({ name })}`);
-  client = new PushClient("/chat/socket", { Id: name });
-  client.addEventListener("open", () => (unnumbered = []));
-  client.addEventListener("message", received);
+  held = null;
+  client = new PushClient("/chat/socket", { Id: name, channels: { [ROOM]: last } });
+  client.addEventListener("subscribed", entered);
+  client.addEventListener("publication", (event) => (held ? held.push(event) : said(event)));
+  client.addEventListener("join", moved);
+  client.addEventListener("leave", moved);
   client.addEventListener("state", changed);
   follow(client);
   changed();
@@ -118,19 +130,23 @@ find("enter").addEventListener("submit", (event) => {
 
 find("say").addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = find("text").value;
-  const echo = !find("silent").checked;
-  if (!client?.send({ text, echo })) {
+  const field = find("text");
+  const text = field.value;
+  if (client?.state !== "open") {
     find("error").textContent = "Not sent: you are not connected.";
     return;
   }
-  if (!echo) {
-    unnumbered.push(text);
-  }
   find("error").textContent = "";
-  find("text").value = "";
-  find("text").focus();
+  field.value = "";
+  field.focus();
+  client.rpc("say", { text }).catch((error) => {
+    find("error").textContent = `Not sent: ${error.reason ?? error.message}`;
+    field.value ||= text;
+  });
 });
+
+find("silent").addEventListener("change", () =>
+  find("log").classList.toggle("quiet", find("silent").checked));
 
 find("send").disabled = true;
 find("name").value = recall("name");

@@ -32,7 +32,7 @@ class Site(Clock):
         super().__init__(push, interval)
         self.connection = Connection()
         self.echo = EchoPage()
-        self.chat = Chat(push)
+        self.chat = Chat()
         self.direct = Direct(push)
         self.vote = Vote(push)
         self.game = Game(push)

@@ -282,10 +282,10 @@ class Channels:
             yield from self._push(said["push"], size)
         elif "id" in said:
             yield from self._reply(said)
-        elif said:
-            raise ValueError("neither a reply nor a push")
-        else:
+        elif said == {}:
             yield Ping()
+        else:
+            raise ValueError("neither a reply nor a push")
 
     def _push(self, push: Json, size: int) -> Iterator[Event]:
         channel = push.get("channel", "")

@@ -308,7 +308,8 @@ class Channels:
         number = said["id"]
         error = said.get("error")
         channel = self._asked.pop(number, None)
-        failed = error and (error["code"], error.get("message", ""), error.get("temporary", False))
+        failed = error is not None and (error["code"], error.get("message", ""),
+                                        error.get("temporary", False))
         result: Json = next((value for name, value in said.items()
                              if name not in ("id", "error")), {})
         if channel is None:

@@ -1,0 +1,124 @@
+/** A PushClient in channels, which go on where they were lost: Centrifugo's JSON protocol. */
+
+import { PushClient as PlainClient, PushClientEvents, PushClientOptions, PushEvent }
+  from "./push-client.js";
+
+export { isFinal, PushClientEvents, PushClientOptions, PushCloseEvent, PushEvent, PushMessageEvent,
+  PushState, PushStateEvent } from "./push-client.js";
+
+/** A place in a channel's history. */
+export interface Position {
+  offset: number;
+  epoch: string;
+}
+
+export interface ChannelOptions extends PushClientOptions {
+  /** Channels to be in; as an object, with what has been seen of each, or null. Default: none. */
+  channels?: string[] | Record<string, Position | null>;
+  /** Who the client is, as a JWT; or what makes one, called for each connection. */
+  token?: string | (() => string | Promise<string>);
+}
+
+/** Who published, came or left. */
+export interface ClientInfo {
+  user: string;
+  client: string;
+  conn_info?: any;
+  chan_info?: any;
+}
+
+export interface Publication {
+  /** What was published. */
+  readonly data: any;
+  /** Its place in the history, from 1; 0 where nothing is remembered. */
+  readonly offset: number;
+  /** The client that published it; undefined: the site did. */
+  readonly info?: ClientInfo;
+  readonly tags?: Record<string, string>;
+}
+
+export interface PublicationEvent extends PushEvent<"publication">, Publication {
+  readonly channel: string;
+  /** Names the history that the offset counts in; empty where nothing is remembered. */
+  readonly epoch: string;
+}
+
+/** What was missed of a channel cannot be made up for. */
+export interface GapEvent extends PushEvent<"gap"> {
+  readonly channel: string;
+}
+
+/** The client is in a channel, as often as it comes into it. */
+export interface SubscribedEvent extends PushEvent<"subscribed"> {
+  readonly channel: string;
+  /** Whether nothing is missing between what was seen before and what follows. */
+  readonly recovered: boolean;
+  readonly offset: number;
+  readonly epoch: string;
+}
+
+/** The server has refused a channel, or has taken the client out of it, for good. */
+export interface LostEvent extends PushEvent<"lost"> {
+  readonly channel: string;
+  readonly code: number;
+  readonly reason: string;
+}
+
+export interface PresenceEvent<Type extends "join" | "leave"> extends PushEvent<Type> {
+  readonly channel: string;
+  readonly info: ClientInfo;
+}
+
+export interface ChannelEvents extends PushClientEvents {
+  publication: PublicationEvent;
+  gap: GapEvent;
+  subscribed: SubscribedEvent;
+  lost: LostEvent;
+  join: PresenceEvent<"join">;
+  leave: PresenceEvent<"leave">;
+}
+
+/** What the server has against a command. */
+export class ChannelError extends Error {
+  constructor(error: { code: number; message?: string; temporary?: boolean });
+  readonly code: number;
+  readonly reason: string;
+  /** Trying again may help. */
+  readonly temporary: boolean;
+}
+
+/** Stay connected, and in channels. Promises are rejected with a `ChannelError`, or an `Error` if
+ * the client is not open or the connection is lost before the answer. */
+export class PushClient extends PlainClient {
+  constructor(url: string | URL, options?: ChannelOptions);
+  /** What the server calls this connection; empty before the first. */
+  readonly client: string;
+  /** Be in one more channel from now on, connected or not. */
+  subscribe(channel: string, since?: Position | null): void;
+  /** Be in a channel no more; nothing of it is dispatched after that. */
+  unsubscribe(channel: string): void;
+  /** Publish what JSON can hold. */
+  publish(channel: string, data: unknown): Promise<void>;
+  /** Call a method of the site; return its answer. */
+  rpc(method: string, data?: unknown): Promise<any>;
+  /** Return who is in a channel, by client. */
+  presence(channel: string): Promise<Record<string, ClientInfo>>;
+  /** Return what a channel remembers, the oldest first. */
+  history(channel: string, options?: { limit?: number; reverse?: boolean; since?: Position }):
+    Promise<Position & { publications: Publication[] }>;
+  /** Return the position of what was received last, or null. */
+  position(channel: string): Position | null;
+  /** Send something that belongs to no channel. True: an open socket has it. */
+  send(data: unknown): boolean;
+
+  addEventListener<Type extends keyof ChannelEvents>(type: Type,
+    listener: (this: PushClient, event: ChannelEvents[Type]) => void,
+    options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<Type extends keyof ChannelEvents>(type: Type,
+    listener: (this: PushClient, event: ChannelEvents[Type]) => void,
+    options?: boolean | EventListenerOptions): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions): void;
+}

@@ -8,13 +8,13 @@ in which a person types too. Clients compare what they received, pages what they
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import threading
 import time
 
 from pushclient import PushClient
+from pushserver.demo.chat import CHANNEL
 
 from .peers import CHROMIUM_ARGUMENTS, chromium
 from .programs import demo
@@ -48,9 +48,9 @@ class Chatter:
         self._pause = pause
         self._ended = threading.Event()
         self.typed = 0
-        self.here = threading.Event()
         self.lines = []
-        self.client = PushClient(url, Id=f"chatter {number}", on_message=self._receive)
+        self.client = PushClient(url, Id=f"chatter {number}", channels=[CHANNEL],
+                                 on_message=self.lines.append)
         self._thread = threading.Thread(target=self._type)
 
     def start(self):
@@ -70,16 +70,13 @@ class Chatter:
     def _type(self):
         chance = random.Random(self._number)
         while not self._ended.wait(self._pause * 2 * chance.random()):
-            self.client.send({"text": f"{self._number}:{self.typed}", "echo": True})
+            self.client.rpc("say", {"text": f"{self._number}:{self.typed}"})
             self.typed += 1
 
-    def _receive(self, text):
-        message = json.loads(text)
-        if message["type"] == "history":
-            self.lines += message["lines"]
-            self.here.set()
-        elif message["type"] == "said":
-            self.lines.append(message)
+    @property
+    def is_here(self):
+        """Tell whether it hears what is said."""
+        return self.client.channels.subscribed() == [CHANNEL]
 
 
 def wait_for(condition, what, patience=PATIENCE):
@@ -125,7 +122,7 @@ def crowd(browser, port, options):
     try:
         for chatter in chatters:
             chatter.start()
-        wait_for(lambda: all(chatter.here.is_set() for chatter in chatters), "not all came in")
+        wait_for(lambda: all(chatter.is_here for chatter in chatters), "not all came in")
         for chatter in chatters:
             chatter.begin()
         typed = type_in_pages(pages, options.seconds, options.pause)
@@ -149,14 +146,14 @@ def crowd(browser, port, options):
 def compare(total, chatters, shown):
     """Return what is wrong: everybody must have each line once, in the order of all others."""
     faults = []
-    order = [line["text"] for line in chatters[0].lines]
+    order = [line.data["text"] for line in chatters[0].lines]
     if len(order) != total or len(set(order)) != total:
         faults.append(f"{total} lines were typed, {len(order)} received, {len(set(order))} of "
                       "them different")
     for chatter in chatters:
-        if [line["text"] for line in chatter.lines] != order:
+        if [line.data["text"] for line in chatter.lines] != order:
             faults.append(f"{chatter.client!r} has another order, or other lines")
-        if [line["n"] for line in chatter.lines] != list(range(1, total + 1)):
+        if [line.offset for line in chatter.lines] != list(range(1, total + 1)):
             faults.append(f"{chatter.client!r} has numbers with gaps or doubles")
     faults += [f"page {number} shows another order, or other lines"
                for number, lines in enumerate(shown) if lines != order]

@@ -88,9 +88,9 @@ def run(clients, seconds, rate, lifetime=LIFETIME):
         with herds(port, clients) as processes:
             wait_until(lambda: all(site.push.channels().get(channel) == clients
                                    for channel in CHANNELS), PATIENCE, "all clients in")
+            print(file=relay.stdin, flush=True)  # cut, from now on
             logs, took = publish(site.push, seconds, rate)
-            relay.stdin.write("\n")
-            relay.stdin.flush()
+            print(file=relay.stdin, flush=True)  # no more
             cuts = json.loads(relay.stdout.readline())["cuts"]
             reports = ask(processes, logs)
     return reports, {"cuts": cuts, "published": sum(map(len, logs.values())), "seconds": took}

@@ -4,7 +4,7 @@
 
 It passes connections on to a port of this machine, prints its own port, and cuts each one after a
 while of SECONDS on average: in the middle of what it says, half of them with a reset. A line on
-stdin ends the cutting, its end ends the program.
+stdin begins the cutting, another one ends it, and the end of stdin ends the program.
 """
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ AT_ONCE = struct.pack("ii", 1, 0)
 class Pair:
     """Both ends of one connection, with what one said and the other has not taken yet."""
 
-    def __init__(self, client, server, cut_at):
+    def __init__(self, client, server):
         self.ends = client, server
         self.peer = {client: server, server: client}
         self.waiting = {client: b"", server: b""}
-        self.cut_at = cut_at
+        self.cut_at = None
 
     def pass_on(self, source):
         """Read and write what can be; False at the end of it."""
@@ -89,7 +89,7 @@ class Relay:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._pairs = set()
         self.cuts = 0
-        self.is_cutting = True
+        self.is_cutting = False
         self.is_over = False
 
     def run(self):
@@ -100,10 +100,7 @@ class Relay:
                 elif key.data in self._pairs:
                     self._pass_on(key.data, key.fileobj)
             if self.is_cutting:
-                now = time.monotonic()
-                for pair in [pair for pair in self._pairs if pair.cut_at <= now]:
-                    self._drop(pair, pair.cut)
-                    self.cuts += 1
+                self._cut()
             for pair in [pair for pair in self._pairs if any(pair.waiting.values())]:
                 for source in pair.ends:
                     if pair in self._pairs:
@@ -114,6 +111,15 @@ class Relay:
         self._selector.close()
         self._listener.close()
 
+    def _cut(self):
+        now = time.monotonic()
+        for pair in list(self._pairs):
+            if pair.cut_at is None:
+                pair.cut_at = now + random.expovariate(1 / self._lifetime)
+            elif pair.cut_at <= now:
+                self._drop(pair, pair.cut)
+                self.cuts += 1
+
     def _accept(self):
         while True:
             try:
@@ -121,8 +127,7 @@ class Relay:
             except BlockingIOError:
                 return
             server = socket.create_connection(("127.0.0.1", self._target))
-            pair = Pair(client, server,
-                        time.monotonic() + random.expovariate(1 / self._lifetime))
+            pair = Pair(client, server)
             self._pairs.add(pair)
             for end in pair.ends:
                 end.setblocking(False)
@@ -150,6 +155,8 @@ def main():
     print(relay.port, flush=True)
     thread = threading.Thread(target=relay.run)
     thread.start()
+    sys.stdin.readline()
+    relay.is_cutting = True
     sys.stdin.readline()
     relay.is_cutting = False
     print(json.dumps({"cuts": relay.cuts}), flush=True)

@@ -93,20 +93,19 @@ def test_names_and_messages_stay_text(site, window, name):
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
 
 
-def test_without_an_echo_a_line_is_at_its_place_all_the_same(site, window):
-    frames, ann = [], window()
-    ann.on("websocket", lambda socket: socket.on("framereceived",
-                                                 lambda frame: frames.append(str(frame))))
-    come_in(ann, site, "Ann")
-    bob = come_in(window(), site, "Bob")
-    ann.get_by_label("do not send my own lines back").check()
+def test_own_lines_can_be_hidden_and_are_at_their_place_all_the_same(site, window):
+    ann, bob = come_in(window(), site, "Ann"), come_in(window(), site, "Bob")
+    ann.get_by_label("do not show my own lines").check()
     for number in range(3):
         say(ann, f"silent {number}")
+        expect(lines(bob).last).to_have_text(f"silent {number}")
         say(bob, f"loud {number}")
-    for page in (ann, bob):
-        expect(lines(page)).to_have_count(6)
+        expect(lines(ann).last).to_have_text(f"loud {number}")
+    shown = ann.locator("#log .what:visible")
+    expect(shown).to_have_text(["loud 0", "loud 1", "loud 2"])
+    ann.get_by_label("do not show my own lines").uncheck()
+    expect(shown).to_have_count(6)
     assert lines(ann).all_inner_texts() == lines(bob).all_inner_texts()
-    assert "loud" in "".join(frames) and "silent" not in "".join(frames)
 
 
 def test_lines_said_while_a_page_was_offline_are_neither_lost_nor_doubled(site, window, console):
@@ -124,6 +123,29 @@ def test_lines_said_while_a_page_was_offline_are_neither_lost_nor_doubled(site, 
     say(bob, "after")
     expect(lines(ann)).to_have_text(["before", "meanwhile", "after"])
     expect(ann.get_by_label("Message", exact=True)).to_have_value("not now")
+
+
+def test_a_reload_is_neither_a_leave_nor_a_join(site, window):
+    ann, bob = come_in(window(), site, "Ann"), come_in(window(), site, "Bob")
+    say(bob, "before")
+    bob.reload()
+    wait_for_state(bob)
+    expect(bob.locator("#here")).to_have_text("Ann, Bob")
+    say(bob, "after")
+    for page in (ann, bob):
+        expect(lines(page)).to_have_text(["before", "after"])
+    expect(ann.locator("#log")).not_to_contain_text("Bob left")
+    expect(ann.locator("#here")).to_have_text("Ann, Bob")
+
+
+def test_a_line_that_is_refused_says_why_and_can_be_mended(site, window):
+    ann = come_in(window(), site, "Ann")
+    ann.get_by_label("Message", exact=True).fill("   ")
+    ann.keyboard.press("Enter")
+    expect(ann.locator("#error")).to_have_text("Not sent: text is missing: send some text")
+    say(ann, "mended")
+    expect(lines(ann)).to_have_text(["mended"])
+    expect(ann.locator("#error")).to_be_empty()
 
 
 def test_more_than_50_lines_missed_are_counted(site, window, console):

@@ -14,10 +14,11 @@ import threading
 import time
 
 from pushclient import PushClient
-from pushserver.demo.chat import CHANNEL
 
 from .peers import CHROMIUM_ARGUMENTS, chromium
 from .programs import demo
+
+CHANNEL = "chat"
 
 PATIENCE = 30.0
 """Seconds that the last lines have to arrive in."""

@@ -14,7 +14,7 @@ from pushserver.version import __version__
 from . import printing
 from .channels import Gap
 from .client import CLOSED, OPEN, WAITING, PushClient
-from .errors import ConnectionClosed, InvalidSetting, NotConnected, PushError
+from .errors import CommandFailed, ConnectionClosed, InvalidSetting, NotConnected, PushError
 from .inbox import Value
 from .options import TIMEOUT
 from .tls import make_context
@@ -126,10 +126,13 @@ class Command:
     def _send(self, line: str) -> None:
         while self._client.state != CLOSED:
             try:
-                self._client.send(line)
+                if self._options.channel:
+                    self._client.publish(self._options.channel[0], line)
+                else:
+                    self._client.send(line)
             except NotConnected:  # it still may be, later
                 continue
-            except ConnectionClosed as error:
+            except (CommandFailed, ConnectionClosed, TimeoutError) as error:
                 _say(f"not sent: {error}")
             return
 
@@ -142,8 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("url", metavar="URL", help="ws://, wss:// or ws+unix:///path/of/socket")
     parser.add_argument("--id", help="who to be: becomes ?Id= of the URL")
     parser.add_argument("--channel", action="append", default=[], metavar="NAME",
-                        help="subscribe, and go on where it was lost; the URL is one for "
-                        "Centrifugo's protocol then; may be given several times")
+                        help="subscribe, and go on where it was lost; lines of stdin are published "
+                        "to the first; the URL is one for Centrifugo's protocol then; may be given "
+                        "several times")
     parser.add_argument("--token", help="with --channel: a JWT that says who to be")
     parser.add_argument("--count", type=_positive, help="leave after so many messages")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS",

@@ -590,3 +590,10 @@ def test_the_site_sends_to_one_connection_and_closes_it(site, join):
     assert client.push() == {"message": {"data": {"only": "you"}}}
     assert site.push.disconnect("42") == 1
     assert client.closing() == (3505, "disconnected by the site")
+
+
+def test_a_client_that_asks_for_heartbeats_has_pings_and_gets_no_empty_messages(shared):
+    with RawClient(shared, f"{PATH}?Id=42&heartbeat=5") as client:
+        assert client.connect()["client"]
+        client.send({})
+        assert client.call("subscribe", channel="open:beat") == {}

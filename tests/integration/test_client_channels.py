@@ -1,6 +1,7 @@
 """pushclient in channels, against the real server."""
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 
@@ -12,6 +13,7 @@ from pushclient import (ChannelLost, CommandFailed, ConnectionClosed, Disconnect
                         NotConnected, PushClient, PushError)
 from pushserver import CentrifugeConnection, ChannelRule, Tokens
 from tests import cut_connections
+from tests.programs import program
 from tests.support import PATIENCE, running_site, wait_until
 
 KEY = "k" * 32
@@ -332,6 +334,25 @@ def test_a_flood_of_losses_loses_nothing(site, person):
         thread.join()
     assert [one.data for one in found] == list(range(total))
     assert [one.offset for one in found] == list(range(1, total + 1))
+
+
+def test_the_command_prints_a_channel_publishes_to_it_and_says_a_gap(site, name):
+    url = site.url("/channels")
+    with program("-m", "pushclient", url, "--id", "cli", "--channel", name, "--count", "3",
+                 stdin=subprocess.PIPE) as process:
+        entered(site, name)
+        print("hello", file=process.stdin, flush=True)
+        wait_until(lambda: site.push.history(name).top.offset == 1)
+        lose(site, "cli")
+        for number in range(11):
+            site.push.publish(name, number)
+        entered(site, name)
+        site.push.publish(name, {"x": 1})
+        site.push.publish(name, "end")
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out.splitlines()) == \
+        (0, [f"{name}: hello", f'{name}: {{"x": 1}}', f"{name}: end"])
+    assert f"pushclient: publications of channel {name!r} may be lost" in err.splitlines()
 
 
 def test_connections_that_are_cut_at_random_moments_miss_nothing():

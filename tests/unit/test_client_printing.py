@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pushclient import Publication
 from pushclient.printing import as_json, as_line, sent_at
 
 
@@ -32,3 +33,10 @@ def test_times_are_recognised(text, seconds):
                                   '{"time": null}', '{"time": [1]}', "2027", "{" * 10000])
 def test_other_texts_are_no_times(text):
     assert sent_at(text) is None
+
+
+def test_publications_are_printed_with_their_channel():
+    assert as_line(Publication("a", "two\nlines", 3)) == "a: two\\nlines"
+    assert as_line(Publication("", {"x": "é"})) == '{"x": "é"}'
+    assert json.loads(as_json(Publication("a", [1], 3), 5.0)) == \
+        {"time": 5.0, "channel": "a", "offset": 3, "data": [1]}

@@ -135,8 +135,8 @@ def main():
     for name in ("tick", "burst"):
         plain, other = (statistics.median(run[name] for run in runs[kind]) for kind in KINDS)
         worst = max(worst, other / plain)
-        print(f"{name:6} {options.clients} clients: plain {plain:.3f} us, centrifuge {other:.3f} us "
-              f"a message, {other / plain:.2f} times")
+        print(f"{name:6} {options.clients} clients: plain {plain:.3f} us, centrifuge {other:.3f} "
+              f"us a message, {other / plain:.2f} times")
     print("as aimed" if worst <= AIM else f"over {AIM} times")
     return 0 if worst <= AIM else 1
 

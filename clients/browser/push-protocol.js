@@ -102,6 +102,9 @@ export class Places {
     if (typeof channel !== "string" || !channel || this.#places.has(channel)) {
       throw new TypeError(`channel is ${channel}: use text, and each channel once`);
     }
+    if (since && !(Number.isInteger(since.offset) && typeof since.epoch === "string")) {
+      throw new TypeError(`position of ${channel} is ${since}: use { offset, epoch }, or null`);
+    }
     this.#places.set(channel, { state: OUT, isOurs: true, offset: 0, epoch: "", ...since,
       resumes: !!since, canAsk: !!since });
   }

@@ -281,7 +281,7 @@ class Channels:
         if "push" in said:
             yield from self._push(said["push"], size)
         elif "id" in said:
-            yield from self._reply(said)
+            yield from self._reply(said, size)
         elif said == {}:
             yield Ping()
         else:
@@ -299,12 +299,12 @@ class Channels:
             joined = "join" in push
             yield Presence(channel, push["join" if joined else "leave"]["info"], joined)
         elif "subscribe" in push:
-            yield from self._entered_by_server(channel, push["subscribe"])
+            yield from self._entered_by_server(channel, push["subscribe"], size)
         elif "unsubscribe" in push:
             told = push["unsubscribe"]
             yield from self._left(channel, told.get("code", 0), told.get("reason", ""))
 
-    def _reply(self, said: Json) -> Iterator[Event]:
+    def _reply(self, said: Json, size: int) -> Iterator[Event]:
         number = said["id"]
         error = said.get("error")
         channel = self._asked.pop(number, None)
@@ -315,37 +315,38 @@ class Channels:
         if channel is None:
             yield Answer(number, result, CommandFailed(*failed) if failed else None)
         elif not channel:
-            yield from [CommandFailed(*failed)] if failed else self._connected(result)
+            yield from [CommandFailed(*failed)] if failed else self._connected(result, size)
         elif channel in self._places and self._places[channel].asked == number:
             yield from self._refused(channel, *failed) if failed \
-                else self._entered(channel, self._places[channel], result)
+                else self._entered(channel, self._places[channel], result, size)
 
-    def _connected(self, result: Json) -> Iterator[Event]:
+    def _connected(self, result: Json, size: int) -> Iterator[Event]:
         self._is_connected = True
         yield Connected(result["client"], result.get("data"))
         subs = result.get("subs", {})
         for channel, found in subs.items():
-            yield from self._entered_by_server(channel, found)
+            yield from self._entered_by_server(channel, found, size)
         for channel in [name for name, place in self._places.items()
                         if place.by_server and name not in subs]:
             self._places[channel].by_server = False
             if not self._places[channel].is_ours:
                 yield from self._left(channel, *UNSUBSCRIBED_BY_SERVER)
 
-    def _entered_by_server(self, channel: str, found: Json) -> Iterator[Event]:
+    def _entered_by_server(self, channel: str, found: Json, size: int) -> Iterator[Event]:
         place = self._places.setdefault(channel, _Place(is_ours=False))
         place.by_server = True
-        yield from self._entered(channel, place, found)
+        yield from self._entered(channel, place, found, size)
 
-    def _entered(self, channel: str, place: _Place, found: Json) -> Iterator[Event]:
+    def _entered(self, channel: str, place: _Place, found: Json, size: int) -> Iterator[Event]:
         if place.resumes and not found.get("recovered"):
             place.gap = True
             yield Gap(channel)
         place.state, place.resumes = _IN, True
         place.offset, place.epoch = found.get("offset", 0), found.get("epoch", "")
         place.can_ask = bool(place.epoch)
-        for one in found.get("publications", ()):
-            yield self._publication(channel, place, one, len(str(one)))
+        missed = found.get("publications", ())
+        for one in missed:
+            yield self._publication(channel, place, one, size // len(missed))
 
     def _publication(self, channel: str, place: _Place, one: Json, size: int) -> Publication:
         gap, place.gap = place.gap, False

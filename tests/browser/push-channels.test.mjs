@@ -113,6 +113,13 @@ test("channels can be given with what has been seen of them", async () => {
     [{ channel: "a", recover: true, offset: 3, epoch: "e" }, { channel: "b" }]);
 });
 
+for (const channels of ["news", ["a", "a"], [""], [5], { a: 5 }, { a: { offset: "1" } }]) {
+  test(`these are no channels: ${JSON.stringify(channels)}`, () => {
+    assert.throws(() => client({ channels }), TypeError);
+    assert.equal(sockets.length, 0);
+  });
+}
+
 test("pings are answered and are heartbeats; silence ends the connection", async () => {
   const { client: made, said } = client({ heartbeat: 10 });
   await connect({ ping: 10, pong: true });

@@ -114,7 +114,8 @@ test("channels can be given with what has been seen of them", async () => {
 });
 
 for (const channels of ["news", ["a", "a"], [""], [5], { a: 5 }, { a: { offset: "1" } }]) {
-  test(`these are no channels: ${JSON.stringify(channels)}`, () => {
+  const text = JSON.stringify(channels);
+  test(`these are no channels: ${text}`, () => {
     assert.throws(() => client({ channels }), TypeError);
     assert.equal(sockets.length, 0);
   });

@@ -140,7 +140,8 @@ find("say").addEventListener("submit", (event) => {
   field.value = "";
   field.focus();
   client.rpc("say", { text }).catch((error) => {
-    find("error").textContent = `Not sent: ${error.reason ?? error.message}`;
+    find("error").textContent = error.reason ? `Not sent: ${error.reason}`
+      : `Perhaps not sent: ${error.message}.`;
     field.value ||= text;
   });
 });

@@ -12,7 +12,9 @@ import pytest
 from pushclient import (ChannelLost, CommandFailed, ConnectionClosed, Disconnected, InvalidSetting,
                         NotConnected, PushClient, PushError)
 from pushserver import CentrifugeConnection, ChannelRule, Tokens
+from pushserver.frames import OPCODE_TEXT, frame
 from tests import cut_connections
+from tests.client_servers import Server
 from tests.programs import program
 from tests.support import PATIENCE, running_site, wait_until
 
@@ -302,6 +304,33 @@ def test_a_server_that_does_not_answer_is_given_up(site):
                     max_attempts=2) as client:
         with pytest.raises(Disconnected, match="1006: the server did not answer connect"):
             client.receive(PATIENCE)
+
+
+def test_pings_are_answered():
+    with running_site(root(), settings={"ping_interval": 0.2, "pong_timeout": 0.2},
+                      plugin={"channels": RULES}) as quick, \
+            PushClient(quick.url("/channels"), Id="42", channels=["news:p"], proxy=None) as client:
+        entered(quick, "news:p")
+        connection, = quick.push.connections("42")
+        until = time.monotonic() + 1
+        wait_until(lambda: time.monotonic() > until)
+        assert quick.push.connections("42") == [connection] and client.state == "open"
+
+
+def test_what_comes_in_one_read_is_told_in_its_order():
+    lines = ['{"id": 1, "connect": {"client": "x"}}', '{"id": 2, "subscribe": {}}',
+             '{"push": {"channel": "a", "pub": {"data": 1}}}',
+             '{"push": {"channel": "a", "join": {"info": "in"}}}',
+             '{"push": {"channel": "a", "pub": {"data": 2}}}']
+
+    def script(peer):
+        peer.answer(with_it=b"".join(frame(OPCODE_TEXT, line.encode()) for line in lines))
+
+    told = []
+    with Server(script) as server, \
+            PushClient(server.url, channels=["a"], on_message=lambda one: told.append(one.data),
+                       on_presence=lambda one: told.append(one.info), proxy=None):
+        wait_until(lambda: told == [1, "in", 2])
 
 
 def test_whoever_waits_for_an_answer_hears_that_the_connection_is_lost(site, person, monkeypatch):

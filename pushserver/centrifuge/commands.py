@@ -223,21 +223,37 @@ class Commands:
         left: bool = self.server.unsubscribe_connection(self, channel)
         return left
 
-    def _push_subscription(self, channel: str) -> bool:
+    def _push_subscription(self, channel: str, since: Position | None = None, info: Any = None,
+                           data: Any = None) -> bool:
         """Put a connected client into a channel, on the site's demand."""
-        if not self._begin_subscription(channel):
+        if not self._begin_subscription(channel, Claims(self.user_id, info=info)):
             return False
 
         def tell(found: Sequence[tuple[Page, Iterable[Publication]]]) -> None:
             (page, newer), = found
-            result = self._subscribe_result(channel, page, None)
+            missed = self._pushable(page)
+            if missed and since is not None:  # they follow, each by itself
+                page = page._replace(top=page.top._replace(offset=since.offset))
+            result = self._subscribe_result(channel, page._replace(publications=(),
+                                                                   recovered=False), None)
+            if data is not None:
+                result = b'{"data":%s,%s' % (encode_json(data), result[1:]) \
+                    if result != b"{}" else b'{"data":%s}' % encode_json(data)
             self._queue(frame(OPCODE_TEXT, wire.push(channel, "subscribe", result)))
+            self._queue_publications(channel, missed)
             self._queue_publications(channel, newer)
 
-        joined = self.server.join_connection(self, [(channel, None)], tell, self._channel_info)
+        joined = self.server.join_connection(self, [(channel, since)], tell, self._channel_info)
         if not joined:
             self._subscriptions.pop(channel, None)
         return bool(joined)
+
+    def _pushable(self, page: Page) -> Sequence[Publication]:
+        """Return what was missed, if it is all there and fits an outbox."""
+        room = self.server.settings.max_outbox // REPLY_SHARE
+        if not page.recovered or sum(one.cost for one in page.publications) > room:
+            return ()
+        return page.publications
 
     def _push_unsubscription(self, channel: str, why: tuple[int, str]) -> bool:
         if not self._leave(channel):

@@ -112,7 +112,7 @@ class Calls:
             (method, request), = command.items()
             if method == "batch":
                 raise CallError(NOT_FOUND, "a batch holds no other: send its commands here")
-            return encode_json(method) + b":" + self.answer(method, request)
+            return b"{%s:%s}" % (encode_json(method), self.answer(method, request))
         except CallError as error:
             return b'{"error":%s}' % error.encoded()
 

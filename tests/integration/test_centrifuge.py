@@ -352,7 +352,7 @@ def test_a_reload_is_neither_told_as_a_leave_nor_as_a_join(site, join):
         client.call("subscribe", channel="news:a")
     watcher.push(), watcher.push()
     ann.close()
-    wait_until(lambda: site.push.ids() == ["watcher"])
+    wait_until(lambda: site.push._exchange.next_departure() is not None)
     again = join("ann")
     again.call("subscribe", channel="news:a")
     site.push.publish("news:a", "end")
@@ -473,6 +473,7 @@ def test_a_channel_from_the_start_comes_with_connect_and_recovers(site, join):
     client = join(data="start")
     at = position(client.connected["subs"]["news:start"])
     client.close()
+    wait_until(lambda: site.push._exchange.next_departure() is not None)  # else both have joined
     site.push.publish("news:start", "missed")
     again = join(data="start", subs={"news:start": {"recover": True, **at},
                                      "news:unknown": {"recover": True}})

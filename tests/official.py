@@ -148,8 +148,11 @@ class OfficialClient:
             self._lines.put(json.loads(line))
         self._lines.put(None)
 
-    def _next(self):
-        line = self._lines.get(timeout=PATIENCE)
+    def _next(self, deadline):
+        try:
+            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise AssertionError(f"not in {PATIENCE} s, but {self.events[-5:]}") from None
         assert line is not None, "the client's process has ended"
         return line
 
@@ -162,19 +165,19 @@ class OfficialClient:
 
     def call(self, name, **asked):
         """Tell it what to do; return the result, or an error's code as ``{"error": ...}``."""
-        number = self.begin(name, **asked)
+        number, deadline = self.begin(name, **asked), time.monotonic() + PATIENCE
         while True:
-            line = self._next()
+            line = self._next(deadline)
             if line.get("id") == number:
                 return line.get("result") if "error" not in line else {"error": line["error"]}
             self.events.append(line)
 
     def event(self, name, **like):
         """Return the next event of a kind; those before it stay."""
-        seen = 0
+        seen, deadline = 0, time.monotonic() + PATIENCE
         while True:
             while seen == len(self.events):
-                self.events.append(self._next())
+                self.events.append(self._next(deadline))
             found = self.events[seen]
             if found.get("event") == name and like.items() <= found.items():
                 return self.events.pop(seen)

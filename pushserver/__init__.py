@@ -24,16 +24,17 @@ from .tokens import Tokens
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .api import PushAPI
     from .plugin import PushPlugin
     from .tool import PushTool
 
 __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandError", "Connection",
            "ConnectionClosed", "Disconnect", "HandshakeRefused", "Info", "InvalidData",
-           "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication", "PushError",
-           "PushPlugin", "PushServer", "PushTool", "Settings", "Stats", "Ticker", "Tokens",
-           "__version__", "browser_dir"]
+           "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication", "PushAPI",
+           "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats", "Ticker",
+           "Tokens", "__version__", "browser_dir"]
 
-_NEED_CHERRYPY = {"PushPlugin": ".plugin", "PushTool": ".tool"}
+_NEED_CHERRYPY = {"PushAPI": ".api", "PushPlugin": ".plugin", "PushTool": ".tool"}
 
 
 def __getattr__(name: str) -> Any:

@@ -125,7 +125,8 @@ class MemoryBroker:
 
     def _publish(self, channel: str, publication: Publication, limits: Limits) -> Position:
         if not limits.publications:
-            with self._fleeting:
+            known = self._channels.get(channel)  # the others of this channel may be remembered
+            with self._fleeting if known is None else known.lock:
                 self._deliver(channel, publication, "")
             return NOWHERE
         while True:

@@ -7,7 +7,7 @@ from typing import Any, Callable, Generic, Iterable, Optional, Sequence
 
 from .broker import Broker, MemoryBroker
 from .channels import ChannelRule, Channels
-from .history import Clock, Page, Position, Publication
+from .history import NOTHING, Clock, Page, Position, Publication
 from .hub import Hub, M, grouped
 from .presence import Info, Presence, Stats
 from .resume import LIVE, Joining
@@ -54,9 +54,11 @@ class Exchange(Generic[M]):
 
     # Publishing
 
-    def publish(self, channel: str, publication: Publication, key: str | None = None) -> Position:
+    def publish(self, channel: str, publication: Publication, key: str | None = None,
+                remember: bool = True) -> Position:
         """Append one publication to a channel and queue it for every subscriber."""
-        return self.broker.publish(channel, publication, self.channels.rule(channel).limits, key)
+        limits = self.channels.rule(channel).limits if remember else NOTHING
+        return self.broker.publish(channel, publication, limits, key)
 
     def _deliver(self, channel: str, publication: Publication, epoch: str) -> None:
         """Queue a publication; the broker calls this in the channel's order."""

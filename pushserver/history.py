@@ -110,6 +110,10 @@ class Limits(NamedTuple):
     age: float
 
 
+NOTHING = Limits(0, 0, 0.0)
+"""Of what is not remembered."""
+
+
 class Page(NamedTuple):
     """What was found in a history, and where the history stood at that moment.
 

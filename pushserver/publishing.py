@@ -86,7 +86,7 @@ class Publishing:
         return made
 
     def publish(self, channel: str, data: Data, *, key: str | None = None,
-                tags: Mapping[str, str] | None = None) -> Position:
+                tags: Mapping[str, str] | None = None, remember: bool = True) -> Position:
         """Append one publication to a channel and queue it for every connection in it.
 
         Args:
@@ -95,6 +95,7 @@ class Publishing:
             key: an idempotency key, at most 255 characters: a second publication to the channel
                 under the same key within five minutes is not made.
             tags: names and values that clients of Centrifugo's protocol get with it.
+            remember: False: queue it only, as in a channel that remembers nothing.
 
         Returns:
             the publication's position (offset from 1, epoch), or that of the first one with this
@@ -104,11 +105,12 @@ class Publishing:
             InvalidSetting: this cannot be a channel's name, a key or tags.
             InvalidData, MessageTooLarge: see ``broadcast``.
         """
-        return self.publish_from(channel, data, key=key, tags=tags)
+        return self.publish_from(channel, data, key=key, tags=tags, remember=remember)
 
     def publish_from(self, channel: str, data: Data, *, info: bytes | None = None,
                      key: str | None = None,
-                     tags: Mapping[str, str] | None = None) -> Position:
+                     tags: Mapping[str, str] | None = None,
+                     remember: bool = True) -> Position:
         """Publish as ``publish`` does, for a client.
 
         Args:
@@ -117,7 +119,8 @@ class Publishing:
         checked_channel(channel)
         if key is not None and (not isinstance(key, str) or not 0 < len(key) <= MAX_KEY):
             raise InvalidSetting(f"key is {key!r:.80}: use text of 1 to {MAX_KEY} characters")
-        return self._exchange.publish(channel, self._publication(data, info=info, tags=tags), key)
+        made = self._publication(data, info=info, tags=tags)
+        return self._exchange.publish(channel, made, key, remember)
 
     # What a channel remembers
 

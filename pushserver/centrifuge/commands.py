@@ -143,6 +143,7 @@ class Commands:
         channel = self._channel_of(request)
         since = self._asked_position(request)
         token = wire.text_of(request, "token")
+        reject = bool(wire.whole(request, "flag", 0, wire.MAX_OFFSET) & wire.REJECT_UNRECOVERED)
         if channel in self._subscriptions:
             raise codes.already_subscribed()
         if len(self._subscriptions) >= MAX_CHANNELS:
@@ -157,7 +158,7 @@ class Commands:
 
         def answer(found: Sequence[tuple[Page, Iterable[Publication]]]) -> None:
             (page, newer), = found
-            result = self._subscribe_result(channel, page, since, claims)
+            result = self._subscribe_result(channel, page, since, claims, reject=reject)
             self._replies.append(wire.reply(number, "subscribe", result))
             self._flush()
             self._queue_publications(channel, newer)
@@ -189,8 +190,13 @@ class Commands:
             raise codes.permission_denied() from None
 
     def _subscribe_result(self, channel: str, page: Page, since: Position | None,
-                          claims: Claims | None = None, share: int = REPLY_SHARE) -> bytes:
-        """Return what a client is told of its place in a channel, with what it has missed."""
+                          claims: Claims | None = None, share: int = REPLY_SHARE,
+                          reject: bool = False) -> bytes:
+        """Return what a client is told of its place in a channel, with what it has missed.
+
+        Raises:
+            CommandError: 112: that is lost, and ``reject`` asks for an error then.
+        """
         result: dict[str, Any] = self._expiry(claims)
         remembers = bool(self.server.rule(channel).history)
         publications: list[bytes] = []
@@ -199,6 +205,8 @@ class Commands:
             publications = [wire.encoded_publication(one) for one in page.publications]
             if sum(map(len, publications)) > self.server.settings.max_outbox // share:
                 recovered, publications = False, []  # told so: it could not be sent in one
+            if reject and since is not None and not recovered:
+                raise codes.unrecoverable()
             offset = since.offset if recovered and since is not None else page.top.offset
             result.update(recoverable=True, positioned=True, epoch=page.top.epoch)
             if offset:
@@ -223,21 +231,37 @@ class Commands:
         left: bool = self.server.unsubscribe_connection(self, channel)
         return left
 
-    def _push_subscription(self, channel: str) -> bool:
+    def _push_subscription(self, channel: str, since: Position | None = None, info: Any = None,
+                           data: Any = None) -> bool:
         """Put a connected client into a channel, on the site's demand."""
-        if not self._begin_subscription(channel):
+        if not self._begin_subscription(channel, Claims(self.user_id, info=info)):
             return False
 
         def tell(found: Sequence[tuple[Page, Iterable[Publication]]]) -> None:
             (page, newer), = found
-            result = self._subscribe_result(channel, page, None)
+            missed = self._pushable(page)
+            if missed and since is not None:  # they follow, each by itself
+                page = page._replace(top=page.top._replace(offset=since.offset))
+            result = self._subscribe_result(channel, page._replace(publications=(),
+                                                                   recovered=False), None)
+            if data is not None:
+                result = b'{"data":%s,%s' % (encode_json(data), result[1:]) \
+                    if result != b"{}" else b'{"data":%s}' % encode_json(data)
             self._queue(frame(OPCODE_TEXT, wire.push(channel, "subscribe", result)))
+            self._queue_publications(channel, missed)
             self._queue_publications(channel, newer)
 
-        joined = self.server.join_connection(self, [(channel, None)], tell, self._channel_info)
+        joined = self.server.join_connection(self, [(channel, since)], tell, self._channel_info)
         if not joined:
             self._subscriptions.pop(channel, None)
         return bool(joined)
+
+    def _pushable(self, page: Page) -> Sequence[Publication]:
+        """Return what was missed, if it is all there and fits an outbox."""
+        room = self.server.settings.max_outbox // REPLY_SHARE
+        if not page.recovered or sum(one.cost for one in page.publications) > room:
+            return ()
+        return page.publications
 
     def _push_unsubscription(self, channel: str, why: tuple[int, str]) -> bool:
         if not self._leave(channel):

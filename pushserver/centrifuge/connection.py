@@ -14,7 +14,7 @@ from ..errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSe
                       MessageTooLarge)
 from ..frames import OPCODE_TEXT, Data, encode_json, frame
 from ..handshake import checked_id
-from ..history import Publication
+from ..history import Position, Publication
 from ..presence import Info
 from ..tokens import Claims, TokenExpired, TokenInvalid
 from ..version import __version__
@@ -127,15 +127,30 @@ class CentrifugeConnection(Commands, Connection):
         if not self.connected or not self._queue(data or b""):
             raise ConnectionClosed(f"connection of Id {self.Id!r} is not open: nothing was sent")
 
-    def subscribe(self, channel: str) -> bool:
-        """Put the client into a channel: it is told so, and receives what is published there."""
+    def subscribe(self, channel: str, *, since: Position | None = None, info: Any = None,
+                  data: Any = None) -> bool:
+        """Put the client into a channel: it is told so, and receives what is published there.
+
+        The rest is for a client that is connected already.
+
+        Args:
+            channel: 1 to 255 characters.
+            since: what it has seen; it gets what has come since, if that is remembered.
+            info: what others in the channel are told of it.
+            data: what the client is told along with it.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name.
+            InvalidData: JSON cannot hold ``info`` or ``data``.
+        """
         checked_channel(channel)
         with self._gate:
             if not self.connected:
                 new = channel not in self.start_channels
                 self.start_channels = tuple(dict.fromkeys((*self.start_channels, channel)))
                 return new
-        return self._push_subscription(channel)
+        encode_json([info, data])  # raises what it raises before anything is done
+        return self._push_subscription(channel, since, info, data)
 
     def unsubscribe(self, channel: str) -> bool:
         """Take the client out of a channel, for good; it is told so."""

@@ -17,6 +17,9 @@ MAX_OFFSET = (1 << 64) - 1
 MAX_ID = (1 << 32) - 1
 """The largest offset and the largest command id that the protocol has room for."""
 
+REJECT_UNRECOVERED = 2
+"""The bit in a subscription's ``flag`` that asks for error 112 where nothing can be recovered."""
+
 METHODS = ("connect", "subscribe", "unsubscribe", "publish", "presence", "presence_stats",
            "history", "ping", "send", "rpc", "refresh", "sub_refresh")
 """The protocol's commands, in the order in which the first one of a command counts."""

@@ -457,6 +457,23 @@ def test_what_is_lost_is_said_to_be_lost(site, join):
         assert position(result) == {"offset": 20, "epoch": top.epoch}
 
 
+def test_what_is_lost_is_an_error_where_the_client_wants_it_so(site, join):
+    client = join()
+    at = position(client.call("subscribe", channel="news:a"))
+    client.call("unsubscribe", channel="news:a")
+    for number in range(20):
+        top = site.push.publish("news:a", number)
+    for flag in (2, 3):
+        assert client.call("subscribe", channel="news:a", recover=True, flag=flag, **at) == 112
+    assert site.push.channels() == {}
+    asked = {"recover": True, "flag": 3, "offset": 15, "epoch": top.epoch}
+    result = client.call("subscribe", channel="news:a", **asked)
+    assert result["recovered"] and len(result["publications"]) == 5
+    assert "was_recovering" not in client.call("subscribe", channel="open:a", flag=3)
+    client.send(client.command("subscribe", channel="open:b", flag="3"))
+    assert client.close_code() == 3501
+
+
 def test_more_than_fits_a_reply_is_said_to_be_lost():
     with serving(settings={"max_outbox": 20_000}) as site:
         first = site.push.publish("deep:a", "x" * 1000)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import logging
 import selectors
-import socket
 import ssl
 import threading
 import time
@@ -11,6 +10,7 @@ from collections import deque
 from functools import partial
 from typing import Any, Callable, Iterator, Protocol, Sequence
 
+from .bell import new_bell
 from .haste import Haste
 from .sockets import FAN_OUT_SIZE
 from .speedups import HAVE_NATIVE, SKIPPED, native
@@ -23,8 +23,6 @@ WRITE = selectors.EVENT_WRITE
 
 LONGEST_SLEEP = 60.0
 """Seconds that the loop sleeps at most; nothing depends on it."""
-
-WAKE_SIZE = 4096
 
 FEW = 8
 """Sockets that are worth no haste: it makes the site's threads switch more often."""
@@ -104,10 +102,8 @@ class Loop:
         self._haste = Haste()
         self._sleeping = False
         self._stopping = False
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
-        self._selector.register(self._wake_in, READ, None)
+        self._bell = new_bell()
+        self._selector.register(self._bell, READ, None)
         self._thread = threading.Thread(target=self._run, name="pushserver-loop", daemon=True)
 
     def __repr__(self) -> str:
@@ -151,10 +147,7 @@ class Loop:
 
     def _wake(self) -> None:
         self._sleeping = False
-        try:
-            self._wake_out.send(b"\0")
-        except OSError:
-            pass  # full: it is waking up already; closed: it has stopped
+        self._bell.ring()
 
     def stop(self, timeout: float) -> bool:
         """End the thread once all that is queued is done; tell whether it has ended.
@@ -218,8 +211,7 @@ class Loop:
             self._sleeping = False
             self._haste.end()
             self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._bell.close()
 
     def _round(self) -> None:
         self._sleeping = True
@@ -239,7 +231,7 @@ class Loop:
                 self._take_intake()
             item = key.data
             if item is None:
-                self._wake_in.recv(WAKE_SIZE)
+                self._bell.hush()
                 continue
             if mask & WRITE and item.watching & WRITE:
                 self.guarded(item, item.flush)
@@ -322,8 +314,8 @@ class Loop:
             self.guarded(item, item.partial, data, sent)
 
     def _write_each_native(self, plain: list[tuple[Watched, bytes]]) -> None:
-        targets = [item.direct for item, _ in plain]
-        for index, sent in native.send_each(targets, [data for _, data in plain], FAN_OUT_SIZE):
+        items = [item for item, _ in plain]
+        for index, sent in native.send_each(items, [data for _, data in plain], FAN_OUT_SIZE):
             item, data = plain[index]
             assert sent != SKIPPED, "only what can be written to was given"
             self.guarded(item, item.partial, data, sent)
@@ -344,7 +336,7 @@ class Loop:
     def _fan_out_native(self, targets: Sequence[Watched], data: bytes) -> list[Watched]:
         """Write to all sockets that wait for nothing, in one call; return the others."""
         others = []
-        for index, sent in native.send_many([item.direct for item in targets], data, FAN_OUT_SIZE):
+        for index, sent in native.send_many(targets, data, FAN_OUT_SIZE):
             item = targets[index]
             if sent == SKIPPED:
                 others.append(item)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .assets import browser_dir
 from .connection import Connection
 from .disconnects import Disconnect
 from .errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "ConnectionClosed", "Disconnect", "HandshakeRefused", "InvalidData",
            "InvalidSetting", "MessageTooLarge", "PushError", "PushPlugin", "PushServer",
-           "PushTool", "Settings", "Ticker", "__version__"]
+           "PushTool", "Settings", "Ticker", "__version__", "browser_dir"]
 
 _NEED_CHERRYPY = {"PushPlugin": ".plugin", "PushTool": ".tool"}
 

@@ -7,12 +7,12 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def browser_dir() -> Path:
-    """Return the folder with the browser client and the demo pages.
+    """Return the folder with ``push-client.js`` and the demo's files, for the staticdir tool.
 
     Raises:
         FileNotFoundError: the installation lacks them.
     """
     for folder in (PACKAGE / "browser", PACKAGE.parent / "clients" / "browser"):
-        if (folder / "clock.html").is_file():
+        if (folder / "push-client.js").is_file():
             return folder
     raise FileNotFoundError("the browser files are missing: install pushserver again")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import logging
 import sys
 from typing import Any, Iterable, Sequence
@@ -12,7 +13,8 @@ import cherrypy
 from .connection import Connection
 from .errors import HandshakeRefused
 from .handover import Handover, current_request, end_connection
-from .handshake import (accept_key, check_origin, check_request, checked_id, choose_subprotocol)
+from .handshake import (accept_key, check_origin, check_request, checked_heartbeat, checked_id,
+                        choose_subprotocol)
 from .server import PushServer
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Endpoint:
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
         self._Id = ""
+        self._heartbeat = 0.0
         self._reserved = False
         self._subprotocol: str | None = None
         self._handover: Handover | None = None
@@ -112,6 +115,8 @@ class Endpoint:
         request = cherrypy.serving.request
         with _refusing():
             self._Id = checked_id(request.params.get("Id"))
+            if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
+                self._heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
             check_origin(request.headers.get("Origin"), request.base,
                          self._server.settings.allowed_origins)
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
@@ -169,7 +174,8 @@ class Endpoint:
             return
         connection = self._connection(handover)
         self._server.accept(connection, handover.socket, channels=self._channels,
-                            answer=handover.answer, early=handover.take_early())
+                            answer=handover.answer, early=handover.take_early(),
+                            heartbeat=self._heartbeat)
         self._reserved = False
         self._done = True
         handover.give_away()
@@ -203,6 +209,14 @@ class Endpoint:
         else:
             status = error.code if isinstance(error, cherrypy.HTTPError) else 500
             handover.refuse(status, "the site could not take the connection", {})
+
+
+def _takes(handler: Any, name: str) -> bool:
+    """Tell whether the site's page handler has a parameter of this name; then it is the site's."""
+    try:
+        return name in inspect.signature(handler.callable).parameters
+    except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
+        return False
 
 
 class _refusing:

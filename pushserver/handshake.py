@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import unicodedata
 from hashlib import sha1
 from typing import Mapping, Sequence
@@ -23,9 +24,17 @@ MAX_ID = 128
 KEY_SIZE = 16
 """Bytes that a ``Sec-WebSocket-Key`` decodes to."""
 
+LEAST_HEARTBEAT = 1
+MOST_HEARTBEAT = 3600
+"""Seconds between heartbeats."""
+
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
+
 _UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade",
                     "Sec-WebSocket-Version": VERSION}
 
+
+_ASKING = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
 
 _EMPTY = ("", "0")
 """What ``Content-Length`` says of no body; some WSGI servers add it without a value."""
@@ -33,6 +42,18 @@ _EMPTY = ("", "0")
 
 def _tokens(value: str) -> list[str]:
     return [token.strip() for token in value.split(",") if token.strip()]
+
+
+def asks_to_connect(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request means to be an opening handshake, be it a good one or not.
+
+    A proxy that does not pass ``Upgrade`` on leaves the other headers, which no other request has.
+
+    Args:
+        headers: the request's, looked up without regard to case.
+    """
+    upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
+    return "websocket" in upgrade or any(headers.get(name) is not None for name in _ASKING)
 
 
 def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, str]) -> None:
@@ -105,6 +126,26 @@ def checked_id(value: object) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in value):
         raise HandshakeRefused(400, "Id has control characters: leave them out")
     return value
+
+
+def checked_heartbeat(value: object) -> float:
+    """Return the seconds between the heartbeats that a client asked for, 0 if it did not.
+
+    Args:
+        value: what the query's ``heartbeat`` became; see ``checked_id``.
+
+    Raises:
+        HandshakeRefused: 400, saying which rule it breaks.
+    """
+    if value is None:
+        return 0
+    if not isinstance(value, str):
+        raise HandshakeRefused(400, "heartbeat is given more than once: give one")
+    seconds = float(value) if _SECONDS.fullmatch(value) else 0
+    if not LEAST_HEARTBEAT <= seconds <= MOST_HEARTBEAT:
+        raise HandshakeRefused(400, f"heartbeat is not a number from {LEAST_HEARTBEAT} to "
+                               f"{MOST_HEARTBEAT}: give seconds, or leave it out")
+    return seconds
 
 
 def check_origin(origin: str | None, site: str, allowed: Sequence[str]) -> None:

@@ -45,6 +45,9 @@ _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 
 _PING = frame(OPCODE_PING, b"")
 
+HEARTBEAT = frame(OPCODE_TEXT, b"")
+"""What a client gets that asked to be told that the server is there: browsers hide pings."""
+
 
 class Events(Protocol):
     """Who is told, on a worker thread, what happens to connections."""
@@ -112,8 +115,7 @@ class Link(Mailbox):
     __slots__ = ("connection", "Id", "channels", "home", "transport", "send", "outbox", "busy",
                  "direct", "watching", "state", "disconnect", "_reader", "_timer", "_last_read",
                  "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd", "_received",
-                 "_can_place",
-                 "_handled")
+                 "_can_place", "_handled", "_heartbeat")
 
     def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
                  home: Home) -> None:
@@ -133,6 +135,7 @@ class Link(Mailbox):
         self.disconnect: Disconnect | None = None
         self._reader = FrameReader(home.settings.max_message_size)
         self._timer: Timer | None = None
+        self._heartbeat: Timer | None = None
         self._last_read = 0.0
         self._pinged_at = 0.0
         self._paused = False
@@ -153,11 +156,12 @@ class Link(Mailbox):
 
     # Beginning
 
-    def open(self, early: bytes) -> None:
+    def open(self, early: bytes, heartbeat: float = 0) -> None:
         """Take the socket over: write the handshake's answer, then what waits behind it.
 
         Args:
             early: what the client has sent behind its handshake already.
+            heartbeat: seconds between heartbeats; 0: none.
         """
         if self.state != WAITING:
             return
@@ -167,6 +171,8 @@ class Link(Mailbox):
         self.home.loop.watch(self, READ)
         self.home.post(self, self._run_opened)
         self._schedule_ping(self.home.settings.ping_interval)
+        if heartbeat:
+            self._schedule_heartbeat(heartbeat)
         self.flush()
         if early and self.state == OPEN:
             self._take(early)
@@ -368,6 +374,18 @@ class Link(Mailbox):
             if not self.busy:
                 self.flush()
 
+    def _schedule_heartbeat(self, seconds: float) -> None:
+        loop = self.home.loop
+        self._heartbeat = loop.call_later(seconds, partial(loop.guarded, self, self._beat, seconds))
+
+    def _beat(self, seconds: float) -> None:
+        """Say that the server is there, unless something else that waits will say it."""
+        if self.state == OPEN:
+            self._schedule_heartbeat(seconds)
+            if not self.outbox.size:
+                self.enqueue(HEARTBEAT)
+                self.flush()
+
     def _no_pong(self) -> None:
         if not self.outbox.size:
             self.transport.send(close_frame(NO_PONG))
@@ -450,8 +468,9 @@ class Link(Mailbox):
         self.state = CLOSED
         self._set_busy(True)
         self.disconnect = self.disconnect or disconnect
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._heartbeat):
+            if timer is not None:
+                timer.cancel()
         self.outbox = Outbox(0)
         self.home.hub.remove(self)
         self.connection.client_terminated = self.connection.server_terminated = True

@@ -14,7 +14,7 @@ from .disconnects import ABNORMAL, BY_SITE, REPLACED, SHUTTING_DOWN, Disconnect,
 from .errors import HandshakeRefused, InvalidSetting, MessageTooLarge
 from .frames import Data, encode, header
 from .hub import Hub
-from .link import Events, Home, Link
+from .link import HEARTBEAT, Events, Home, Link
 from .loop import Loop
 from .outbox import Head
 from .settings import Settings
@@ -284,9 +284,7 @@ class PushServer:
     # For the HTTP side
 
     def reserve(self, Id: str) -> None:
-        """Keep a place for a connection that is about to come.
-
-        Either ``accept`` or ``release`` has to follow.
+        """Keep a place for a connection to come; ``accept`` or ``release`` has to follow.
 
         Raises:
             HandshakeRefused: 429 or 503, with ``Retry-After``.
@@ -313,7 +311,7 @@ class PushServer:
         return home
 
     def accept(self, connection: Connection, sock: socket.socket, *, channels: Iterable[str],
-               answer: bytes, early: bytes) -> None:
+               answer: bytes, early: bytes, heartbeat: float = 0) -> None:
         """Take over a socket whose handshake was found good, with the place reserved for it.
 
         From the moment in which the client can read the answer it is in the hub.
@@ -324,6 +322,7 @@ class PushServer:
             channels: those that it is in from the start.
             answer: the handshake's answer, the first bytes to be written.
             early: what the client has sent behind its handshake already.
+            heartbeat: seconds between empty messages, the first right behind the answer; 0: none.
 
         Raises:
             HandshakeRefused: 503: the server has begun to stop; the socket was not touched.
@@ -331,9 +330,10 @@ class PushServer:
         with self._lock:
             home = self._check_running()
             connection.sock = lend(sock)
-            link = Link(connection, connection.Id, transport(connection.sock), answer, home)
+            link = Link(connection, connection.Id, transport(connection.sock),
+                        answer + HEARTBEAT if heartbeat else answer, home)
             replaced = self._hub.add(link, channels)
-            home.loop.call_for(link, link.open, early)
+            home.loop.call_for(link, link.open, early, heartbeat)
         for older in replaced:
             self._close(older, REPLACED)
 

@@ -8,9 +8,10 @@ import cherrypy
 from .connection import Connection
 from .endpoints import Endpoint
 from .errors import InvalidSetting
+from .handshake import asks_to_connect
 from .server import PushServer, checked_channel
 
-_ARGUMENTS = ("handler_cls", "channels", "subprotocols")
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "optional")
 
 
 class PushTool(cherrypy.Tool):  # type: ignore[misc]
@@ -30,7 +31,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
 
     @staticmethod
     def _options(handler_cls: type[Connection] = Connection, channels: Collection[str] = (),
-                 subprotocols: Sequence[str] = ()) -> None:
+                 subprotocols: Sequence[str] = (), optional: bool = False) -> None:
         """Show CherryPy what the tool can be told."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -40,6 +41,8 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
             handler_cls: a subclass of ``Connection``; what each connection becomes.
             channels: names of the channels that each connection is in from the start.
             subprotocols: those that the site speaks, of which the client's first is chosen.
+            optional: a request that asks for no WebSocket gets what the page handler returns,
+                as without the tool; otherwise it is answered 426.
 
         Raises:
             InvalidSetting: one of them cannot be that.
@@ -51,6 +54,10 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         options = self._merged_args()
         options.pop("priority", None)
         check_options(**options)
+        request = cherrypy.serving.request
+        if options.pop("optional", False) and not asks_to_connect(request.headers):
+            request.push_data = {}  # a handler may fill it without asking which it is
+            return
         Endpoint(self._push, **options).attach(cherrypy.serving.request.hooks)
 
 
@@ -74,3 +81,5 @@ def check_options(**options: Any) -> None:
             raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
     for channel in options.get("channels", ()):
         checked_channel(channel)
+    if not isinstance(options.get("optional", False), bool):
+        raise InvalidSetting(f"optional is {options['optional']!r}: use True or False")

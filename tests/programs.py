@@ -13,6 +13,9 @@ from tests.support import PATIENCE, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
+WITHOUT = ("import sys; from pushserver.cli import main; sys.modules[sys.argv[1]] = None; "
+           "sys.exit(main(sys.argv[2:]))")
+
 
 @contextlib.contextmanager
 def program(*arguments, **options):
@@ -28,10 +31,17 @@ def program(*arguments, **options):
 
 
 @contextlib.contextmanager
-def demo(*options):
-    """Run the demo site on a free port; ``process.port`` is that."""
-    port = free_port()
-    with program("-m", "pushserver", "--port", str(port), *options) as process:
+def demo(*options, port=None, without=None):
+    """Run the demo site.
+
+    Args:
+        options: of the command.
+        port: a free one if none is given; ``process.port`` is that.
+        without: a package that cannot be imported.
+    """
+    port = port or free_port()
+    command = ("-c", WITHOUT, without) if without else ("-m", "pushserver")
+    with program(*command, "--port", str(port), *options) as process:
         process.port = port
         process.first_line = process.stdout.readline()
         yield process

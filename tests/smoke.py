@@ -2,12 +2,13 @@
 
     python smoke.py
 
-Starts the command on a free port, loads its page and what the page loads, reads two ticks, and
-stops it.
+Starts the command on a free port, loads each page of its navigation and what those load, reads two
+ticks, and stops it.
 """
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,6 +41,33 @@ def read_ticks(port, count):
         return ticks
 
 
+def load(url):
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        text = answer.read().decode("utf-8")
+        assert answer.status == 200 and text, url
+        return text
+
+
+def load_all(site):
+    """Load every page, what it links to, and the source it shows; return how many there were."""
+    shared = load(f"{site}/browser/page.js")
+    left = re.findall(r'path: "([^"]+)"', shared)
+    for names in re.findall(r"modules: \[([^]]+)\]", shared):
+        left += [f"/source/{name}" for name in re.findall(r"\w+", names)]
+    assert "/" in left and "/source/clock" in left, left
+    left.append("/browser/push-client.d.ts")
+    loaded = set()
+    while left:
+        path = left.pop()
+        if path not in loaded:
+            loaded.add(path)
+            text = load(site + path)
+            if not path.startswith("/source/"):
+                left += re.findall(r'(?:src|href)="(/[^"]*)"', text)
+                left += [f"/browser/{name}" for name in re.findall(r'from "\./([^"]+)"', text)]
+    return len(loaded)
+
+
 def main():
     port = free_port()
     command = [sys.executable, "-m", "pushserver", "--port", str(port), "--interval", "0.5"]
@@ -47,9 +75,7 @@ def main():
     try:
         line = server.stdout.readline().strip()
         assert line == f"Open http://127.0.0.1:{port}/", line
-        for path in ("", "browser/clock.js", "browser/style.css"):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=TIMEOUT) as page:
-                assert page.status == 200 and page.read()
+        print("loaded:", load_all(f"http://127.0.0.1:{port}"))
         print("ticks:", read_ticks(port, 2))
     finally:
         server.terminate()

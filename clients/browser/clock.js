@@ -1,70 +1,84 @@
-// The clock page: one WebSocket of the browser's own, and what arrives on it.
+// The clock page: what is pushed each second, and how late it was.
+
+import { Chart } from "./chart.js";
+import { element, find, follow, recall, remember, someId } from "./page.js";
+import { PushClient } from "./push-client.js";
 
 const SHOWN = 8;
-const TEXT = new TextDecoder();
-const find = (id) => document.getElementById(id);
+const chart = new Chart(find("chart"), { label: "Lateness in ms", least: 5,
+  format: (late) => String(Number(late.toFixed(1))) });
 
-let socket = null;
+let client = null;
+let origin = performance.timeOrigin;
 
-function setState(state) {
-  find("state").textContent = state;
-  document.body.dataset.state = state;
-  find("toggle").textContent = state === "closed" ? "Connect" : "Disconnect";
-  find("id").disabled = state !== "closed";
+/** Return milliseconds since 1970 with their fraction, which Date.now() lacks. */
+function now() {
+  const difference = Date.now() - (origin + performance.now());
+  if (Math.abs(difference) > 2) {
+    origin += difference; // the clock was set, or the machine has slept
+  }
+  return origin + performance.now();
 }
 
-function address(id) {
-  const url = new URL("websocket", location.href);
-  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  url.search = new URLSearchParams({ Id: id });
-  return url.href;
+/** Return the same of a time in ISO 8601 with microseconds. */
+function parse(text) {
+  return Date.parse(text.replace(/\.\d+/, "")) + 1000 * Number(text.match(/\.\d+/)?.[0] ?? 0);
 }
 
 function show(text) {
-  const late = Date.now() - Date.parse(text);
+  const late = Math.max(0, now() - parse(text));
   find("time").textContent = text;
-  find("late").textContent = Number.isNaN(late) ? "" : `sent ${Math.max(0, late)} ms ago`;
-  const line = document.createElement("li");
-  line.textContent = text;
-  find("log").prepend(line);
+  find("late").textContent = `came ${late.toFixed(1)} ms after it was made`;
+  chart.add(late);
+  find("log").prepend(element("li", {}, text));
   while (find("log").children.length > SHOWN) {
     find("log").lastChild.remove();
   }
 }
 
-function connect() {
-  const id = find("id").value;
-  const url = address(id);
-  history.replaceState(null, "", `?${new URLSearchParams({ Id: id })}`);
-  find("python").textContent = `python -m pushclient "${url.split("?")[0]}" --id ${quoted(id)}`;
-  setState("connecting");
-  const mine = (socket = new WebSocket(url));
-  mine.binaryType = "arraybuffer";
-  mine.onopen = () => setState("open");
-  mine.onmessage = (event) =>
-    show(typeof event.data === "string" ? event.data : TEXT.decode(event.data));
-  mine.onclose = (event) => {
-    if (mine === socket) {
-      setState("closed");
-      find("late").textContent = `closed with ${event.code} ${event.reason}`;
-    }
-  };
+function received({ data }) {
+  if (data.startsWith("{")) {
+    find("connected").textContent = JSON.parse(data).connected;
+  } else {
+    show(data);
+  }
 }
 
-function quoted(id) {
-  return /^[\w.-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`;
+function changed() {
+  const closed = client.state === "closed";
+  find("toggle").textContent = closed ? "Connect" : "Disconnect";
+  find("id").disabled = !closed;
+  if (client.state !== "open") {
+    find("connected").textContent = "\u2013";
+  }
+}
+
+function connect() {
+  const Id = find("id").value;
+  remember("Id", Id);
+  history.replaceState(null, "", `?${new URLSearchParams({ Id })}`);
+  const address = new URL("/websocket", location.href.replace(/^http/, "ws"));
+  find("python").textContent = `python -m pushclient "${address.href}" --id ${quoted(Id)}`;
+  client = new PushClient("/websocket", { Id, params: { count: 1 } });
+  client.addEventListener("message", received);
+  client.addEventListener("state", changed);
+  follow(client);
+  changed();
+}
+
+/** Return an Id as a shell takes it. */
+function quoted(Id) {
+  return /^[\w.-]+$/.test(Id) ? Id : `'${Id.replaceAll("'", "'\\''")}'`;
 }
 
 find("connect").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (document.body.dataset.state === "closed") {
+  if (client.state === "closed") {
     connect();
   } else {
-    socket.close(1000);
+    client.close();
   }
 });
 
-find("id").value =
-  new URLSearchParams(location.search).get("Id") ||
-  String(crypto.getRandomValues(new Uint16Array(1))[0]);
+find("id").value = recall("Id", someId());
 connect();

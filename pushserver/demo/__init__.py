@@ -3,19 +3,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import PushPlugin
-from ..assets import browser_dir
+from .. import PushPlugin, browser_dir
+from .chat import Chat
 from .clock import Clock
+from .direct import Direct
 from .echo import EchoPage
+from .game import Game
+from .monitor import Monitor
+from .sources import Sources
+from .vote import Vote
+
+HEADERS = [
+    ("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:; "
+                                "frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-cache")]
+"""Nothing is loaded from elsewhere, no script stands in a page, and a new version shows at once.
+
+Not every browser counts ws: among 'self'; the push tool refuses other origins in any case.
+"""
 
 
-class Site(Clock, EchoPage):
-    """The demo site: ``/`` shows the time arriving, ``/echo`` sends back what it gets."""
+class Site(Clock):
+    """The demo site: the clock is its first page, every other demo hangs below."""
+
+    def __init__(self, push: PushPlugin, interval: float) -> None:
+        super().__init__(push, interval)
+        self.echo = EchoPage()
+        self.chat = Chat(push)
+        self.direct = Direct(push)
+        self.vote = Vote(push)
+        self.game = Game(push)
+        self.monitor = Monitor(push)
+        self.source = Sources()
 
 
 def config() -> dict[str, dict[str, Any]]:
-    """Return the site's CherryPy configuration: the browser files under ``/browser``."""
-    return {"/browser": {"tools.staticdir.on": True, "tools.staticdir.dir": str(browser_dir())}}
+    """Return the site's CherryPy configuration: the browser's files under ``/browser``."""
+    return {"/": {"tools.response_headers.on": True, "tools.response_headers.headers": HEADERS},
+            "/browser": {"tools.staticdir.on": True, "tools.staticdir.dir": str(browser_dir())}}
 
 
 def build(push: PushPlugin, interval: float) -> Site:
@@ -25,6 +51,4 @@ def build(push: PushPlugin, interval: float) -> Site:
         push: the plugin, to be started with the engine.
         interval: seconds between two pushes of the time.
     """
-    site = Site()
-    site.start_clock(push, interval)
-    return site
+    return Site(push, interval)

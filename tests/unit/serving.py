@@ -75,7 +75,7 @@ class Hosting:
         self._sockets, self._peers = [], []
 
     def join(self, Id="42", *, handler_cls=Connection, channels=(), early=b"", shake=True,
-             buffer=None):
+             buffer=None, heartbeat=0):
         """Connect a client; return its end, with ``connection`` on it."""
         ours, theirs = socket.socketpair()
         self._sockets.append(ours)
@@ -85,7 +85,8 @@ class Hosting:
         self.server.reserve(Id)
         connection = handler_cls(ours, [], [], {})
         connection.attach(self.server, Id=Id, user=None, data={}, peer="peer")
-        self.server.accept(connection, ours, channels=channels, answer=ANSWER, early=early)
+        self.server.accept(connection, ours, channels=channels, answer=ANSWER, early=early,
+                           heartbeat=heartbeat)
         peer = Peer(theirs)
         peer.connection = connection
         return peer.answer() if shake else peer

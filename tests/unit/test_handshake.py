@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.errors import HandshakeRefused, InvalidSetting
-from pushserver.handshake import (accept_key, check_key, check_origin, check_request, checked_id,
+from pushserver.handshake import (accept_key, asks_to_connect, check_key, check_origin,
+                                  check_request, checked_heartbeat, checked_id,
                                   choose_subprotocol)
 from pushserver.settings import normal_origin
 
@@ -50,6 +51,20 @@ def test_a_handshake_as_in_the_rfc_is_good():
     {"Sec_WebSocket_Key": f" {KEY} "}])
 def test_what_clients_and_proxies_write_differently_is_good(changes):
     request(**changes)
+
+
+@pytest.mark.parametrize("headers", [
+    {"Upgrade": "websocket"}, {"Upgrade": "h2c, WebSocket"}, {"Sec-WebSocket-Key": "bad"},
+    {"Sec-WebSocket-Key": ""}, {"Sec-WebSocket-Version": "8"}], ids=str)
+def test_what_has_a_header_of_a_handshake_asks_to_connect(headers):
+    assert asks_to_connect(HeaderMap(headers))
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"Upgrade": "h2c"}, {"Upgrade": ""}, {"Connection": "Upgrade"},
+    {"Upgrade": "not-websocket"}], ids=str)
+def test_other_requests_do_not_ask_to_connect(headers):
+    assert not asks_to_connect(HeaderMap(headers))
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "get", "X" * 500])
@@ -183,3 +198,20 @@ def test_a_site_whose_own_address_is_unknown_is_nobodys():
 def test_the_first_subprotocol_the_client_offers_and_the_site_speaks_is_chosen(offered, supported,
                                                                                chosen):
     assert choose_subprotocol(offered, supported) == chosen
+
+
+@pytest.mark.parametrize("value, seconds", [(None, 0), ("1", 1), ("25", 25), ("2.5", 2.5),
+                                            ("3600", 3600), ("0001", 1)])
+def test_a_heartbeat_is_a_number_of_seconds(value, seconds):
+    assert checked_heartbeat(value) == seconds
+
+
+@pytest.mark.parametrize("value", ["", "0", "0.9", "3600.1", "-5", "+5", " 5", "5 ", "1e2", "nan",
+                                   "inf", "1_0", "x", "\u0665", "9" * 5000, "5.", ".5", "5\n"])
+def test_other_heartbeats_are_refused(value):
+    refused = refusal(checked_heartbeat, value)
+    assert refused.status == 400 and "from 1 to 3600" in refused.message
+
+
+def test_a_heartbeat_is_given_once():
+    assert "more than once" in refusal(checked_heartbeat, ["5", "5"]).message

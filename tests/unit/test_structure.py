@@ -119,6 +119,30 @@ def test_no_except_is_bare(path, tree):
                if isinstance(node, ast.ExceptHandler))
 
 
+DEMOS = [(path, tree) for path, tree in FILES if path.parent.name == "demo"]
+DEMO_NAMES = [path.name for path, _ in DEMOS]
+LONGEST_DEMO = 100
+
+
+@pytest.mark.parametrize("path, tree", DEMOS, ids=DEMO_NAMES)
+def test_a_demo_can_be_copied_because_it_uses_only_what_is_public(path, tree):
+    ours = {name.split(".", 1)[1] for name in imported(path, tree)
+            if name.startswith("pushserver.")}
+    others = {name for name in ours if not name.startswith("demo.")}
+    assert others <= set(pushserver.__all__)
+    assert not re.search(r"\bpush\._|_home|_hub", path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path, tree", DEMOS, ids=DEMO_NAMES)
+def test_a_demo_is_short(path, tree):
+    assert len(path.read_text("utf-8").splitlines()) < LONGEST_DEMO
+
+
+def test_only_one_file_needs_psutil():
+    assert [path.name for path, tree in FILES
+            if "psutil" in {name.split(".")[0] for name in imported(path, tree)}] == ["measures.py"]
+
+
 def python(code, *options):
     """Run code in a fresh interpreter and return its output; fail if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

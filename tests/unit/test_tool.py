@@ -24,7 +24,8 @@ def tool():
 
 @pytest.mark.parametrize("options", [
     {}, {"handler_cls": Chat}, {"channels": ["a"]}, {"channels": ("a", "b")}, {"channels": {"a"}},
-    {"subprotocols": ["chat"]}, {"on": True}, {"priority": 5}, {"channels": []}])
+    {"subprotocols": ["chat"]}, {"on": True}, {"priority": 5}, {"channels": []},
+    {"optional": True}, {"optional": False}])
 def test_options_that_can_work_are_taken(tool, options):
     check_options(**options)
 
@@ -57,7 +58,9 @@ def test_a_tool_has_the_name_under_which_a_site_puts_it():
     ({"channels": (name for name in "ab")}, "use a list"),
     ({"subprotocols": None}, "use a list"),
     ({"channels": [""]}, "channel is ''"), ({"channels": [5]}, "channel is 5"),
-    ({"channels": ["x" * 256]}, "1 to 255")])
+    ({"channels": ["x" * 256]}, "1 to 255"),
+    ({"optional": "yes"}, "optional is 'yes': use True or False"),
+    ({"optional": None}, "use True or False")])
 def test_options_that_cannot_work_are_refused_by_name(tool, options, word):
     for use in (check_options, tool):
         with pytest.raises(InvalidSetting, match=word):

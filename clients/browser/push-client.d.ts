@@ -1,0 +1,97 @@
+/** A WebSocket that stays connected: for browsers, for workers, and for Node with `ws`. */
+
+export type PushState = "connecting" | "open" | "waiting" | "closed";
+
+export interface PushClientOptions {
+  /** Who the client is; becomes `?Id=`. */
+  Id?: string;
+  /** Further query parameters; of an array, one for each item; null and undefined are left out. */
+  params?: Record<string, unknown>;
+  /** Subprotocols to offer. */
+  protocols?: string | string[];
+  /** Connect when made; else `connect()` does. Default: true. */
+  autoConnect?: boolean;
+  /** Seconds, 1 to 3600, after which the server is to say that it is there. 0: never. Default: 25. */
+  heartbeat?: number;
+  /** Seconds: the widest that the first delay can be. Default: 0.5. */
+  minDelay?: number;
+  /** Seconds: the widest that any delay can be. Default: 20. */
+  maxDelay?: number;
+  /** Seconds for one attempt to connect. Default: 10. */
+  timeout?: number;
+  /** What binary messages arrive as. Default: "arraybuffer". */
+  binaryType?: BinaryType;
+  /** The constructor of sockets; `WebSocket` of the package `ws`, for example. */
+  WebSocket?: new (url: any, protocols?: any) => any;
+}
+
+export class PushEvent<Type extends string = string> extends Event {
+  constructor(type: Type, fields?: object);
+  readonly type: Type;
+  /** Return the data of a message as JSON has it; a SyntaxError if it is none. */
+  json(): any;
+}
+
+export interface PushMessageEvent extends PushEvent<"message"> {
+  /** Text, or what `binaryType` says. */
+  readonly data: any;
+}
+
+export interface PushCloseEvent extends PushEvent<"close"> {
+  /** The close code; 1006 if the connection was lost or never made. */
+  readonly code: number;
+  readonly reason: string;
+  readonly wasClean: boolean;
+  /** Whether the client stays closed. */
+  readonly final: boolean;
+}
+
+export interface PushStateEvent extends PushEvent<"state"> {
+  readonly state: PushState;
+  /** Milliseconds to the next attempt; 0 unless waiting. */
+  readonly delay: number;
+}
+
+export interface PushClientEvents {
+  open: PushEvent<"open">;
+  message: PushMessageEvent;
+  close: PushCloseEvent;
+  state: PushStateEvent;
+}
+
+/** Tell whether a close code means that a client should not come back. */
+export function isFinal(code: number): boolean;
+
+/** Stay connected to a WebSocket address. */
+export class PushClient extends EventTarget {
+  constructor(url: string | URL, options?: PushClientOptions);
+  readonly state: PushState;
+  /** The address that is connected to, with its whole query. */
+  readonly url: string;
+  /** The Id in that address, or null. */
+  readonly Id: string | null;
+  /** How many attempts have failed since a connection last proved itself. */
+  readonly attempt: number;
+  /** When the next attempt is due, in ms since 1970; null unless waiting. */
+  readonly retryAt: number | null;
+  /** Connect: at once when waiting, anew when closed. Does nothing when connecting or open. */
+  connect(): void;
+  /** Send text or binary data as it is, anything else as JSON.
+   * True: an open socket has it. False: not open; nothing was sent or queued. */
+  send(data: unknown): boolean;
+  /** Close for good; nothing that still comes is delivered. Does nothing when closed.
+   * @param code 1000, or 3000 to 4999. Default: 1000.
+   * @param reason at most 123 bytes of UTF-8. */
+  close(code?: number, reason?: string): void;
+
+  addEventListener<Type extends keyof PushClientEvents>(type: Type,
+    listener: (this: PushClient, event: PushClientEvents[Type]) => void,
+    options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<Type extends keyof PushClientEvents>(type: Type,
+    listener: (this: PushClient, event: PushClientEvents[Type]) => void,
+    options?: boolean | EventListenerOptions): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions): void;
+}

@@ -1,0 +1,57 @@
+"""Write to one person by name; every window of that name receives."""
+from __future__ import annotations
+
+from typing import Any
+
+import cherrypy
+
+from .. import Connection, PushPlugin
+from .messages import Wrong, read
+from .pages import page
+
+PREFIX = "direct."
+"""Begins the Ids here, so that a name of another page of this site receives no letters."""
+
+
+class Writer(Connection):
+    """One window; its Id is the name behind the prefix."""
+
+    def received_message(self, message: Any) -> None:
+        """Deliver ``{"to": ..., "text": ...}``, or answer what is wrong with it."""
+        try:
+            letter = read(message, "to", "text")
+        except Wrong as error:
+            self.send({"type": "error", "text": str(error)})
+        else:
+            self.deliver(letter["to"].strip(), letter["text"])
+
+    def deliver(self, to: str, text: str) -> None:
+        """Send a letter to all windows of a name, and a copy to all of the sender's."""
+        push: PushPlugin = self.data["push"]
+        receiver = PREFIX + to
+        letter = {"type": "letter", "from": self.Id[len(PREFIX):], "to": to, "text": text}
+        windows = push.send(receiver, letter)
+        if not windows:
+            self.send({"type": "absent", "to": to, "text": text})
+        elif receiver != self.Id:
+            push.send(self.Id, letter | {"windows": windows})
+
+
+class Direct:
+    """``/direct/`` is the page, ``/direct/socket?Id=direct.NAME`` what it connects to."""
+
+    def __init__(self, push: PushPlugin) -> None:
+        self._push = push
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    def index(self, **_: str) -> bytes:
+        """Return the page, which reads the name from its own URL."""
+        return page("direct")
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.tools.push(handler_cls=Writer)  # type: ignore[untyped-decorator]
+    def socket(self, Id: str) -> None:
+        """Let everybody in who has a name."""
+        if not Id.startswith(PREFIX) or Id.strip() == PREFIX:
+            raise cherrypy.HTTPError(400, f"Id has to be {PREFIX} and a name")
+        cherrypy.request.push_data["push"] = self._push

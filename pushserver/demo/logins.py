@@ -1,0 +1,80 @@
+"""Logging in under a name, which a session of CherryPy's remembers."""
+from __future__ import annotations
+
+from typing import NoReturn
+
+import cherrypy
+from cherrypy.lib import sessions
+
+from .. import PushPlugin
+from .pages import page
+
+LONGEST_NAME = 40
+
+LOGGED_OUT = 4500, "logged out"
+"""A final code: the client does not come back by itself."""
+
+CONFIG = {"tools.sessions.on": True, "tools.sessions.name": "demo_session",
+          "tools.sessions.httponly": True, "tools.lax_cookies.on": True,
+          "tools.same_origin.on": True}
+"""For the ``_cp_config`` of a class whose pages know who has logged in."""
+
+
+def lax_cookies() -> None:
+    """Keep the session's cookie out of what pages of other sites send."""
+    for cookie in cherrypy.response.cookie.values():
+        cookie["samesite"] = "Lax"
+
+
+def same_origin() -> None:
+    """Refuse a form that a page of another site has sent, also where it needs no cookie."""
+    request = cherrypy.request
+    if request.method == "POST" and request.headers.get("Origin", request.base) != request.base:
+        raise cherrypy.HTTPError(403, "this form takes only what its own site sends")
+
+
+cherrypy.tools.lax_cookies = cherrypy.Tool("before_finalize", lax_cookies, priority=95)
+cherrypy.tools.same_origin = cherrypy.Tool("before_handler", same_origin)
+
+
+def logged_in() -> str:
+    """Return the name of who has logged in, or an empty one."""
+    return str(cherrypy.session.get("name", ""))
+
+
+def login_first() -> NoReturn:
+    """Send the browser to the login page."""
+    raise cherrypy.HTTPRedirect("login")
+
+
+class Logins:
+    """``login`` and ``logout``, beside the pages of a subclass."""
+
+    _cp_config = CONFIG
+
+    def __init__(self, push: PushPlugin) -> None:
+        self.push = push
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.tools.allow(methods=["GET", "POST"])  # type: ignore[untyped-decorator]
+    def login(self, name: str = "") -> bytes:
+        """Return the page, or take its form."""
+        if cherrypy.request.method == "GET":
+            return page("login")
+        name = name.strip() if isinstance(name, str) else ""
+        if not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
+            raise cherrypy.HTTPError(400, f"name has to be 1 to {LONGEST_NAME} characters")
+        cherrypy.session.regenerate()  # nobody can have prepared the session that it becomes
+        cherrypy.session["name"] = name
+        raise cherrypy.HTTPRedirect(".")
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
+    def logout(self) -> None:
+        """End the session, and the connections that it let in."""
+        for connection in self.push.connections():
+            if connection.data.get("session") == cherrypy.session.id:
+                connection.close(*LOGGED_OUT)
+        cherrypy.session.clear()
+        sessions.expire()
+        login_first()

@@ -1,0 +1,98 @@
+"""A vote for those who have logged in, by a session of CherryPy's; all pages count live."""
+from __future__ import annotations
+
+from collections import Counter
+from threading import Lock
+from typing import Any
+
+import cherrypy
+
+from .. import Connection, PushPlugin
+from .logins import Logins, logged_in, login_first
+from .pages import page
+
+CHANNEL = "vote"
+CANDIDATES = {"1": "Tea", "2": "Coffee", "3": "Water"}
+MAX_VOTERS = 10_000
+NOTICE = "Your order is ready: please see to it."
+
+
+class Poll:
+    """One vote for each name, which may be changed; may be used from any thread."""
+
+    def __init__(self, push: PushPlugin) -> None:
+        self._push = push
+        self._lock = Lock()
+        self._votes: dict[str, str] = {}
+
+    def enter(self, who: Connection) -> None:
+        """Show a window the counts and its own vote, from now on."""
+        with self._lock:
+            who.send(self._counts())
+            who.send({"type": "mine", "name": who.user, "vote": self._votes.get(str(who.user))})
+            who.subscribe(CHANNEL)
+            who.subscribe(f"{CHANNEL} of {who.user}")
+
+    def vote(self, name: str, candidate: str) -> bool:
+        """Count a vote in place of the name's former one; False if no more names can be held."""
+        with self._lock:
+            if name not in self._votes and len(self._votes) >= MAX_VOTERS:
+                return False
+            self._votes[name] = candidate
+            self._push.publish(CHANNEL, self._counts())
+            self._push.publish(f"{CHANNEL} of {name}",
+                               {"type": "mine", "name": name, "vote": candidate})
+            return True
+
+    def _counts(self) -> dict[str, Any]:
+        counts = Counter(self._votes.values())
+        return {"type": "vote", "candidates": {key: {"name": name, "count": counts[key]}
+                                               for key, name in CANDIDATES.items()}}
+
+
+class Voter(Connection):
+    """One window of somebody who has logged in."""
+
+    def opened(self) -> None:
+        """Show how it stands."""
+        self.data["poll"].enter(self)
+
+    def received_message(self, message: Any) -> None:
+        """Take a candidate's key."""
+        candidate = message.data.decode("utf-8", "replace")
+        assert self.user  # the page handler lets nobody else in
+        if candidate not in CANDIDATES:
+            self.send({"type": "error", "text": f"send one of {', '.join(CANDIDATES)}"})
+        elif not self.data["poll"].vote(self.user, candidate):
+            self.send({"type": "error", "text": "there are no votes left for new names"})
+
+
+class Vote(Logins):
+    """``/vote/`` is the page, ``/vote/socket?Id=...`` what it connects to, both behind a login."""
+
+    def __init__(self, push: PushPlugin) -> None:
+        super().__init__(push)
+        self._poll = Poll(push)
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    def index(self) -> bytes:
+        """Return the page to who has logged in."""
+        return page("vote") if logged_in() else login_first()
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.tools.push(handler_cls=Voter)  # type: ignore[untyped-decorator]
+    def socket(self, Id: str) -> None:
+        """Let in who has logged in, and nobody else."""
+        cherrypy.request.login = logged_in()
+        if not cherrypy.request.login:
+            raise cherrypy.HTTPError(403, "log in first")
+        cherrypy.request.push_data.update(poll=self._poll, session=cherrypy.session.id)
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
+    def notify(self) -> str:
+        """Alert everybody on the page."""
+        if not logged_in():
+            login_first()
+        self.push.publish(CHANNEL, {"type": "alert", "from": logged_in(), "data": NOTICE})
+        return "sent"

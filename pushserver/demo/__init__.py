@@ -33,6 +33,7 @@ class Site(Clock):
         self.chat = Chat(push)
         self.direct = Direct(push)
         self.vote = Vote(push)
+        self.notify = self.vote.notify
         self.game = Game(push)
         self.monitor = Monitor(push)
         self.source = Sources()

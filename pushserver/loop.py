@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, Protocol, Sequence
 
 from .bell import new_bell
 from .haste import Haste
+from .outbox import Buffer
 from .sockets import FAN_OUT_SIZE
 from .speedups import HAVE_NATIVE, SKIPPED, native
 from .timers import Timer, Timers
@@ -50,7 +51,7 @@ class Watched(Protocol):
     """The events that the selector looks for, kept by the loop."""
 
     @property
-    def send(self) -> Callable[[bytes], int]:
+    def send(self) -> Callable[[Buffer], int]:
         """Write to the socket without waiting; how many bytes were taken, or -1."""
 
     def fileno(self) -> int:
@@ -309,7 +310,7 @@ class Loop:
         if item.busy:
             self.guarded(item, item.enqueue, data)
             return
-        sent = item.send(data)
+        sent = item.send(_start(data))
         if sent != len(data):
             self.guarded(item, item.partial, data, sent)
 
@@ -324,12 +325,12 @@ class Loop:
         """Write the same bytes to many sockets: the one place where every microsecond counts."""
         if HAVE_NATIVE:
             targets = self._fan_out_native(targets, data)
-        size = len(data)
+        size, start = len(data), _start(data)
         for item in targets:  # as _write_one, without its call
             if item.busy:
                 self.guarded(item, item.enqueue, data)
                 continue
-            sent = item.send(data)
+            sent = item.send(start)
             if sent != size:
                 self.guarded(item, item.partial, data, sent)
 
@@ -343,6 +344,11 @@ class Loop:
             else:
                 self.guarded(item, item.partial, data, sent)
         return others
+
+
+def _start(data: bytes) -> Buffer:
+    """Return as much as one connection may write while others wait for the same."""
+    return data if len(data) <= FAN_OUT_SIZE else memoryview(data)[:FAN_OUT_SIZE]
 
 
 def _joined(frames: list[bytes]) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ def serving(**pages):
     with running_site(root) as site:
         for name, page in pages.items():
             setattr(root, name, page(site.push))
+        site.root = root
         yield site
 
 

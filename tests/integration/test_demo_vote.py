@@ -3,7 +3,6 @@ from http.client import HTTPConnection
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
-import cherrypy
 import pytest
 
 from tests.people import Person, serving
@@ -16,8 +15,7 @@ from pushserver.demo.vote import CANDIDATES, Vote
 @pytest.fixture
 def site():
     with serving(vote=Vote) as site:
-        root = cherrypy.tree.apps[""].root
-        root.notify = root.vote.notify
+        site.root.notify = site.root.vote.notify    # as the demo site has it
         yield site
 
 

@@ -123,11 +123,6 @@ def test_a_full_kernel_takes_nothing_and_the_send_does_not_wait(ends):
     assert sender.send(b"x" * 1000) == 0
 
 
-def test_one_send_offers_the_kernel_a_bounded_share(ends):
-    sender, _ = ends
-    assert 0 < sender.send(b"x" * (WRITE_SIZE * 4)) <= WRITE_SIZE
-
-
 def test_after_finishing_the_peer_can_still_be_read(ends):
     sender, peer = ends
     sender.send(b"last")

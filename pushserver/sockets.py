@@ -21,7 +21,7 @@ RECEIVE_SIZE = 16 * 1024
 WRITE_SIZE = 256 * 1024
 """Bytes that one connection writes in its turn: more would keep all others waiting."""
 
-FAN_OUT_SIZE = 64 * 1024
+FAN_OUT_SIZE = 128 * 1024
 """The same where many are written to in one turn."""
 
 TLS_WRITE_SIZE = 64 * 1024

@@ -36,7 +36,7 @@ def chat(ann, bob, base):
     visit(ann, f"{base}/chat/?name=Ann")
     say(ann, "Yes, me. This line is long enough to be broken somewhere on a narrow page.")
     say(bob, "Then all is well.")
-    ann.wait_for_selector("#log li >> nth=3")
+    ann.wait_for_selector("#log li >> nth=2")
 
 
 def direct(ann, bob, base):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import selectors
+import socket
 import ssl
 import threading
 import time
@@ -10,7 +11,6 @@ from collections import deque
 from functools import partial
 from typing import Any, Callable, Iterator, Protocol, Sequence
 
-from .bell import new_bell
 from .haste import Haste
 from .outbox import Buffer
 from .sockets import FAN_OUT_SIZE
@@ -24,6 +24,8 @@ WRITE = selectors.EVENT_WRITE
 
 LONGEST_SLEEP = 60.0
 """Seconds that the loop sleeps at most; nothing depends on it."""
+
+WAKE_SIZE = 4096
 
 FEW = 8
 """Sockets that are worth no haste: it makes the site's threads switch more often."""
@@ -103,8 +105,10 @@ class Loop:
         self._haste = Haste()
         self._sleeping = False
         self._stopping = False
-        self._bell = new_bell()
-        self._selector.register(self._bell, READ, None)
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._selector.register(self._wake_in, READ, None)
         self._thread = threading.Thread(target=self._run, name="pushserver-loop", daemon=True)
 
     def __repr__(self) -> str:
@@ -148,7 +152,10 @@ class Loop:
 
     def _wake(self) -> None:
         self._sleeping = False
-        self._bell.ring()
+        try:
+            self._wake_out.send(b"\0")
+        except OSError:
+            pass  # full: it is waking up already; closed: it has stopped
 
     def stop(self, timeout: float) -> bool:
         """End the thread once all that is queued is done; tell whether it has ended.
@@ -212,7 +219,8 @@ class Loop:
             self._sleeping = False
             self._haste.end()
             self._selector.close()
-            self._bell.close()
+            self._wake_in.close()
+            self._wake_out.close()
 
     def _round(self) -> None:
         self._sleeping = True
@@ -232,7 +240,7 @@ class Loop:
                 self._take_intake()
             item = key.data
             if item is None:
-                self._bell.hush()
+                self._wake_in.recv(WAKE_SIZE)
                 continue
             if mask & WRITE and item.watching & WRITE:
                 self.guarded(item, item.flush)

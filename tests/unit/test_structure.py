@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = [
     {"version", "errors", "settings", "disconnects", "frames", "reader", "assets", "speedups",
-     "haste", "bell", "native"},
+     "haste", "native"},
     {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker"},
     {"connection", "link", "loop"},
     {"server", "handover"},

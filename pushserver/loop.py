@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Callable, Iterator, Protocol, Sequence
 
 from .haste import Haste
+from .outbox import Buffer
 from .sockets import FAN_OUT_SIZE
 from .speedups import HAVE_NATIVE, SKIPPED, native
 from .timers import Timer, Timers
@@ -52,7 +53,7 @@ class Watched(Protocol):
     """The events that the selector looks for, kept by the loop."""
 
     @property
-    def send(self) -> Callable[[bytes], int]:
+    def send(self) -> Callable[[Buffer], int]:
         """Write to the socket without waiting; how many bytes were taken, or -1."""
 
     def fileno(self) -> int:
@@ -317,13 +318,13 @@ class Loop:
         if item.busy:
             self.guarded(item, item.enqueue, data)
             return
-        sent = item.send(data)
+        sent = item.send(_start(data))
         if sent != len(data):
             self.guarded(item, item.partial, data, sent)
 
     def _write_each_native(self, plain: list[tuple[Watched, bytes]]) -> None:
-        targets = [item.direct for item, _ in plain]
-        for index, sent in native.send_each(targets, [data for _, data in plain], FAN_OUT_SIZE):
+        items = [item for item, _ in plain]
+        for index, sent in native.send_each(items, [data for _, data in plain], FAN_OUT_SIZE):
             item, data = plain[index]
             assert sent != SKIPPED, "only what can be written to was given"
             self.guarded(item, item.partial, data, sent)
@@ -332,25 +333,30 @@ class Loop:
         """Write the same bytes to many sockets: the one place where every microsecond counts."""
         if HAVE_NATIVE:
             targets = self._fan_out_native(targets, data)
-        size = len(data)
+        size, start = len(data), _start(data)
         for item in targets:  # as _write_one, without its call
             if item.busy:
                 self.guarded(item, item.enqueue, data)
                 continue
-            sent = item.send(data)
+            sent = item.send(start)
             if sent != size:
                 self.guarded(item, item.partial, data, sent)
 
     def _fan_out_native(self, targets: Sequence[Watched], data: bytes) -> list[Watched]:
         """Write to all sockets that wait for nothing, in one call; return the others."""
         others = []
-        for index, sent in native.send_many([item.direct for item in targets], data, FAN_OUT_SIZE):
+        for index, sent in native.send_many(targets, data, FAN_OUT_SIZE):
             item = targets[index]
             if sent == SKIPPED:
                 others.append(item)
             else:
                 self.guarded(item, item.partial, data, sent)
         return others
+
+
+def _start(data: bytes) -> Buffer:
+    """Return as much as one connection may write while others wait for the same."""
+    return data if len(data) <= FAN_OUT_SIZE else memoryview(data)[:FAN_OUT_SIZE]
 
 
 def _joined(frames: list[bytes]) -> Iterator[bytes]:

@@ -7,6 +7,11 @@ from typing import Union
 Buffer = Union[bytes, memoryview]
 
 
+JOINED = 16 * 1024
+"""Bytes of a buffer from which on it is not copied to be joined with the next; and of a long
+payload that are copied behind its header, so that the header does not go out alone."""
+
+
 class Head(bytes):
     """The header of a frame whose payload is the next buffer: the two are kept or dropped together.
 
@@ -81,8 +86,8 @@ class Outbox:
         if not self._buffers:
             return b""
         first = self._buffers[0]
-        alone = len(self._buffers) == 1 or isinstance(first, Head)
-        if alone or len(first) - self._cursor >= most:
+        left = len(first) - self._cursor
+        if len(self._buffers) == 1 or left >= min(most, JOINED):
             if not self._cursor and len(first) <= most:
                 return first
             return memoryview(first)[self._cursor:self._cursor + most]
@@ -93,7 +98,7 @@ class Outbox:
         cursor, room = self._cursor, most
         for data in self._buffers or ():
             if isinstance(data, Head):
-                break
+                room = min(room, len(data) + JOINED)  # copy no more of its payload
             part = memoryview(data)[cursor:cursor + room]
             parts.append(part)
             room -= len(part)

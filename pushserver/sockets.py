@@ -19,13 +19,13 @@ RECEIVE_SIZE = 16 * 1024
 """Bytes that one ``receive`` asks for: of the shortest frames that is work for milliseconds."""
 
 WRITE_SIZE = 256 * 1024
-"""Bytes that one ``send`` offers the kernel: more would keep all others waiting."""
+"""Bytes that one connection writes in its turn: more would keep all others waiting."""
 
-FAN_OUT_SIZE = 64 * 1024
-"""The same where many sockets are written to in one call."""
+FAN_OUT_SIZE = 128 * 1024
+"""The same where many are written to in one turn."""
 
 TLS_WRITE_SIZE = 64 * 1024
-"""The same for a TLS socket, whose bytes are encrypted first."""
+"""Bytes that one ``send`` of a TLS socket takes at most: they are encrypted first."""
 
 TLS_RECORD = 16 * 1024
 """Bytes of the largest TLS record, and of one ``SSL_write``."""
@@ -51,8 +51,7 @@ class PlainSocket:
     def send(self, data: Buffer) -> int:
         """Return how many bytes were taken: 0 if none now, ``LOST`` if none ever will be."""
         try:
-            return self.socket.send(data if len(data) <= WRITE_SIZE
-                                    else memoryview(data)[:WRITE_SIZE])
+            return self.socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
@@ -186,8 +185,7 @@ class NativeSocket(PlainSocket):
 
     def send(self, data: Buffer) -> int:
         """Return how many bytes were taken; see ``PlainSocket.send``."""
-        return native.send(self.direct, data if len(data) <= WRITE_SIZE
-                           else memoryview(data)[:WRITE_SIZE])
+        return native.send(self.direct, data)
 
     def receive(self) -> bytes | None:
         """Return what has come; see ``PlainSocket.receive``."""

@@ -16,6 +16,7 @@ def serving(plugin=None, **pages):
     with running_site(root, plugin=plugin) as site:
         for name, page in pages.items():
             setattr(root, name, page(site.push))
+        site.root = root
         yield site
 
 

@@ -5,13 +5,13 @@
 
 const PAGES = [
   { path: "/", name: "Clock", modules: ["clock"], script: "clock" },
-  { path: "/monitor/", name: "Monitor", modules: ["monitor", "measures", "logs"],
-    script: "monitor" },
-  { path: "/echo", name: "Echo", modules: ["echo"], script: "echo" },
   { path: "/chat/", name: "Chat", modules: ["chat", "messages"], script: "chat" },
   { path: "/direct/", name: "Direct", modules: ["direct", "messages"], script: "direct" },
   { path: "/vote/", name: "Vote", modules: ["vote", "logins"], script: "vote" },
+  { path: "/monitor/", name: "Monitor", modules: ["monitor", "measures", "logs"],
+    script: "monitor" },
   { path: "/game/", name: "Game", modules: ["game", "boards", "board"], script: "game" },
+  { path: "/echo", name: "Echo", modules: ["echo"], script: "echo" },
 ];
 
 const WORDS = { connecting: "connecting", open: "connected", waiting: "lost", closed: "closed" };

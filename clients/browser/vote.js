@@ -87,7 +87,7 @@ client.addEventListener("close", ({ final }) => {
 });
 
 find("notify").addEventListener("click", async () => {
-  const answer = await fetch("/vote/notify", { method: "POST", redirect: "manual" })
+  const answer = await fetch("/notify", { method: "POST", redirect: "manual" })
     .catch(() => null);
   find("error").textContent = answer?.ok ? "" : "Nobody was alerted: the server did not take it.";
   if (answer && !answer.ok) {

@@ -35,6 +35,7 @@ class Site(Clock):
         self.chat = Chat()
         self.direct = Direct(push)
         self.vote = Vote(push)
+        self.notify = self.vote.notify
         self.game = Game(push)
         self.monitor = Monitor(push)
         self.source = Sources()

@@ -44,7 +44,7 @@ def logged_in() -> str:
 
 def login_first() -> NoReturn:
     """Send the browser to the login page."""
-    raise cherrypy.HTTPRedirect("login")
+    raise cherrypy.HTTPRedirect("/vote/login")
 
 
 class Logins:

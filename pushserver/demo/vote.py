@@ -8,7 +8,7 @@ from typing import Any
 import cherrypy
 
 from .. import Connection, PushPlugin
-from .logins import Logins, logged_in, login_first
+from .logins import CONFIG, Logins, logged_in, login_first
 from .pages import page
 
 CHANNEL = "vote"
@@ -89,9 +89,10 @@ class Vote(Logins):
         cherrypy.request.push_data.update(poll=self._poll, session=cherrypy.session.id)
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
+    @cherrypy.config(**CONFIG)  # type: ignore[untyped-decorator]
     @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
     def notify(self) -> str:
-        """Alert everybody on the page."""
+        """Alert everybody on the page; the site has this as ``/notify`` too."""
         if not logged_in():
             login_first()
         self.push.publish(CHANNEL, {"type": "alert", "from": logged_in(), "data": NOTICE})

@@ -20,8 +20,12 @@
 
 #define KEEP_LOCK_UNITS 64 /* sends of up to 16 KiB during which the lock is kept */
 #define UNIT 16384
+#define AHEAD 8 /* items that are fetched from memory before their turn */
+#define CACHE_LINE 64
 #define RECEIVE_SIZE 16384 /* as in sockets.py */
 #define PLACE_SIZE 262144
+
+static PyObject *direct; /* the attribute's name */
 
 static int
 write_once(int fd, const char *data, Py_ssize_t size)
@@ -38,7 +42,7 @@ write_once(int fd, const char *data, Py_ssize_t size)
 /* One write: `sent` is the descriptor before and the result after. */
 struct job {
     int sent;
-    PyObject *tls; /* in the place of a descriptor; the caller's list holds it */
+    PyObject *tls; /* in the place of a descriptor; its item keeps it */
     Py_ssize_t size;
     const char *data;
 };
@@ -103,25 +107,40 @@ run(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
     return result;
 }
 
-/* Return a job for each item of a list: a descriptor, a TLS socket or None. NULL: an exception. */
-static struct job *
-jobs_for(PyObject *targets)
+/* Fill a job from an item's `direct`: a descriptor, a TLS socket or None. */
+static int
+fill_job(struct job *job, PyObject *item)
 {
-    Py_ssize_t count = PyList_GET_SIZE(targets);
+    PyObject *target = PyObject_GetAttr(item, direct);
+    if (target == NULL)
+        return -1;
+    job->tls = NULL;
+    job->sent = SKIPPED;
+    if (PyLong_Check(target))
+        job->sent = (int)PyLong_AsLong(target);
+    else if (target != Py_None)
+        job->tls = target;
+    Py_DECREF(target); /* the item keeps it */
+    return job->sent == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Return a job for each item of a tuple or list. NULL: an exception. */
+static struct job *
+jobs_for(PyObject *items)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    PyObject **item = PySequence_Fast_ITEMS(items);
     struct job *jobs = PyMem_New(struct job, count ? count : 1);
     if (jobs == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *target = PyList_GET_ITEM(targets, i);
-        jobs[i].tls = NULL;
-        jobs[i].sent = SKIPPED;
-        if (PyLong_Check(target))
-            jobs[i].sent = (int)PyLong_AsLong(target);
-        else if (target != Py_None)
-            jobs[i].tls = target;
-        if (jobs[i].sent == -1 && PyErr_Occurred()) {
+        if (i + AHEAD < count) { /* they lie far apart in memory */
+            __builtin_prefetch(item[i + AHEAD]);
+            __builtin_prefetch((char *)item[i + AHEAD] + CACHE_LINE);
+        }
+        if (fill_job(jobs + i, item[i]) < 0) {
             PyMem_Free(jobs);
             return NULL;
         }
@@ -130,51 +149,57 @@ jobs_for(PyObject *targets)
 }
 
 PyDoc_STRVAR(send_many_doc,
-"send_many(targets, data, most) -> [(index, sent), ...]\n\n"
-"Write the same bytes, at most `most` of them, to each target of a list, once: a descriptor, a TLS\n"
+"send_many(items, data, most) -> [(index, sent), ...]\n\n"
+"Write the same bytes, at most `most` of them, once to each item's `direct`: a descriptor, a TLS\n"
 "socket that tls_ready() has been asked about, or None. Return those that did not take all of\n"
-"`data`: with the bytes taken, -1 if the peer is gone, -2 for None. Nobody may change the list\n"
-"meanwhile.");
+"`data`: with the bytes taken, -1 if the peer is gone, -2 for None. `items` is a tuple or a list,\n"
+"which nobody may change meanwhile.");
 
 static PyObject *
 send_many(PyObject *self, PyObject *args)
 {
-    PyObject *targets, *data, *result;
-    Py_ssize_t most;
+    PyObject *items, *data, *result;
+    Py_ssize_t most, count;
     struct job *jobs;
 
-    if (!PyArg_ParseTuple(args, "O!Sn", &PyList_Type, &targets, &data, &most))
+    if (!PyArg_ParseTuple(args, "OSn", &items, &data, &most))
         return NULL;
-    if ((jobs = jobs_for(targets)) == NULL)
+    if ((items = PySequence_Fast(items, "items have to be a sequence")) == NULL)
         return NULL;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(targets); i++) {
+    count = PySequence_Fast_GET_SIZE(items);
+    if ((jobs = jobs_for(items)) == NULL) {
+        Py_DECREF(items);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
         jobs[i].data = PyBytes_AS_STRING(data);
         jobs[i].size = PyBytes_GET_SIZE(data);
     }
-    result = run(jobs, PyList_GET_SIZE(targets), most);
+    result = run(jobs, count, most);
     PyMem_Free(jobs);
+    Py_DECREF(items);
     return result;
 }
 
 PyDoc_STRVAR(send_each_doc,
-"send_each(targets, data, most) -> [(index, sent), ...]\n\n"
-"Write to each target of a list the bytes that stand in its place in another; see send_many.");
+"send_each(items, data, most) -> [(index, sent), ...]\n\n"
+"Write to each item of a list the bytes that stand in its place in another; see send_many.");
 
 static PyObject *
 send_each(PyObject *self, PyObject *args)
 {
-    PyObject *targets, *data, *result;
+    PyObject *items, *data, *result;
     Py_ssize_t most, count;
     struct job *jobs;
 
-    if (!PyArg_ParseTuple(args, "O!O!n", &PyList_Type, &targets, &PyList_Type, &data, &most))
+    if (!PyArg_ParseTuple(args, "O!O!n", &PyList_Type, &items, &PyList_Type, &data, &most))
         return NULL;
-    count = PyList_GET_SIZE(targets);
+    count = PyList_GET_SIZE(items);
     if (count != PyList_GET_SIZE(data)) {
         PyErr_SetString(PyExc_ValueError, "the lists differ in length");
         return NULL;
     }
-    if ((jobs = jobs_for(targets)) == NULL)
+    if ((jobs = jobs_for(items)) == NULL)
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *bytes = PyList_GET_ITEM(data, i);
@@ -373,5 +398,7 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC
 PyInit__native(void)
 {
+    if (direct == NULL && (direct = PyUnicode_InternFromString("direct")) == NULL)
+        return NULL;
     return PyModule_Create(&module);
 }

@@ -70,11 +70,11 @@ def test_a_form_on_another_site_votes_and_alerts_for_nobody(site, window):
     ann = log_in(window(), site, "Ann")
     stranger = ann.context.new_page()
     stranger.goto(f"http://localhost:{site.port}/chat/")    # another site to the browser
-    for path in ("notify", "logout", "login"):
+    for path in ("/notify", "/vote/logout", "/vote/login"):
         with stranger.expect_navigation() as answered:
             stranger.evaluate("""url => { const form = document.createElement("form");
                 form.method = "post"; form.action = url; document.body.append(form);
-                form.submit(); }""", url(site, f"/vote/{path}"))
+                form.submit(); }""", url(site, path))
         assert answered.value.status == 403
         stranger.goto(f"http://localhost:{site.port}/chat/")
     choose(ann, "Tea")

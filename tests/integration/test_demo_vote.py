@@ -15,6 +15,7 @@ from pushserver.demo.vote import CANDIDATES, Vote
 @pytest.fixture
 def site():
     with serving(vote=Vote) as site:
+        site.root.notify = site.root.vote.notify    # as the demo site has it
         yield site
 
 
@@ -62,7 +63,7 @@ def counts(message):
 
 
 def test_who_is_not_logged_in_is_sent_to_the_login_page(site):
-    for method, path in (("GET", "/vote/"), ("POST", "/vote/notify"), ("POST", "/vote/logout")):
+    for method, path in (("GET", "/vote/"), ("POST", "/notify"), ("POST", "/vote/logout")):
         answer = ask(site, method, path)
         assert (answer.status, answer.path) == (303, "vote/login")
     assert ask(site, "GET", "/vote/login").status == 200
@@ -125,25 +126,25 @@ def test_a_name_has_one_vote_which_may_be_changed_in_any_window(site):
 def test_a_notice_reaches_everybody_on_the_page(site):
     cookie = login(site, "ann")
     with voter(site, cookie) as ann, voter(site, login(site, "bob")) as bob:
-        assert ask(site, "POST", "/vote/notify", cookie).text == "sent"
+        assert ask(site, "POST", "/notify", cookie).text == "sent"
         for person in (ann, bob):
             alert = person.hear_of("alert")
             assert (alert["from"], alert["data"]) == ("ann", vote.NOTICE)
 
 
-@pytest.mark.parametrize("path", ["notify", "logout"])
+@pytest.mark.parametrize("path", ["/notify", "/vote/logout"])
 def test_forms_are_sent_by_post_only(site, path):
-    answer = ask(site, "GET", f"/vote/{path}", login(site, "ann"))
+    answer = ask(site, "GET", path, login(site, "ann"))
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
-@pytest.mark.parametrize("path", ["login", "logout", "notify"])
+@pytest.mark.parametrize("path", ["/vote/login", "/vote/logout", "/notify"])
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1"])
 def test_a_form_of_another_origin_does_nothing(site, path, origin):
     cookie = login(site, "ann")
     with voter(site, cookie) as ann:
         ann.hear_of("mine")
-        answer = ask(site, "POST", f"/vote/{path}", cookie, {"name": "mallory"}, Origin=origin)
+        answer = ask(site, "POST", path, cookie, {"name": "mallory"}, Origin=origin)
         assert answer.status == 403 and "its own site" in answer.text
         ann.tell("1")
         assert ann.hear()["type"] == "vote"

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pushserver.loop import READ, WRITE, Loop
-from pushserver.sockets import transport
+from pushserver.sockets import FAN_OUT_SIZE, transport
 from tests.support import PATIENCE, wait_until
 
 
@@ -138,6 +138,19 @@ def test_a_lost_peer_is_told(loop, item, pair):
     loop.start()
     done(loop)
     assert item.record[1:] == [("partial", 1, -1)]
+
+
+def test_one_connection_writes_a_bounded_share_of_a_long_message(loop, item, pair):
+    data = b"x" * (FAN_OUT_SIZE * 2)
+    others = (item,), (item, item)      # alone, and as one of those who get different things
+    loop.deliver(others[0], data)
+    loop.start()
+    done(loop)
+    loop.deliver(others[0], data)
+    loop.deliver(others[1], b"short")
+    done(loop)
+    assert max(len(what) for kind, what, *_ in item.record if kind == "send") == FAN_OUT_SIZE
+    assert ("partial", len(data), FAN_OUT_SIZE) in item.record
 
 
 def test_an_error_of_one_connection_ends_that_one_only(loop, item, caplog):

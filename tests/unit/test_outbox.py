@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pushserver.outbox import Head, Outbox
+from pushserver.outbox import JOINED, Head, Outbox
 
 ROOM = 1_000_000
 
@@ -130,15 +130,18 @@ def test_a_head_and_its_payload_are_queued_together_or_not_at_all():
     assert drained(outbox) == b"headpayload"
 
 
-def test_a_payload_behind_its_head_is_not_copied():
-    outbox, payload = Outbox(ROOM), b"payload"
+def test_a_long_payload_behind_its_head_is_not_copied():
+    outbox, payload = Outbox(2 * ROOM), b"p" * ROOM
     outbox.append(b"before", b"that")
     outbox.append(Head(b"head"), payload)
-    assert outbox.peek(100) == b"beforethat"
-    outbox.advance(10)
-    assert outbox.peek(100) == b"head"
-    outbox.advance(4)
-    assert outbox.peek(100) is payload
+    outbox.append(b"behind")
+    first = outbox.peek(ROOM)
+    assert first == b"beforethathead" + payload[:JOINED]
+    outbox.advance(len(first))
+    rest = outbox.peek(ROOM)
+    assert rest.obj is payload and rest == payload[JOINED:]
+    outbox.advance(len(rest))
+    assert outbox.peek(ROOM) == b"behind"
 
 
 @pytest.mark.parametrize("written", range(1, 12))

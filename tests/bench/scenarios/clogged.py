@@ -29,8 +29,8 @@ def slow(name, scenario):
         ends = idle.ask("idle_ends", NEVER_READ_PATIENCE)
         row.update(calm=calm["p99"], factor=_factor(row["p99"], calm["p99"]),
                    grown=memory.most - calm_memory.most,
-                   note="those that never read ended with: " + ", ".join(
-                       f"{count} {code or 'nothing'}" for code, count in ends.items()))
+                   note="those that never read found at their end: " + ", ".join(
+                       f"{count} {code or 'no close frame'}" for code, count in ends.items()))
         return row
 
 

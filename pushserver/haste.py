@@ -19,27 +19,36 @@ USUAL = 5e-3
 class Haste:
     """Shorten the switch interval and restore it.
 
-    Any thread may call ``begin``, only the loop's ``end``. Whoever begins also wakes the loop,
-    whose next round ends: an ``end`` that crosses a ``begin`` is made good then.
+    Any thread may call ``begin``, only the loop's ``end`` and ``stop``. Whoever begins then gives
+    the loop something to do, behind which it ends: a ``begin`` that crosses an ``end`` does not
+    stay.
     """
 
     def __init__(self) -> None:
         interval = sys.getswitchinterval()
         self._normal = interval if interval > 2 * SHORT else USUAL
         self._short = False
+        self._stopped = False
 
     def begin(self) -> None:
         """Shorten the interval, and remember what it was."""
-        if self._short:
+        if self._short or self._stopped:
             return
         interval = sys.getswitchinterval()
         if interval > 2 * SHORT:
             self._normal = interval
         sys.setswitchinterval(SHORT)
         self._short = True  # last: an end in between must not be the last word
+        if self._stopped:
+            self.end()
 
     def end(self) -> None:
         """Restore the interval, unless it was not shortened."""
         if self._short:
             self._short = False
             sys.setswitchinterval(self._normal)
+
+    def stop(self) -> None:
+        """Restore the interval for good."""
+        self._stopped = True
+        self.end()

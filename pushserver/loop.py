@@ -134,10 +134,10 @@ class Loop:
                 them is then joined once for all.
             data: what to write; it is not copied.
         """
+        if len(targets) > FEW:
+            self._haste.begin()  # also where the loop is awake: it may be waiting for the lock
         self._intake.append((targets, data))
         if self._sleeping:
-            if len(targets) > FEW:
-                self._haste.begin()
             self._wake()
 
     def call(self, action: Call) -> None:
@@ -217,7 +217,7 @@ class Loop:
             self._on_death(error)
         finally:
             self._sleeping = False
-            self._haste.end()
+            self._haste.stop()
             self._selector.close()
             self._wake_in.close()
             self._wake_out.close()

@@ -26,6 +26,14 @@ def test_is_short_between_begin_and_end(interval):
     assert sys.getswitchinterval() == pytest.approx(interval)
 
 
+def test_is_never_short_again_once_the_loop_has_stopped(interval):
+    haste = Haste()
+    haste.begin()
+    haste.stop()
+    haste.begin()
+    assert sys.getswitchinterval() == pytest.approx(interval)
+
+
 def test_restores_what_the_site_has_set_meanwhile(interval):
     haste = Haste()
     sys.setswitchinterval(0.002)

@@ -1,6 +1,6 @@
 """What a message costs in each protocol: ``python -m tests.bench.protocols``.
 
-One server and so many clients on socket pairs, which a process of its own empties. *tick*: one
+One server and so many TCP clients, which a process of its own empties. *tick*: one
 publication at a time; *burst*: a hundred at once. CPU of the server's process for each message
 delivered, and how much more Centrifugo's protocol takes than plain text.
 """
@@ -51,8 +51,10 @@ def serve(kind, clients):
     ours, theirs = [], []
     connect = frame(OPCODE_TEXT, b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"%s"}}'
                     % CHANNEL.encode(), MASK)
+    listener = socket.create_server(("127.0.0.1", 0))
     for number in range(clients):
-        one, other = socket.socketpair()
+        other = socket.create_connection(listener.getsockname())
+        one, _ = listener.accept()
         Id = str(number)
         server.reserve(Id)
         connection = KINDS[kind](one, [], [], {})
@@ -62,6 +64,7 @@ def serve(kind, clients):
                       early=b"" if plain else connect)
         ours.append(one)
         theirs.append(other)
+    listener.close()
     deadline = time.monotonic() + 60
     while server.channels().get(CHANNEL, 0) < clients:
         assert time.monotonic() < deadline, "not all could subscribe"

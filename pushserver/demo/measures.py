@@ -30,7 +30,7 @@ class Measures:
         self._before = now
         seconds = max(0.001, passed["clock"])
         memory = psutil.virtual_memory()
-        return {"cpu": 100 * passed["busy"] / max(0.001, passed["cpu"]),
+        return {"cpu": 100 * max(0.0, passed["busy"]) / max(0.001, passed["cpu"]),
                 "cores": psutil.cpu_count(),
                 "memory": memory.percent, "total": memory.total,
                 "process": self._process.memory_info().rss,

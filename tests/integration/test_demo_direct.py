@@ -10,7 +10,7 @@ from pushserver.demo.direct import Direct
 
 @pytest.fixture
 def site():
-    with serving(direct=Direct, chat=Chat) as site:
+    with serving(direct=Direct, chat=lambda push: Chat()) as site:
         yield site
 
 

@@ -4,13 +4,13 @@ import pytest
 from tests.people import WRONG, Person, serving
 from tests.support import Refused
 
-from pushserver.demo.chat import Chat
 from pushserver.demo.direct import Direct
+from pushserver.demo.echo import EchoPage
 
 
 @pytest.fixture
 def site():
-    with serving(direct=Direct, chat=lambda push: Chat()) as site:
+    with serving(direct=Direct, echo=lambda push: EchoPage()) as site:
         yield site
 
 
@@ -52,8 +52,7 @@ def test_a_name_that_nobody_has_is_not_here(site):
 
 
 def test_a_name_of_another_page_gets_no_letters(site):
-    with writer(site, "ann") as ann, Person(site, "/chat/socket", "bob") as bob:
-        bob.hear()
+    with writer(site, "ann") as ann, Person(site, "/echo", "bob") as bob:
         ann.tell({"to": "bob", "text": "hello"})
         assert ann.hear()["type"] == "absent"
         bob.tell({"text": "alone"})

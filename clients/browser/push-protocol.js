@@ -215,7 +215,7 @@ export class Places {
    * @param {any} place
    * @param {any} publication */
   #published(channel, place, { data, offset = 0, info, tags }) {
-    place.offset = offset;
+    place.offset = offset || place.offset; // what is not remembered has none, and moves nothing
     return { type: "publication", channel, data, offset, epoch: place.epoch, info, tags };
   }
 

@@ -87,6 +87,16 @@ test("a channel goes on behind what was seen", async () => {
     'publication "a" "#7" 7']);
 });
 
+test("a publication that is not remembered does not move the position", async () => {
+  const { client: made, said } = await entered();
+  publish(5);
+  say({ push: { channel: "a", pub: { data: "passing" } } });
+  assert.equal(said.at(-1), 'publication "a" "passing" 0');
+  assert.deepEqual(made.position("a"), { offset: 5, epoch: "e" });
+  await again();
+  assert.deepEqual(last().subscribe, { channel: "a", recover: true, offset: 5, epoch: "e" });
+});
+
 for (const [why, result] of [["another epoch", { epoch: "f", offset: 1 }], ["no memory", {}],
   ["too much", { epoch: "e", offset: 900, recovered: false }]]) {
   test(`a gap is told: ${why}`, async () => {

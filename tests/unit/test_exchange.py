@@ -151,6 +151,48 @@ def test_a_hole_is_told_and_nothing_is_left_behind(world):
     assert not member.channels and not world.hub._joining and member.got == []
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_join_that_races_with_the_first_publication_has_it_once(world, moment):
+    member = world.member()
+    recover = world.exchange.broker.recover
+
+    def racing(channel, limits, since, limit=None):
+        if moment == "before":
+            world.publish(channel, 1)
+        page = recover(channel, limits, since, limit)
+        if moment == "after":
+            world.publish(channel, 1)
+        return page
+
+    world.exchange.broker.recover = racing
+    assert world.join(member, ("kept:a", NOWHERE))
+    world.publish("kept:a", 2)
+    first = [(True, [1])] if moment == "before" else [(True, []), "full:1"]
+    assert member.got == [*first, "full:2"]
+
+
+def test_threads_that_race_with_the_first_publications_have_each_once(world):
+    failures = []
+
+    def publish(channel):
+        start.wait()
+        for number in range(3):
+            world.publish(channel, number)
+
+    for round_ in range(200):
+        channel, member, start = f"kept:{round_}", world.member(str(round_)), threading.Barrier(2)
+        thread = threading.Thread(target=publish, args=(channel,))
+        thread.start()
+        start.wait()
+        joined = world.join(member, (channel, NOWHERE))
+        thread.join()
+        (recovered, first), *live = member.got
+        if not joined or not recovered or \
+                first + [int(text.split(":")[1]) for text in live] != [0, 1, 2]:
+            failures.append(member.got)
+    assert not failures
+
+
 def test_a_reply_that_fails_leaves_nothing_behind(world):
     member = world.member()
 

@@ -70,8 +70,8 @@ class Exchange(Generic[M]):
 
     def _deliver_to_joining(self, channel: str, publication: Publication, epoch: str,
                             joining: Iterable[Joining]) -> None:
-        arrived = tuple(one.member for one in joining if one.offer(publication, epoch) == LIVE)
-        for protocol, members in grouped(arrived):
+        arrived = tuple(one for one in joining if one.offer(publication, epoch) == LIVE)
+        for protocol, members in grouped(tuple(one.member for one in arrived)):
             self._send(members, protocol.publication(channel, publication))
         if arrived:
             self._hub.arrive(arrived, channel)

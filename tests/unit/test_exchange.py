@@ -10,6 +10,7 @@ from pushserver.exchange import Exchange
 from pushserver.history import NOWHERE, Position, Publication
 from pushserver.hub import Hub
 from pushserver.presence import Info
+from pushserver.resume import Joining
 from tests.unit.test_history import FakeClock
 
 RULES = (ChannelRule("kept:", history=100), ChannelRule("here:", join_leave=True, linger=15))
@@ -191,6 +192,34 @@ def test_threads_that_race_with_the_first_publications_have_each_once(world):
                 first + [int(text.split(":")[1]) for text in live] != [0, 1, 2]:
             failures.append(member.got)
     assert not failures
+
+
+def test_who_joins_anew_while_its_first_joining_arrives_misses_nothing(world):
+    """The second joining, not settled yet, must stay one when the first is said to arrive."""
+    member = world.member()
+    assert world.join(member, ("kept:a", NOWHERE))
+    arrive, recover = world.hub.arrive, world.exchange.broker.recover
+    second = Joining(member)
+
+    def late(arrived, channel):
+        if not again:
+            again.append(world.exchange.unsubscribe(member, channel, "1"))
+            assert world.hub.join(member, channel, second)
+        arrive(arrived, channel)
+
+    again = []
+    world.hub.arrive = late
+    world.publish("kept:a", 1)
+    assert again == [True] and world.hub._joining["kept:a"] == {member: second}
+    page = recover("kept:a", RULES[0].limits, NOWHERE)
+    world.publish("kept:a", 2)
+    assert member.got == [(True, []), "full:1"]
+    newer = []
+    assert second.settle(page, newer.extend)
+    assert [one.data for one in (*page.publications, *newer)] == [1, 2]
+    world.publish("kept:a", 3)
+    assert member.got[2:] == ["full:3"]
+    assert not world.hub._joining and member in world.hub._channels["kept:a"]
 
 
 def test_a_reply_that_fails_leaves_nothing_behind(world):

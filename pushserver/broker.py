@@ -4,6 +4,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from itertools import count
 from typing import Callable, Protocol
@@ -96,8 +97,9 @@ class MemoryBroker:
     A lock for each channel is held while a publication is appended and handed to ``deliver``, so
     that both have one order. What has been appended has been delivered, too.
 
-    Only a publication makes a history; to read one that is not there leaves nothing behind. All
-    that are made until one is forgotten have the same epoch, which is told before they are made.
+    Only a publication makes a history; to read one that is not there leaves nothing behind. Its
+    epoch, told already to those who read before, is made of the channel's name and of the base
+    epoch, and that changes whenever a history is forgotten.
 
     Args:
         deliver: queues a publication for its subscribers.
@@ -113,7 +115,7 @@ class MemoryBroker:
         self._keys: OrderedDict[tuple[str, str], tuple[float, Position]] = OrderedDict()
         self._key_locks: dict[tuple[str, str], threading.Lock] = {}
         self._epochs = (f"{secrets.token_hex(EPOCH_SIZE)}-{number}" for number in count(1))
-        self._base_epoch = next(self._epochs)   # of all channels that are not in the table
+        self._base_epoch = next(self._epochs)   # for channels that are not in the table
         self._sweeping: list[str] = []
 
     def __repr__(self) -> str:
@@ -177,15 +179,22 @@ class MemoryBroker:
             with self._lock:
                 found = self._channels.get(channel)
                 if found is None:
-                    history = History(self._base_epoch, limits, self._clock)
+                    history = History(self._next_epoch(channel), limits, self._clock)
                     found = self._channels[channel] = _Channel(history)
         return found
+
+    def _next_epoch(self, channel: str) -> str:
+        """Return what a channel's history will have if it is made now; another channel's differs.
+
+        Needs the lock.
+        """
+        return f"{self._base_epoch}-{zlib.crc32(channel.encode('utf-8', 'replace')):x}"
 
     def _read(self, channel: str, limits: Limits, read: Callable[[History], Page]) -> Page:
         """Read a history; one that nobody has published to is empty and is not kept."""
         while True:
             with self._lock:  # so that a history which comes later begins where this page ends
-                found, epoch = self._channels.get(channel), self._base_epoch
+                found, epoch = self._channels.get(channel), self._next_epoch(channel)
             if found is None:
                 return read(History(epoch, limits, self._clock))
             with found.lock:

@@ -45,7 +45,8 @@ def test_a_publication_is_delivered_at_once_with_its_position(node):
 def test_channels_count_for_themselves(node):
     one, other = node.publish("a"), node.publish("b")
     assert (one.offset, other.offset) == (1, 1)
-    assert node.publish("a").offset == 2
+    assert one.epoch != other.epoch
+    assert node.publish("a") == (2, one.epoch)
 
 
 def test_a_channel_that_remembers_nothing_delivers_all_the_same(node):

@@ -270,6 +270,32 @@ def test_who_vanishes_is_looked_for_when_its_linger_is_over(world):
     assert world.exchange.presence("here:a") == {}
 
 
+@pytest.mark.parametrize("linger", [False, True])
+def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, linger):
+    channels = ["here:a", "here:b", "here:c"]
+    ann, bob = world.member("ann"), world.member("bob")
+    for channel in channels:
+        for member in (ann, bob):
+            world.exchange.subscribe(member, channel, member.info)
+    world.hub.remove(bob)
+    ann.got.clear()
+    presence = world.full.presence
+
+    def failing(channel, info, joined):
+        if channel == "here:b":
+            raise ValueError("no")
+        return f"{presence(channel, info, joined)} {channel}"
+
+    world.full.presence = failing
+    world.exchange.left("bob", vanished=linger)
+    world.clock.now += 15
+    world.exchange.depart()
+    assert ann.got == ["-bob here:a", "-bob here:c"]
+    assert all(set(world.exchange.presence(channel)) == {"ann"} for channel in channels)
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "cannot tell that bob has left 'here:b'"]
+
+
 def test_who_left_while_it_entered_is_not_kept(world):
     ann = world.member("ann")
     world.hub.remove(ann)

@@ -298,7 +298,8 @@ class Hub(Generic[M]):
 
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""
-        return self._by_id.get(Id, ())  # one step, which needs no lock
+        with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
+            return self._by_id.get(Id, ())
 
     def of_channel(self, channel: str) -> tuple[M, ...]:
         """Return the connections in one channel."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from itertools import count
 from typing import Callable, Protocol
@@ -96,6 +97,10 @@ class MemoryBroker:
     A lock for each channel is held while a publication is appended and handed to ``deliver``, so
     that both have one order. What has been appended has been delivered, too.
 
+    Only a publication makes a history; to read one that is not there leaves nothing behind. Its
+    epoch, told already to those who read before, is made of the channel's name and of the base
+    epoch, and that changes whenever a history is forgotten.
+
     Args:
         deliver: queues a publication for its subscribers.
         clock: seconds that never go back.
@@ -110,6 +115,7 @@ class MemoryBroker:
         self._keys: OrderedDict[tuple[str, str], tuple[float, Position]] = OrderedDict()
         self._key_locks: dict[tuple[str, str], threading.Lock] = {}
         self._epochs = (f"{secrets.token_hex(EPOCH_SIZE)}-{number}" for number in count(1))
+        self._base_epoch = next(self._epochs)   # for channels that are not in the table
         self._sweeping: list[str] = []
 
     def __repr__(self) -> str:
@@ -173,27 +179,41 @@ class MemoryBroker:
             with self._lock:
                 found = self._channels.get(channel)
                 if found is None:
-                    history = History(next(self._epochs), limits, self._clock)
+                    history = History(self._next_epoch(channel), limits, self._clock)
                     found = self._channels[channel] = _Channel(history)
         return found
+
+    def _next_epoch(self, channel: str) -> str:
+        """Return what a channel's history will have if it is made now; another channel's differs.
+
+        Needs the lock.
+        """
+        return f"{self._base_epoch}-{zlib.crc32(channel.encode('utf-8', 'replace')):x}"
+
+    def _read(self, channel: str, limits: Limits, read: Callable[[History], Page]) -> Page:
+        """Read a history; one that nobody has published to is empty and is not kept."""
+        while True:
+            with self._lock:  # so that a history which comes later begins where this page ends
+                found, epoch = self._channels.get(channel), self._next_epoch(channel)
+            if found is None:
+                return read(History(epoch, limits, self._clock))
+            with found.lock:
+                if not found.gone:
+                    return read(found.history)
 
     def history(self, channel: str, limits: Limits, limit: int | None,
                 since: Position | None = None, reverse: bool = False) -> Page:
         """See ``Broker.history``."""
         if not limits.publications:
             return Page((), NOWHERE, False)
-        found = self._channel(channel, limits)
-        with found.lock:
-            return found.history.page(limit, since, reverse)
+        return self._read(channel, limits, lambda kept: kept.page(limit, since, reverse))
 
     def recover(self, channel: str, limits: Limits, since: Position | None,
                 limit: int | None = None) -> Page:
         """See ``Broker.recover``."""
         if not limits.publications:
             return Page((), NOWHERE, False)
-        found = self._channel(channel, limits)
-        with found.lock:
-            return found.history.since(since, limit)
+        return self._read(channel, limits, lambda kept: kept.since(since, limit))
 
     def remove_history(self, channel: str) -> None:
         """See ``Broker.remove_history``."""
@@ -222,3 +242,5 @@ class MemoryBroker:
                 found.gone = True
                 with self._lock:
                     del self._channels[name]
+                    if history.top:  # its offsets must not come again under its epoch
+                        self._base_epoch = next(self._epochs)

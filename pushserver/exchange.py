@@ -2,6 +2,7 @@
 """
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any, Callable, Generic, Iterable, Optional, Sequence
 
@@ -11,6 +12,8 @@ from .history import NOTHING, Clock, Page, Position, Publication
 from .hub import Hub, M, grouped
 from .presence import Info, Presence, Stats
 from .resume import LIVE, Joining
+
+logger = logging.getLogger(__name__)
 
 Send = Callable[[tuple[Any, ...], bytes], None]
 """Queues one frame for several connections."""
@@ -70,8 +73,8 @@ class Exchange(Generic[M]):
 
     def _deliver_to_joining(self, channel: str, publication: Publication, epoch: str,
                             joining: Iterable[Joining]) -> None:
-        arrived = tuple(one.member for one in joining if one.offer(publication, epoch) == LIVE)
-        for protocol, members in grouped(arrived):
+        arrived = tuple(one for one in joining if one.offer(publication, epoch) == LIVE)
+        for protocol, members in grouped(tuple(one.member for one in arrived)):
             self._send(members, protocol.publication(channel, publication))
         if arrived:
             self._hub.arrive(arrived, channel)
@@ -162,23 +165,28 @@ class Exchange(Generic[M]):
             self._announce_leave(channel, self._presence.leave(channel, known.client))
 
     def left(self, client: str, *, vanished: bool) -> None:
-        """Note that a connection has ended.
+        """Note that a connection has ended; what fails for one channel is logged.
 
         Args:
             client: names it.
             vanished: it may come back at once, as in a reload.
         """
         for channel in self._presence.channels(client):
-            linger = self.channels.rule(channel).linger if vanished else 0.0
-            info = self._presence.leave(channel, client, linger)
-            self._announce_leave(channel, info)
+            try:
+                linger = self.channels.rule(channel).linger if vanished else 0.0
+                self._announce_leave(channel, self._presence.leave(channel, client, linger))
+            except Exception:
+                logger.exception("cannot tell that %s has left %r", client, channel)
         if vanished and self.next_departure() is not None:
             self._on_linger()
 
     def depart(self) -> None:
-        """Tell of those who have vanished and did not come back in time."""
+        """Tell of those who have vanished and did not come back; what fails for one is logged."""
         for channel, info in self._presence.due():
-            self._announce_leave(channel, info)
+            try:
+                self._announce_leave(channel, info)
+            except Exception:
+                logger.exception("cannot tell that %s has left %r", info.client, channel)
 
     def next_departure(self) -> float | None:
         """Return the seconds until ``depart`` may have something to do; None: nothing."""

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Generic, Iterable, NamedTuple, Protocol, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterable, NamedTuple, Protocol, TypeVar
 
 from .errors import HandshakeRefused
 from .resume import Joining
@@ -187,13 +187,18 @@ class Hub(Generic[M]):
             self._changed(channel)
             return True
 
-    def arrive(self, members: Sequence[M], channel: str) -> None:
-        """End what ``join`` began: these are in the channel like all others."""
+    def arrive(self, arrived: Iterable[Joining], channel: str) -> None:
+        """End what ``join`` began: these are in the channel like all others.
+
+        One that was taken back meanwhile is passed over, also where its connection has begun
+        another one.
+        """
         with self._lock:
             joining = self._joining.get(channel, {})
-            for member in members:
-                if joining.pop(member, None) is not None:
-                    self._channels.setdefault(channel, {})[member] = None
+            for one in arrived:
+                if joining.get(one.member) is one:
+                    del joining[one.member]
+                    self._channels.setdefault(channel, {})[one.member] = None
             if not joining:
                 self._joining.pop(channel, None)
             self._changed(channel)
@@ -293,7 +298,8 @@ class Hub(Generic[M]):
 
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""
-        return self._by_id.get(Id, ())  # one step, which needs no lock
+        with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
+            return self._by_id.get(Id, ())
 
     def of_channel(self, channel: str) -> tuple[M, ...]:
         """Return the connections in one channel."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from functools import partial
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
@@ -62,6 +63,7 @@ class Publishing:
         self._mailbox = Mailbox()
         self._departures = threading.Lock()
         self._departure: Chore | None = None
+        self._departure_due = 0.0
 
     def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
         """Queue a frame for connections."""
@@ -307,10 +309,17 @@ class Publishing:
     def _expect_departures(self) -> None:
         """See to it that those who linger are looked at when their time is over."""
         home, seconds = self._home, self._exchange.next_departure()
+        if home is None or seconds is None:
+            return
+        seconds = max(_SHORTEST, seconds)
         with self._departures:
-            if home is None or seconds is None or self._departure is not None:
-                return
-            self._departure = Chore(home, self._mailbox, max(_SHORTEST, seconds), self._depart)
+            due = time.monotonic() + seconds
+            if self._departure is not None:
+                if due > self._departure_due - _SHORTEST:
+                    return  # soon enough: most come here for one that is expected already
+                self._departure.cancel()
+            self._departure_due = due
+            self._departure = Chore(home, self._mailbox, seconds, self._depart)
 
     def _depart(self) -> None:
         with self._departures:

@@ -34,7 +34,8 @@ export class PushClient extends PlainClient {
   constructor(url, options = {}) {
     const { channels = [], token, WebSocket = globalThis.WebSocket, ...rest } = options;
     const renews = typeof token === "function";
-    const steps = { hello: async () => this.#hello(renews ? await token() : token),
+    const steps = { token: async () => renews ? token() : token,
+      hello: (/** @type {string | null | undefined} */ shown) => this.#hello(shown),
       welcome: (/** @type {string} */ line) => welcomed(line, renews),
       enter: (/** @type {any} */ result) => {
         this.#client = result.client;

@@ -38,9 +38,10 @@ export class Greeter {
   /** @type {any} */ onerror;
 
   /** @param {any} socket
-   * @param {{ hello: () => Promise<string>, welcome: (line: string) => any, heartbeat: number,
-   *   enter: (result: any) => void, answered: (line: string) => void }} client */
-  constructor(socket, { hello, welcome, enter, answered, heartbeat }) {
+   * @param {{ token: () => Promise<any>, hello: (token: any) => string, heartbeat: number,
+   *   welcome: (line: string) => any, enter: (result: any) => void,
+   *   answered: (line: string) => void }} client */
+  constructor(socket, { token, hello, welcome, enter, answered, heartbeat }) {
     this.#socket = socket;
     this.#answered = answered;
     if (socket.terminate) {
@@ -51,7 +52,9 @@ export class Greeter {
       socket.close(closeCode);
       this.onclose({ code: closeCode, reason: message, wasClean: false });
     };
-    socket.onopen = () => hello().then((text) => socket.send(text)).catch(fail);
+    socket.onopen = () => token().then((shown) => { // given up meanwhile, it is not to begin
+      socket.readyState === 1 && socket.send(hello(shown));
+    }).catch(fail);
     socket.onclose = (/** @type {any} */ event) => this.onclose?.(event);
     socket.onerror = (/** @type {any} */ event) => this.onerror?.(event);
     socket.onmessage = (/** @type {any} */ { data }) => {
@@ -215,7 +218,7 @@ export class Places {
    * @param {any} place
    * @param {any} publication */
   #published(channel, place, { data, offset = 0, info, tags }) {
-    place.offset = offset;
+    place.offset = offset || place.offset; // what is not remembered has none, and moves nothing
     return { type: "publication", channel, data, offset, epoch: place.epoch, info, tags };
   }
 

@@ -40,11 +40,16 @@ class Calling:
     def _call(self, callback: Callable[[Any], object], argument: Any) -> None:
         raise NotImplementedError
 
+    def _wake(self) -> None:
+        raise NotImplementedError
+
     def _speak(self, channels: Wanted | None, token: Token,
                on_gap: Callable[[Gap], object] | None,
                on_lost: Callable[[ChannelLost], object] | None,
                on_presence: Callable[[Presence], object] | None) -> None:
         """Take what has to do with channels."""
+        self._callers = 0       # threads that wait for an answer: until then all is read
+        self._callers_lock = threading.RLock()
         self._has_channels = channels is not None
         self.channels = Channels(channels or ())
         self.token = token
@@ -89,11 +94,11 @@ class Calling:
 
         From a callback it returns at once; what the server has against it is logged.
         """
-        future = self._send_command("publish", {"channel": channel, "data": data}, timeout)
+        request = {"channel": channel, "data": data}
         if self._thread is threading.current_thread():
-            future.add_done_callback(_log_failure)
+            self._send_command("publish", request, timeout).add_done_callback(_log_failure)
         else:
-            self._result(future, timeout)
+            self._call_server("publish", request, timeout)
 
     def rpc(self, method: str, data: Any = None, *, timeout: float | None = None) -> Any:
         """Call a method of the site and return its answer. Not from a callback."""
@@ -151,12 +156,20 @@ class Calling:
         self._check_has_channels()
         link = self._open_link(self._timeout if timeout is None else timeout)
         assert isinstance(link, ChannelLink)
+        if self._callers:
+            self._wake()  # it may be waiting for room in the queue, without reading
         return link.command(name, request)
 
     def _call_server(self, name: str, request: dict[str, Any], timeout: float | None) -> Any:
         if self._thread is threading.current_thread():
             raise ConnectionClosed(f"a callback cannot wait for an answer: call {name} elsewhere")
-        return self._result(self._send_command(name, request, timeout), timeout)
+        with self._callers_lock:
+            self._callers += 1
+        try:
+            return self._result(self._send_command(name, request, timeout), timeout)
+        finally:
+            with self._callers_lock:
+                self._callers -= 1
 
     def _result(self, future: "Future[Any]", timeout: float | None) -> Any:
         seconds = self._timeout if timeout is None else timeout

@@ -350,8 +350,9 @@ class Channels:
 
     def _publication(self, channel: str, place: _Place, one: Json, size: int) -> Publication:
         gap, place.gap = place.gap, False
-        place.offset = one.get("offset", 0)
-        return Publication(channel, one["data"], place.offset, place.epoch, one.get("info"),
+        offset = one.get("offset", 0)
+        place.offset = offset or place.offset  # what is not remembered has none, and moves nothing
+        return Publication(channel, one["data"], offset, place.epoch, one.get("info"),
                            one.get("tags"), gap, size)
 
     def _refused(self, channel: str, code: int, message: str, temporary: bool) -> Iterator[Event]:

@@ -83,7 +83,7 @@ class PushClient(Receiving, Calling):
         pong_timeout: seconds that it has to answer; any traffic counts.
         max_message_size: bytes of one inbound message; past it the connection ends with 1009.
         max_queue: messages waiting to be iterated over, of large ones only as many as make up
-            1 MiB; past it nothing more is read.
+            1 MiB; past it nothing more is read, unless a call waits for its answer.
         max_attempts: attempts that may fail in a row; None: no limit.
 
     Attributes:

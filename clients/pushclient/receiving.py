@@ -18,6 +18,7 @@ class Receiving:
     _thread: threading.Thread | None
     _link: Link | None
     _closing: bool
+    _callers: int
 
     def _call(self, callback: Callable[[Any], object], argument: Any) -> None:
         raise NotImplementedError
@@ -73,10 +74,14 @@ class Receiving:
 
     def _store(self, values: Sequence[Value]) -> None:
         rest = self._inbox.put(values)
-        while rest and not self._closing:
+        while rest and self._may_stop_reading():
             link = self._link
-            while link is not None and not self._inbox.has_room and not self._closing:
+            while link is not None and not self._inbox.has_room and self._may_stop_reading():
                 link.wait_without_reading()
             rest = self._inbox.put(rest)
         if rest:
             self._inbox.put_all(rest)
+
+    def _may_stop_reading(self) -> bool:
+        """Tell whether nobody waits for what comes behind the messages: an answer, or the end."""
+        return not self._closing and not self._callers

@@ -87,6 +87,16 @@ test("a channel goes on behind what was seen", async () => {
     'publication "a" "#7" 7']);
 });
 
+test("a publication that is not remembered does not move the position", async () => {
+  const { client: made, said } = await entered();
+  publish(5);
+  say({ push: { channel: "a", pub: { data: "passing" } } });
+  assert.equal(said.at(-1), 'publication "a" "passing" 0');
+  assert.deepEqual(made.position("a"), { offset: 5, epoch: "e" });
+  await again();
+  assert.deepEqual(last().subscribe, { channel: "a", recover: true, offset: 5, epoch: "e" });
+});
+
 for (const [why, result] of [["another epoch", { epoch: "f", offset: 1 }], ["no memory", {}],
   ["too much", { epoch: "e", offset: 900, recovered: false }]]) {
   test(`a gap is told: ${why}`, async () => {
@@ -178,6 +188,32 @@ test("a function makes a token for each connection", async () => {
   await soon();
   assert.equal(last().connect.token, "token 2");
 });
+
+for (const [how, giveUp] of [["given up", () => pass(5.1)], ["lost", () => newest().end()]]) {
+  test(`a token that comes when its socket was ${how} leaves the next one alone`, async () => {
+    const tokens = [];
+    const { client: made, said } = client({ timeout: 5,
+      token: () => new Promise((done) => tokens.push(done)) });
+    newest().open();
+    await soon();
+    giveUp();
+    const abandoned = newest();
+    pass(1);
+    newest().open();
+    await soon();
+    tokens[1]("second");
+    await soon();
+    say({ id: last().id, connect: { client: "me" } });
+    answer("subscribe", { epoch: "e", offset: 4 });
+    tokens[0]("first");
+    await soon();
+    publish(5);
+    assert.notEqual(abandoned, newest());
+    assert.deepEqual(abandoned.sent, []);
+    assert.equal(said.at(-1), 'publication "a" "#5" 5');
+    assert.equal(made.state, "open");
+  });
+}
 
 test("a function that makes no token is tried again", async () => {
   const { client: made } = client({ token: () => Promise.reject(new Error("not now")) });

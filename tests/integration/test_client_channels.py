@@ -109,6 +109,44 @@ def test_publications_come_by_iterating_in_order(site, person, name):
     assert client.position(name) == (5, found[0].epoch)
 
 
+@pytest.mark.parametrize("call", [
+    lambda client, name: client.rpc("double", 21) == 42,
+    lambda client, name: client.publish("news:elsewhere", "x") is None,
+    lambda client, name: "42" in {one["user"] for one in client.presence(name).values()},
+    lambda client, name: len(client.history(name)) == 10], ids=["rpc", "publish", "presence",
+                                                                "history"])
+def test_a_full_queue_keeps_no_answer_from_who_iterates(site, person, request, call):
+    name = f"news:full-{request.node.callspec.id}"
+    client = person(name, max_queue=2)
+    entered(site, name)
+    for number in range(50):
+        site.push.publish(name, number)
+    wait_until(lambda: len(client._inbox) == 2)
+    found = []
+    for publication in client:
+        found.append(publication.data)
+        assert call(client, name)
+        if len(found) == 50:
+            break
+    assert found == list(range(50))
+
+
+def test_behind_the_answer_a_full_queue_stops_reading_again(site, person, name):
+    client = person(name, max_queue=2)
+    entered(site, name)
+    for number in range(10):
+        site.push.publish(name, number)
+    wait_until(lambda: len(client._inbox) == 2)
+    assert client.rpc("double", 1) == 2
+    assert len(client._inbox) == 10
+    for number in range(10, 20):
+        site.push.publish(name, number)
+    assert site.push.send("42", "last") == 1
+    assert [client.receive(PATIENCE).data for _ in range(9)] == list(range(9))
+    wait_until(lambda: len(client._inbox) == 2)
+    assert [client.receive(PATIENCE).data for _ in range(12)] == [*range(9, 20), "last"]
+
+
 def test_publications_come_by_callback_and_so_do_messages(site, person, name):
     found, come = [], threading.Event()
     person(name, on_message=lambda one: (found.append((one.channel, one.data)), come.set()))

@@ -46,6 +46,7 @@ def test_channels_count_for_themselves(node):
     one, other = node.publish("a"), node.publish("b")
     assert (one.offset, other.offset) == (1, 1)
     assert one.epoch != other.epoch
+    assert node.publish("a") == (2, one.epoch)
 
 
 def test_a_channel_that_remembers_nothing_delivers_all_the_same(node):
@@ -122,6 +123,56 @@ def test_a_sweep_frees_what_is_old_and_later_what_is_unused(node):
     node.broker.sweep()
     assert not node.broker._channels
     assert node.publish().epoch != position.epoch
+
+
+def test_reading_what_nobody_has_published_to_leaves_nothing_behind(node):
+    for number in range(100):
+        node.broker.recover(f"c{number}", KEEP, NOWHERE)
+        node.broker.history(f"c{number}", KEEP, None)
+    assert not node.broker._channels
+
+
+def test_an_unknown_channel_is_resumed_only_from_its_beginning(node):
+    epoch = node.broker.recover("c", KEEP, None).top.epoch
+    beginning = Position(0, epoch)
+    assert epoch
+    for since, recovered in ((None, False), (NOWHERE, True), (beginning, True),
+                             (Position(1, epoch), False), (Position(0, "other"), False)):
+        page = node.broker.recover("c", KEEP, since)
+        assert (offsets(page), page.top, page.recovered) == ([], beginning, recovered)
+    assert node.broker.history("c", KEEP, None).top == beginning
+
+
+def test_the_first_publication_follows_what_was_told_of_the_unknown_channel(node):
+    beginning = node.broker.recover("c", KEEP, NOWHERE).top
+    assert node.publish() == (1, beginning.epoch)
+    page = node.broker.recover("c", KEEP, beginning)
+    assert (offsets(page), page.recovered) == ([1], True)
+
+
+def test_what_was_forgotten_is_never_counted_again_under_its_epoch(node):
+    old = node.publish("c")
+    node.clock.now += 61 + KEEP_UNUSED
+    node.broker.sweep()
+    assert not node.broker._channels
+    unknown = node.broker.recover("c", KEEP, Position(0, old.epoch))
+    assert not unknown.recovered and unknown.top.epoch != old.epoch
+    assert node.publish("c") == (1, unknown.top.epoch)
+    assert not node.broker.recover("c", KEEP, old).recovered
+
+
+def test_a_history_that_is_swept_while_it_is_looked_for_is_not_read(node):
+    class Table(dict):
+        def get(self, name):
+            found = super().get(name)
+            if found is not None and not found.gone:
+                found.gone = True  # as by a sweep, just before the reader has its lock
+                del self[name]
+            return found
+
+    old = node.publish()
+    node.broker._channels = Table(node.broker._channels)
+    assert node.broker.recover("c", KEEP, None).top != old
 
 
 def test_a_sweep_looks_at_all_channels_in_turn(node, monkeypatch):

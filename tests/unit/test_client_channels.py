@@ -99,6 +99,18 @@ def test_a_channel_goes_on_behind_what_was_seen():
     assert server.channels.position("a") == (7, "e")
 
 
+def test_a_publication_that_is_not_remembered_does_not_move_the_position():
+    server = talk("a")
+    server.connect()
+    server.enter(a={"epoch": "e", "offset": 4})
+    server.publish("a", 5)
+    found, = server.say({"push": {"channel": "a", "pub": {"data": "passing"}}})
+    assert (found.data, found.offset) == ("passing", 0)
+    assert server.channels.position("a") == (5, "e")
+    server.connect()
+    assert server.asked()["a"]["subscribe"]["offset"] == 5
+
+
 @pytest.mark.parametrize("answer", [{"epoch": "e", "offset": 9, "was_recovering": True},
                                     {"epoch": "other", "offset": 1, "was_recovering": True}, {}])
 def test_a_gap_is_told_and_the_first_publication_behind_it_says_so(answer):

@@ -10,6 +10,7 @@ from pushserver.exchange import Exchange
 from pushserver.history import NOWHERE, Position, Publication
 from pushserver.hub import Hub
 from pushserver.presence import Info
+from pushserver.resume import Joining
 from tests.unit.test_history import FakeClock
 
 RULES = (ChannelRule("kept:", history=100), ChannelRule("here:", join_leave=True, linger=15))
@@ -151,6 +152,76 @@ def test_a_hole_is_told_and_nothing_is_left_behind(world):
     assert not member.channels and not world.hub._joining and member.got == []
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_join_that_races_with_the_first_publication_has_it_once(world, moment):
+    member = world.member()
+    recover = world.exchange.broker.recover
+
+    def racing(channel, limits, since, limit=None):
+        if moment == "before":
+            world.publish(channel, 1)
+        page = recover(channel, limits, since, limit)
+        if moment == "after":
+            world.publish(channel, 1)
+        return page
+
+    world.exchange.broker.recover = racing
+    assert world.join(member, ("kept:a", NOWHERE))
+    world.publish("kept:a", 2)
+    first = [(True, [1])] if moment == "before" else [(True, []), "full:1"]
+    assert member.got == [*first, "full:2"]
+
+
+def test_threads_that_race_with_the_first_publications_have_each_once(world):
+    failures = []
+
+    def publish(channel):
+        start.wait()
+        for number in range(3):
+            world.publish(channel, number)
+
+    for round_ in range(200):
+        channel, member, start = f"kept:{round_}", world.member(str(round_)), threading.Barrier(2)
+        thread = threading.Thread(target=publish, args=(channel,))
+        thread.start()
+        start.wait()
+        joined = world.join(member, (channel, NOWHERE))
+        thread.join()
+        (recovered, first), *live = member.got
+        if not joined or not recovered or \
+                first + [int(text.split(":")[1]) for text in live] != [0, 1, 2]:
+            failures.append(member.got)
+    assert not failures
+
+
+def test_who_joins_anew_while_its_first_joining_arrives_misses_nothing(world):
+    """The second joining, not settled yet, must stay one when the first is said to arrive."""
+    member = world.member()
+    assert world.join(member, ("kept:a", NOWHERE))
+    arrive, recover = world.hub.arrive, world.exchange.broker.recover
+    second = Joining(member)
+
+    def late(arrived, channel):
+        if not again:
+            again.append(world.exchange.unsubscribe(member, channel, "1"))
+            assert world.hub.join(member, channel, second)
+        arrive(arrived, channel)
+
+    again = []
+    world.hub.arrive = late
+    world.publish("kept:a", 1)
+    assert again == [True] and world.hub._joining["kept:a"] == {member: second}
+    page = recover("kept:a", RULES[0].limits, NOWHERE)
+    world.publish("kept:a", 2)
+    assert member.got == [(True, []), "full:1"]
+    newer = []
+    assert second.settle(page, newer.extend)
+    assert [one.data for one in (*page.publications, *newer)] == [1, 2]
+    world.publish("kept:a", 3)
+    assert member.got[2:] == ["full:3"]
+    assert not world.hub._joining and member in world.hub._channels["kept:a"]
+
+
 def test_a_reply_that_fails_leaves_nothing_behind(world):
     member = world.member()
 
@@ -197,6 +268,32 @@ def test_who_vanishes_is_looked_for_when_its_linger_is_over(world):
     world.hub.remove(ann)
     world.exchange.left("ann", vanished=False)
     assert world.exchange.presence("here:a") == {}
+
+
+@pytest.mark.parametrize("linger", [False, True])
+def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, linger):
+    channels = ["here:a", "here:b", "here:c"]
+    ann, bob = world.member("ann"), world.member("bob")
+    for channel in channels:
+        for member in (ann, bob):
+            world.exchange.subscribe(member, channel, member.info)
+    world.hub.remove(bob)
+    ann.got.clear()
+    presence = world.full.presence
+
+    def failing(channel, info, joined):
+        if channel == "here:b":
+            raise ValueError("no")
+        return f"{presence(channel, info, joined)} {channel}"
+
+    world.full.presence = failing
+    world.exchange.left("bob", vanished=linger)
+    world.clock.now += 15
+    world.exchange.depart()
+    assert ann.got == ["-bob here:a", "-bob here:c"]
+    assert all(set(world.exchange.presence(channel)) == {"ann"} for channel in channels)
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "cannot tell that bob has left 'here:b'"]
 
 
 def test_who_left_while_it_entered_is_not_kept(world):

@@ -1,6 +1,8 @@
 """The hub: who is there, who is about to come, and what a newcomer of a known Id meets."""
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (Bundle, RuleBasedStateMachine, consumes, initialize, invariant,
@@ -60,6 +62,21 @@ def test_a_connection_that_left_is_nowhere():
     assert hub.remove(member)
     assert not hub.remove(member)
     assert (hub.everyone(), hub.of_id("1"), hub.of_channel("a"), hub.ids()) == ((), (), (), [])
+
+
+def test_who_is_looked_up_once_its_first_frame_is_out_speaks_its_protocol():
+    hub, seen = hub_of(), []
+    member = join(hub, "1")
+    thread = threading.Thread(target=lambda: seen.extend(
+        other.protocol for other in hub.of_id("1")))
+
+    def queue():
+        thread.start()
+        thread.join(0.1)
+
+    assert hub.admit(member, "full", queue)
+    thread.join(10)
+    assert seen == ["full"]
 
 
 def test_a_connection_that_left_joins_no_channel():

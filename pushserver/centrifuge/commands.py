@@ -23,6 +23,9 @@ MAX_CHANNELS = 128
 REPLY_SHARE = 2
 """History in one reply takes at most this part of an outbox."""
 
+SHORTEST_CLIENT = 60
+"""Bytes that each client takes at least in a reply to ``presence``."""
+
 
 class Subscription:
     """What is known of one channel that a client is in.
@@ -53,7 +56,7 @@ class Commands:
     start_channels: tuple[str, ...]
     _call: Callable[..., Any]
     _check: Callable[..., None]
-    _flush: Callable[[], None]
+    _flush: Callable[[], bool]
     _queue: Callable[[bytes], bool]
     _publish: Callable[[str, Any], None]
     _end: Callable[..., None]
@@ -338,12 +341,16 @@ class Commands:
     def _do_presence(self, number: int, request: Request) -> bytes:
         channel = self._asked_presence(request)
         found = self.server.presence(channel)
-        parts = [encode_json(client) + b":" + wire.encoded_info(info)
-                 for client, info in found.items()]
-        result = b'{"presence":{' + b",".join(parts) + b"}}"
-        if len(result) > self.server.settings.max_outbox // REPLY_SHARE:
+        room = self.server.settings.max_outbox // REPLY_SHARE
+        if len(found) * SHORTEST_CLIENT > room:
             raise codes.limit_exceeded()
-        return result
+        parts = []
+        for client, info in found.items():
+            parts.append(encode_json(client) + b":" + wire.encoded_info(info))
+            room -= len(parts[-1]) + 1
+            if room < 0:
+                raise codes.limit_exceeded()
+        return b'{"presence":{' + b",".join(parts) + b"}}"
 
     def _do_presence_stats(self, number: int, request: Request) -> bytes:
         stats = self.server.presence_stats(self._asked_presence(request))

@@ -163,6 +163,41 @@ def test_several_commands_in_a_frame_have_several_replies_in_a_frame(join):
     assert [json.loads(line)["rpc"]["data"] for line in lines] == [0, 1, 2]
 
 
+def test_more_replies_than_a_frame_should_hold_come_in_several(site, join):
+    for number in range(8):
+        site.push.publish("deep:a", "x" * 10_000)
+    client = join()
+    client.send(*[client.command("history", channel="deep:a", limit=-1) for _ in range(20)])
+    sizes, numbers = [], []
+    while len(numbers) < 20:
+        text = client.socket.message()
+        sizes.append(len(text))
+        numbers += [json.loads(line)["id"] for line in text.split("\n")]
+    assert numbers == list(range(2, 22))
+    assert max(sizes) < 200_000
+
+
+def test_who_does_not_read_its_replies_is_not_answered_on():
+    with serving(settings={"max_outbox": 200_000}) as site:
+        for number in range(9):
+            site.push.publish("deep:a", "x" * 10_000)
+        calls = []
+        history = site.push.history
+
+        def counted(*args):
+            calls.append(args)
+            return history(*args)
+
+        site.push.history = counted
+        with RawClient(site, PATH + "?Id=42") as client:
+            client.connect()
+            client.send(*[{"id": number, "history": {"channel": "deep:a", "limit": -1}}
+                          for number in range(2, 1002)])
+            wait_until(lambda: not site.push.ids())
+        del site.push.history
+    assert 2 < len(calls) < 900
+
+
 @pytest.mark.parametrize("text, code", [
     ("{", 3501), ("[]", 3501), ("", 3501), ("null", 3501), ('{"id":2}', 3501), ("[" * 50_000, 3501),
     ('{"id":2,"what":{}}', 3501), ('{"id":-1,"rpc":{}}', 3501), ('{"id":"2","rpc":{}}', 3501),
@@ -344,6 +379,23 @@ def test_presence_shows_who_is_there_and_joins_and_leaves_are_told(site, join):
     bob.call("unsubscribe", channel="news:a")
     assert ann.push() == {"channel": "news:a", "leave": {"info": two}}
     assert ann.call("presence_stats", channel="news:a") == {"num_clients": 1, "num_users": 1}
+
+
+def test_more_clients_than_fit_a_reply_are_an_error_and_not_looked_at(monkeypatch):
+    with serving(settings={"max_outbox": 2000}) as site:
+        with RawClient(site, PATH + "?Id=42") as client, RawClient(site, PATH + "?Id=43") as other:
+            client.connect()
+            other.connect()
+            client.call("subscribe", channel="news:a")
+            assert len(client.call("presence", channel="news:a")["presence"]) == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(site.push, "presence",
+                              lambda channel: {str(number): None for number in range(17)})
+                assert client.call("presence", channel="news:a") == 106
+            connection, = site.push.connections("43")
+            connection.info = "x" * 1000
+            other.call("subscribe", channel="news:a")
+            assert client.call("presence", channel="news:a") == 106
 
 
 def test_a_reload_is_neither_told_as_a_leave_nor_as_a_join(site, join):

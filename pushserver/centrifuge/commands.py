@@ -5,8 +5,8 @@ import logging
 import threading
 from typing import Any, Callable, Iterable, Sequence
 
-from ..channels import MAX_CHANNEL
-from ..errors import InvalidData
+from ..channels import checked_channel
+from ..errors import InvalidData, InvalidSetting
 from ..frames import OPCODE_TEXT, encode_json, frame
 from ..history import Page, Position, Publication
 from ..presence import Info
@@ -82,9 +82,10 @@ class Commands:
         channel = wire.text_of(request, "channel")
         if not channel:
             raise CloseConnection(codes.BAD_REQUEST)
-        if len(channel) > MAX_CHANNEL:
-            raise codes.bad_request()
-        return channel
+        try:
+            return checked_channel(channel)
+        except InvalidSetting:
+            raise codes.bad_request() from None
 
     def _channel_info(self, channel: str) -> Info:
         known = self._subscriptions.get(channel)

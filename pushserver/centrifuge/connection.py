@@ -214,8 +214,14 @@ class CentrifugeConnection(Commands, Connection):
             self._reply(wire.reply(number, name, result))
 
     def _answer_error(self, number: int, error: CommandError) -> None:
-        if number:
-            self._reply(b'{"id":%d,"error":%s}' % (number, encode_json(error.as_json())))
+        if not number:
+            return
+        try:
+            contents = encode_json(error.as_json())
+        except InvalidData:
+            logger.error("Id %r: an error's message is none for UTF-8: %a", self.Id, error)
+            contents = encode_json(codes.internal().as_json())
+        self._reply(b'{"id":%d,"error":%s}' % (number, contents))
 
     def _reply(self, reply: bytes) -> None:
         """Have a reply wait for others, unless there are enough for a frame.

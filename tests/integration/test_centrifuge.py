@@ -42,6 +42,10 @@ class Handler(CentrifugeConnection):
     def rpc(self, method, data):
         if method == "add":
             return sum(data)
+        if method == "echo":
+            return data
+        if method == "echo error":
+            raise CommandError(404, f"there is no {data}")
         if method == "own error":
             raise CommandError(401, "no", temporary=True)
         if method == "fail":
@@ -325,6 +329,18 @@ def test_what_may_not_be_is_refused_with_its_error(join):
     assert client.call("history", channel="open:a") == 103
     assert client.call("sub_refresh", channel="open:a", token="x") == 103
     assert client.call("ping") == 108
+
+
+def test_half_a_surrogate_pair_is_an_error_for_its_sender_only(join, caplog):
+    client, other = join(), join("43")
+    for name in ("subscribe", "unsubscribe", "history", "presence", "presence_stats"):
+        assert client.call(name, channel="open:\ud800") == 107
+    assert client.call("publish", channel="open:\ud800", data=1) == 107
+    assert client.call("rpc", method="echo", data="\ud800") == 100
+    assert client.call("rpc", method="echo error", data="\ud800") == 100
+    assert client.call("rpc", method="add", data=[1]) == {"data": 1}
+    assert other.call("subscribe", channel="open:\U0001f600") == {}
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_connection_may_be_in_a_number_of_channels(join):

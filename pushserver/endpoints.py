@@ -211,7 +211,9 @@ class Endpoint:
         self._reserved = False
         self._done = True
         handover.give_away()
-        if self._claims is not None and self._claims.expires is not None:
+        if connection.expires_itself or self._claims is None:
+            return
+        if self._claims.expires is not None:
             assert self._server.tokens is not None
             ttl = self._claims.ttl(self._server.tokens.clock()) or 0.0
             self._server.expire_connection(connection, max(0.0, ttl))
@@ -226,6 +228,7 @@ class Endpoint:
                           peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
+        connection.url_claims = self._claims
         if self._claims is not None:
             connection.info = self._claims.info
         return connection

@@ -49,6 +49,7 @@ class CentrifugeConnection(Commands, Connection):
     protocol = NOT_CONNECTED
     has_heartbeats = False
     needs_id = False
+    expires_itself = True
     anonymous = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -287,7 +288,9 @@ class CentrifugeConnection(Commands, Connection):
         self._subscribe_at_start(number, request, claims, extra)
 
     def _claims(self, token: str) -> Claims | None:
-        """Return what a connection's token says, None if there is none."""
+        """Return what a connection's token says, or the one in its URL; None if there is none."""
+        if not token and self.url_claims is not None:
+            return self.url_claims
         if not token:
             if not self.has_id and not self.anonymous:
                 raise CloseConnection(codes.INVALID_TOKEN)

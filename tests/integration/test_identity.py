@@ -59,6 +59,20 @@ def root():
 
         @cherrypy.expose
         @cherrypy.tools.push()
+        def with_token(self):
+            """Take tokens only."""
+            if cherrypy.request.push_claims is None:
+                raise cherrypy.HTTPError(401, "show a token")
+            cherrypy.request.push_data["user"] = cherrypy.request.push_claims.user
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def with_anything(self, **rest):
+            """Take whatever there is."""
+            cherrypy.request.push_data.update(rest)
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
         def websocket(self, Id):
             """Accept everybody."""
             if cherrypy.serving.request.config.get("tools.sessions.on"):
@@ -301,6 +315,20 @@ def test_a_token_in_the_url_that_is_not_taken_is_a_401(site):
     assert refused(site, f"/websocket?token={token(channel='a')}")[0] == 401
     status, line = refused(site, f"/websocket?token={jwt.encode({}, SECRET)}")
     assert (status, "Id is missing" in line) == (400, True)
+
+
+def test_a_page_handler_without_an_id_can_require_a_token(site):
+    with site.client(f"/with_token?token={token()}"):
+        connection, = site.push.connections("42")
+        assert connection.data == {"user": "42"}
+    assert refused(site, "/with_token?Id=42")[0] == 404
+    assert refused(site, f"/with_token?Id=42&token={token()}")[0] == 404
+    assert refused(site, f"/with_token?token={token(sub='x' * 129)}")[0] == 400
+    with site.client(f"/with_anything?token={token()}"):
+        wait_until(lambda: [one.data for one in site.push.connections("42")] == [{"Id": "42"}])
+    with RawClient(site, in_url(PATH)) as client:
+        client.connect()
+        assert site.push.ids() == ["42"]
 
 
 def test_a_plain_connection_ends_with_its_token(site):

@@ -381,15 +381,21 @@ class Commands:
         return self._history_result(page)
 
     def _history_result(self, page: Page) -> bytes:
-        """Return a page, or as much of its beginning as fits a reply: the client asks on."""
+        """Return a page, or as much of its beginning as fits a reply: the client asks on.
+
+        Raises:
+            CommandError: 106: not even the first publication fits.
+        """
         room = self.server.settings.max_outbox // REPLY_SHARE
         parts: list[bytes] = []
         for publication in page.publications:
             parts.append(wire.encoded_publication(publication))
             room -= len(parts[-1])
-            if room < 0 and len(parts) > 1:
+            if room < 0:
                 del parts[-1]
                 break
+        if page.publications and not parts:
+            raise codes.limit_exceeded()
         top = encode_json({"offset": page.top.offset, "epoch": page.top.epoch})
         return b'{"publications":[' + b",".join(parts) + b"]," + top[1:]
 

@@ -28,11 +28,16 @@ def checked_channel(channel: str) -> str:
     """Return a channel's name.
 
     Raises:
-        InvalidSetting: it is not text of 1 to 255 characters.
+        InvalidSetting: it is not text of 1 to 255 characters, or UTF-8 cannot hold it.
     """
     if not isinstance(channel, str) or not 0 < len(channel) <= MAX_CHANNEL:
         raise InvalidSetting(f"channel is {channel!r:.80}: use text of 1 to {MAX_CHANNEL} "
                              "characters")
+    try:
+        channel.isascii() or channel.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidSetting(f"channel is {channel!r:.80}, with half of a surrogate pair: use "
+                             "whole characters") from None
     return channel
 
 

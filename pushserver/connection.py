@@ -16,6 +16,7 @@ from .frames import MAX_SHORT as MAX_CONTROL
 from .presence import Info
 from .protocols import PLAIN
 from .protocols import Protocol as Speech
+from .tokens import Claims
 
 
 class Server(Protocol):
@@ -69,6 +70,9 @@ class Connection(WebSocket):  # type: ignore[misc]
     needs_id = True
     """Whether ``?Id=`` has to be in the URL."""
 
+    expires_itself = False
+    """Whether the class ends its connections after their tokens, those in a URL as well."""
+
     has_id = True
     """Whether it is known who the client is, by ``?Id=``, a token or the page handler."""
 
@@ -84,6 +88,7 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.data: dict[str, Any] = {}
         self.info: Any = None
         self.session: Any = None
+        self.url_claims: Claims | None = None   # what the token in the URL says
         self._kept: Any = None
         self._client = ""
         self._push_server: Server | None = None

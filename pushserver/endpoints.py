@@ -87,6 +87,7 @@ class Endpoint:
         self._done = False
         request = cherrypy.serving.request
         request.push_data = {}
+        request.push_claims = None
         request.show_tracebacks = False
         if not request.error_page:
             request.error_page = {"default": plain_error_page}
@@ -119,7 +120,7 @@ class Endpoint:
         request = cherrypy.serving.request
         with _refusing():
             self._take_token(request.params)
-            if "Id" in request.params or self._handler_cls.needs_id:
+            if "Id" in request.params or self._handler_cls.needs_id and not self._Id:
                 self._Id = checked_id(request.params.get("Id"))
             if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
                 heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
@@ -139,9 +140,14 @@ class Endpoint:
             claims = tokens.connection(token if isinstance(token, str) else "")
         except TokenInvalid as error:
             raise HandshakeRefused(401, f"token: {error}") from None
-        if claims.user and params.setdefault("Id", claims.user) != claims.user:
-            raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
-        self._claims = claims
+        request = cherrypy.serving.request
+        if claims.user:
+            if params.get("Id", claims.user) != claims.user:
+                raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
+            self._Id = checked_id(claims.user)
+            if _takes(request.handler, "Id", among_others=True):
+                params["Id"] = self._Id
+        self._claims = request.push_claims = claims
 
     def _name(self) -> None:
         """Give a client without an Id the one that the site knows, or one that nobody else has."""
@@ -211,7 +217,9 @@ class Endpoint:
         self._reserved = False
         self._done = True
         handover.give_away()
-        if self._claims is not None and self._claims.expires is not None:
+        if connection.expires_itself or self._claims is None:
+            return
+        if self._claims.expires is not None:
             assert self._server.tokens is not None
             ttl = self._claims.ttl(self._server.tokens.clock()) or 0.0
             self._server.expire_connection(connection, max(0.0, ttl))
@@ -226,6 +234,7 @@ class Endpoint:
                           peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
+        connection.url_claims = self._claims
         if self._claims is not None:
             connection.info = self._claims.info
         return connection
@@ -251,12 +260,20 @@ class Endpoint:
             handover.refuse(status, "the site could not take the connection", {})
 
 
-def _takes(handler: Any, name: str) -> bool:
-    """Tell whether the site's page handler has a parameter of this name; then it is the site's."""
+def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:
+    """Tell whether the site's page handler has a parameter of this name; then it is the site's.
+
+    Args:
+        handler: CherryPy's.
+        name: the parameter's.
+        among_others: one for whatever has no parameter of its own, ``**kwargs``, will do.
+    """
     try:
-        return name in inspect.signature(handler.callable).parameters
+        parameters = inspect.signature(handler.callable).parameters
     except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
         return False
+    return name in parameters or among_others and any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 class _refusing:

@@ -5,8 +5,8 @@ import logging
 import threading
 from typing import Any, Callable, Iterable, Sequence
 
-from ..channels import MAX_CHANNEL
-from ..errors import InvalidData
+from ..channels import checked_channel
+from ..errors import InvalidData, InvalidSetting
 from ..frames import OPCODE_TEXT, encode_json, frame
 from ..history import Page, Position, Publication
 from ..presence import Info
@@ -22,6 +22,9 @@ MAX_CHANNELS = 128
 
 REPLY_SHARE = 2
 """History in one reply takes at most this part of an outbox."""
+
+SHORTEST_CLIENT = 60
+"""Bytes that each client takes at least in a reply to ``presence``."""
 
 
 class Subscription:
@@ -53,7 +56,7 @@ class Commands:
     start_channels: tuple[str, ...]
     _call: Callable[..., Any]
     _check: Callable[..., None]
-    _flush: Callable[[], None]
+    _flush: Callable[[], bool]
     _queue: Callable[[bytes], bool]
     _publish: Callable[[str, Any], None]
     _end: Callable[..., None]
@@ -79,9 +82,10 @@ class Commands:
         channel = wire.text_of(request, "channel")
         if not channel:
             raise CloseConnection(codes.BAD_REQUEST)
-        if len(channel) > MAX_CHANNEL:
-            raise codes.bad_request()
-        return channel
+        try:
+            return checked_channel(channel)
+        except InvalidSetting:
+            raise codes.bad_request() from None
 
     def _channel_info(self, channel: str) -> Info:
         known = self._subscriptions.get(channel)
@@ -338,12 +342,16 @@ class Commands:
     def _do_presence(self, number: int, request: Request) -> bytes:
         channel = self._asked_presence(request)
         found = self.server.presence(channel)
-        parts = [encode_json(client) + b":" + wire.encoded_info(info)
-                 for client, info in found.items()]
-        result = b'{"presence":{' + b",".join(parts) + b"}}"
-        if len(result) > self.server.settings.max_outbox // REPLY_SHARE:
+        room = self.server.settings.max_outbox // REPLY_SHARE
+        if len(found) * SHORTEST_CLIENT > room:
             raise codes.limit_exceeded()
-        return result
+        parts = []
+        for client, info in found.items():
+            parts.append(encode_json(client) + b":" + wire.encoded_info(info))
+            room -= len(parts[-1]) + 1
+            if room < 0:
+                raise codes.limit_exceeded()
+        return b'{"presence":{' + b",".join(parts) + b"}}"
 
     def _do_presence_stats(self, number: int, request: Request) -> bytes:
         stats = self.server.presence_stats(self._asked_presence(request))
@@ -373,15 +381,21 @@ class Commands:
         return self._history_result(page)
 
     def _history_result(self, page: Page) -> bytes:
-        """Return a page, or as much of its beginning as fits a reply: the client asks on."""
+        """Return a page, or as much of its beginning as fits a reply: the client asks on.
+
+        Raises:
+            CommandError: 106: not even the first publication fits.
+        """
         room = self.server.settings.max_outbox // REPLY_SHARE
         parts: list[bytes] = []
         for publication in page.publications:
             parts.append(wire.encoded_publication(publication))
             room -= len(parts[-1])
-            if room < 0 and len(parts) > 1:
+            if room < 0:
                 del parts[-1]
                 break
+        if page.publications and not parts:
+            raise codes.limit_exceeded()
         top = encode_json({"offset": page.top.offset, "epoch": page.top.epoch})
         return b'{"publications":[' + b",".join(parts) + b"]," + top[1:]
 

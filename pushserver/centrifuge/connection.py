@@ -25,6 +25,10 @@ from .wire import CENTRIFUGE, NOT_CONNECTED, Request
 
 logger = logging.getLogger(__name__)
 
+REPLIES = 64 * 1024
+"""Bytes of replies that wait for the end of the frame that asked for them; past it they are sent,
+so that one frame of commands cannot have the server hold any amount of them."""
+
 
 class CentrifugeConnection(Commands, Connection):
     """One client that speaks Centrifugo's JSON protocol: subclass it, and give the class to the
@@ -45,6 +49,7 @@ class CentrifugeConnection(Commands, Connection):
     protocol = NOT_CONNECTED
     has_heartbeats = False
     needs_id = False
+    expires_itself = True
     anonymous = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -55,6 +60,7 @@ class CentrifugeConnection(Commands, Connection):
         self.start_channels: tuple[str, ...] = ()
         self._ended = False
         self._replies: list[bytes] = []
+        self._waiting = 0
         self._begin()
 
     # For sites
@@ -206,22 +212,38 @@ class CentrifugeConnection(Commands, Connection):
 
     def _answer(self, number: int, name: str, result: bytes | None) -> None:
         if result is not None:
-            self._replies.append(wire.reply(number, name, result))
+            self._reply(wire.reply(number, name, result))
 
     def _answer_error(self, number: int, error: CommandError) -> None:
-        if number:
-            self._replies.append(b'{"id":%d,"error":%s}' % (number, encode_json(error.as_json())))
-
-    def _flush(self) -> None:
-        """Send the replies that wait, in one frame if they fit one."""
-        replies, self._replies = self._replies, []
-        if not replies:
+        if not number:
             return
         try:
-            self._queue(frame(OPCODE_TEXT, b"\n".join(replies)))
+            contents = encode_json(error.as_json())
+        except InvalidData:
+            logger.error("Id %r: an error's message is none for UTF-8: %a", self.Id, error)
+            contents = encode_json(codes.internal().as_json())
+        self._reply(b'{"id":%d,"error":%s}' % (number, contents))
+
+    def _reply(self, reply: bytes) -> None:
+        """Have a reply wait for others, unless there are enough for a frame.
+
+        Raises:
+            ConnectionClosed: nobody will read it, nor the replies to what follows.
+        """
+        self._replies.append(reply)
+        self._waiting += len(reply)
+        if self._waiting > REPLIES and not self._flush():
+            raise ConnectionClosed(f"connection of Id {self.Id!r} takes no more replies")
+
+    def _flush(self) -> bool:
+        """Send the replies that wait, in one frame if they fit one; False: nobody takes them."""
+        replies, self._replies, self._waiting = self._replies, [], 0
+        if not replies:
+            return True
+        try:
+            return self._queue(frame(OPCODE_TEXT, b"\n".join(replies)))
         except MessageTooLarge:
-            for one in replies:
-                self._queue(frame(OPCODE_TEXT, one))
+            return all(self._queue(frame(OPCODE_TEXT, one)) for one in replies)
 
     def _queue(self, data: bytes) -> bool:
         server = self._push_server
@@ -266,7 +288,9 @@ class CentrifugeConnection(Commands, Connection):
         self._subscribe_at_start(number, request, claims, extra)
 
     def _claims(self, token: str) -> Claims | None:
-        """Return what a connection's token says, None if there is none."""
+        """Return what a connection's token says, or the one in its URL; None if there is none."""
+        if not token and self.url_claims is not None:
+            return self.url_claims
         if not token:
             if not self.has_id and not self.anonymous:
                 raise CloseConnection(codes.INVALID_TOKEN)

@@ -42,6 +42,10 @@ class Handler(CentrifugeConnection):
     def rpc(self, method, data):
         if method == "add":
             return sum(data)
+        if method == "echo":
+            return data
+        if method == "echo error":
+            raise CommandError(404, f"there is no {data}")
         if method == "own error":
             raise CommandError(401, "no", temporary=True)
         if method == "fail":
@@ -161,6 +165,41 @@ def test_several_commands_in_a_frame_have_several_replies_in_a_frame(join):
     while "join" in lines[0]:
         lines = client.socket.message().split("\n")
     assert [json.loads(line)["rpc"]["data"] for line in lines] == [0, 1, 2]
+
+
+def test_more_replies_than_a_frame_should_hold_come_in_several(site, join):
+    for number in range(8):
+        site.push.publish("deep:a", "x" * 10_000)
+    client = join()
+    client.send(*[client.command("history", channel="deep:a", limit=-1) for _ in range(20)])
+    sizes, numbers = [], []
+    while len(numbers) < 20:
+        text = client.socket.message()
+        sizes.append(len(text))
+        numbers += [json.loads(line)["id"] for line in text.split("\n")]
+    assert numbers == list(range(2, 22))
+    assert max(sizes) < 200_000
+
+
+def test_who_does_not_read_its_replies_is_not_answered_on():
+    with serving(settings={"max_outbox": 200_000}) as site:
+        for number in range(9):
+            site.push.publish("deep:a", "x" * 10_000)
+        calls = []
+        history = site.push.history
+
+        def counted(*args):
+            calls.append(args)
+            return history(*args)
+
+        site.push.history = counted
+        with RawClient(site, PATH + "?Id=42") as client:
+            client.connect()
+            client.send(*[{"id": number, "history": {"channel": "deep:a", "limit": -1}}
+                          for number in range(2, 1002)])
+            wait_until(lambda: not site.push.ids())
+        del site.push.history
+    assert 2 < len(calls) < 900
 
 
 @pytest.mark.parametrize("text, code", [
@@ -292,6 +331,18 @@ def test_what_may_not_be_is_refused_with_its_error(join):
     assert client.call("ping") == 108
 
 
+def test_half_a_surrogate_pair_is_an_error_for_its_sender_only(join, caplog):
+    client, other = join(), join("43")
+    for name in ("subscribe", "unsubscribe", "history", "presence", "presence_stats"):
+        assert client.call(name, channel="open:\ud800") == 107
+    assert client.call("publish", channel="open:\ud800", data=1) == 107
+    assert client.call("rpc", method="echo", data="\ud800") == 100
+    assert client.call("rpc", method="echo error", data="\ud800") == 100
+    assert client.call("rpc", method="add", data=[1]) == {"data": 1}
+    assert other.call("subscribe", channel="open:\U0001f600") == {}
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def test_a_connection_may_be_in_a_number_of_channels(join):
     client = join()
     for number in range(128):
@@ -344,6 +395,23 @@ def test_presence_shows_who_is_there_and_joins_and_leaves_are_told(site, join):
     bob.call("unsubscribe", channel="news:a")
     assert ann.push() == {"channel": "news:a", "leave": {"info": two}}
     assert ann.call("presence_stats", channel="news:a") == {"num_clients": 1, "num_users": 1}
+
+
+def test_more_clients_than_fit_a_reply_are_an_error_and_not_looked_at(monkeypatch):
+    with serving(settings={"max_outbox": 2000}) as site:
+        with RawClient(site, PATH + "?Id=42") as client, RawClient(site, PATH + "?Id=43") as other:
+            client.connect()
+            other.connect()
+            client.call("subscribe", channel="news:a")
+            assert len(client.call("presence", channel="news:a")["presence"]) == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(site.push, "presence",
+                              lambda channel: {str(number): None for number in range(17)})
+                assert client.call("presence", channel="news:a") == 106
+            connection, = site.push.connections("43")
+            connection.info = "x" * 1000
+            other.call("subscribe", channel="news:a")
+            assert client.call("presence", channel="news:a") == 106
 
 
 def test_a_reload_is_neither_told_as_a_leave_nor_as_a_join(site, join):
@@ -419,6 +487,20 @@ def test_a_history_that_fits_no_reply_comes_in_parts():
                 found += [one["offset"] for one in page["publications"]]
                 since = {"offset": found[-1], "epoch": page["epoch"]}
             assert found == list(range(1, 51))
+
+
+def test_a_publication_that_fits_no_reply_is_an_error(caplog):
+    with serving(settings={"max_outbox": 10_000}) as site:
+        site.push.publish("deep:a", "small")
+        site.push.publish("deep:a", "\x01" * 5000)  # six times as long in JSON
+        with RawClient(site, PATH + "?Id=42") as client:
+            client.connect()
+            page = client.call("history", channel="deep:a", limit=-1)
+            assert [one["data"] for one in page["publications"]] == ["small"]
+            since = {"offset": 1, "epoch": page["epoch"]}
+            assert client.call("history", channel="deep:a", limit=-1, since=since) == 106
+            assert client.call("history", channel="deep:a")["offset"] == 2
+    assert not any(record.exc_info for record in caplog.records)
 
 
 # Recovery

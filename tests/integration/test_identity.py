@@ -59,6 +59,20 @@ def root():
 
         @cherrypy.expose
         @cherrypy.tools.push()
+        def with_token(self):
+            """Take tokens only."""
+            if cherrypy.request.push_claims is None:
+                raise cherrypy.HTTPError(401, "show a token")
+            cherrypy.request.push_data["user"] = cherrypy.request.push_claims.user
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def with_anything(self, **rest):
+            """Take whatever there is."""
+            cherrypy.request.push_data.update(rest)
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
         def websocket(self, Id):
             """Accept everybody."""
             if cherrypy.serving.request.config.get("tools.sessions.on"):
@@ -214,6 +228,38 @@ def test_a_refresh_must_be_good_and_of_the_same_user(site):
         assert client.call("refresh", token=token(ttl=60))["expires"]
 
 
+def in_url(path="/connection/named", **claims):
+    return f"{path}?token={token(**claims)}"
+
+
+def test_a_token_in_the_url_does_for_connect_and_ends_the_connection_as_well():
+    with serving(grace=0.1) as site:
+        with RawClient(site, in_url(ttl=1, info="Ann", channels=["private:a"])) as client:
+            result = client.connect()
+            assert result["expires"] is True and result["ttl"] == 1
+            assert set(result["subs"]) == {"private:a"}
+            connection, = site.push.connections("42")
+            assert (connection.user_id, connection.info) == ("42", "Ann")
+            assert client.closing() == (3005, "connection expired")
+
+
+def test_a_connection_with_its_token_in_the_url_is_refreshed():
+    with serving(grace=0.3) as site:
+        with RawClient(site, in_url(ttl=1)) as client:
+            client.connect()
+            assert client.call("refresh", token=token(ttl=60))["expires"] is True
+            time.sleep(1.5)     # longer than the first token and its grace
+            assert client.call("unsubscribe", channel="x") == {}
+
+
+def test_a_token_in_connect_counts_more_than_the_one_in_the_url(site):
+    with RawClient(site, in_url(ttl=60)) as client:
+        assert "expires" not in client.connect(token=token(channels=["a"]))
+    with RawClient(site, in_url()) as client:
+        client.send(client.command("connect", token=token(sub="43")))
+        assert client.closing() == (3500, "invalid token")
+
+
 def test_a_channels_token_opens_a_private_channel(site):
     with RawClient(site) as client:
         client.connect(token=token())
@@ -269,6 +315,20 @@ def test_a_token_in_the_url_that_is_not_taken_is_a_401(site):
     assert refused(site, f"/websocket?token={token(channel='a')}")[0] == 401
     status, line = refused(site, f"/websocket?token={jwt.encode({}, SECRET)}")
     assert (status, "Id is missing" in line) == (400, True)
+
+
+def test_a_page_handler_without_an_id_can_require_a_token(site):
+    with site.client(f"/with_token?token={token()}"):
+        connection, = site.push.connections("42")
+        assert connection.data == {"user": "42"}
+    assert refused(site, "/with_token?Id=42")[0] == 404
+    assert refused(site, f"/with_token?Id=42&token={token()}")[0] == 404
+    assert refused(site, f"/with_token?token={token(sub='x' * 129)}")[0] == 400
+    with site.client(f"/with_anything?token={token()}"):
+        wait_until(lambda: [one.data for one in site.push.connections("42")] == [{"Id": "42"}])
+    with RawClient(site, in_url(PATH)) as client:
+        client.connect()
+        assert site.push.ids() == ["42"]
 
 
 def test_a_plain_connection_ends_with_its_token(site):

@@ -72,3 +72,9 @@ def test_what_are_no_rules_is_a_clear_error(rules, message):
 def test_a_channel_is_text_of_1_to_255_characters(channel):
     with pytest.raises(InvalidSetting, match="1 to 255"):
         checked_channel(channel)
+
+
+def test_a_channel_is_text_that_utf_8_can_hold():
+    assert checked_channel("chat \U0001f600") == "chat \U0001f600"
+    with pytest.raises(InvalidSetting, match="half of a surrogate pair"):
+        checked_channel("chat\ud800")

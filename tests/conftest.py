@@ -28,14 +28,10 @@ def pytest_configure(config):
 CHERRYPYS = ("expire_cache", "Session cleanup")
 """Threads that CherryPy's caching and sessions tools start once for a process."""
 
-CHEROOTS = "(_serve_unservicable)"
-"""Ends the name of a thread of cheroot's, which a server that stops at once does not always end."""
-
 
 def threads():
     return {thread for thread in threading.enumerate()
-            if thread.is_alive() and thread.name not in CHERRYPYS
-            and not thread.name.endswith(CHEROOTS)}
+            if thread.is_alive() and thread.name not in CHERRYPYS}
 
 
 def descriptors():

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
-from .link import Home
+from .home import Home
 from .timers import Timer
 from .workers import Mailbox
 
@@ -14,7 +14,7 @@ class Chore:
 
     __slots__ = ("_home", "_mailbox", "_job", "_timer")
 
-    def __init__(self, home: Home, mailbox: Mailbox, seconds: float,
+    def __init__(self, home: Home[Any], mailbox: Mailbox, seconds: float,
                  job: Callable[[], None]) -> None:
         self._home = home
         self._mailbox = mailbox

@@ -5,24 +5,22 @@ import logging
 import ssl
 import time
 from functools import partial
-from typing import Any, Callable
-from typing import Protocol as Interface
+from typing import Any
 
 from ws4py.framing import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT
 from ws4py.websocket import WebSocket
 
 from .disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
-from .errors import ConnectionClosed
 from .frames import OPCODE_PONG, close_frame, frame
-from .reader import FrameReader, Received
-from .hub import Hub
-from .loop import READ, WRITE, Loop
-from .outbox import Head, Outbox
+from .home import Home
+from .inbox import Inbox
+from .keepalive import KeepAlive
+from .loop import READ, WRITE
+from .outbox import Outbox
 from .protocols import Protocol
-from .settings import Settings
+from .reader import FrameReader, Received
 from .sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, Transport
-from .timers import Timer
-from .workers import STALL, Mailbox, Workers
+from .timers import Action, Timer
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +31,6 @@ READ_TIME = 0.002
 WRITES_WHEN_FEW = 4
 """Times ``WRITE_SIZE`` that one connection may write while few others have to wait."""
 
-MESSAGE_OVERHEAD = 256
-"""Bytes that a waiting message costs beside its data, so that empty ones count too."""
-
 HANDLER_GRACE = 1.0
 """Seconds that a handler has to answer what came before the client's close frame."""
 
@@ -45,64 +40,12 @@ and what still comes is thrown away; ended."""
 
 _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 
-HEARTBEAT = frame(OPCODE_TEXT, b"")
-"""What a client gets that asked to be told that the server is there: browsers hide pings."""
 
+class Link:
+    """Own one connection's socket: read it, write it, and end it, in one place.
 
-class Events(Interface):
-    """Who is told, on a worker thread, what happens to connections."""
-
-    def opened(self, connection: Any) -> None:
-        """A connection is open."""
-
-    def received(self, connection: Any, message: Any) -> None:
-        """A connection has received a message."""
-
-    def closed(self, connection: Any, code: int, reason: str) -> None:
-        """A connection has ended."""
-
-
-class Home:
-    """What all links of one run of the server share.
-
-    ``post`` and ``links`` belong to the loop's thread; the rest may be read by any.
-    """
-
-    def __init__(self, settings: Settings, hub: "Hub[Link]", loop: Loop, workers: Workers,
-                 events: Events) -> None:
-        self.settings = settings
-        self.hub = hub
-        self.loop = loop
-        self.workers = workers
-        self.events = events
-        self.links: set[Link] = set()
-        self.on_empty: Callable[[], None] | None = None
-        self._relief: Timer | None = None
-
-    def post(self, link: "Link", job: Callable[[], None]) -> None:
-        """Have a callback run on a worker, and see to it that blocked workers are relieved."""
-        self.workers.post(link, job)
-        if self._relief is None and self.workers.is_behind:
-            self._relief = self.loop.call_later(STALL, self._relieve)
-
-    def _relieve(self) -> None:
-        self._relief = None
-        if self.workers.is_behind:
-            self.workers.relieve()
-            self._relief = self.loop.call_later(STALL, self._relieve)
-
-    def ended(self, link: "Link") -> None:
-        """Forget a link that has ended."""
-        self.links.discard(link)
-        if not self.links and self.on_empty is not None:
-            self.on_empty()
-
-
-class Link(Mailbox):
-    """Own one connection's socket: read, write, ping, and end it, in one place.
-
-    The loop's thread calls everything here but ``backlog`` and the jobs (``_run_*``), which
-    workers run one at a time. All that is written passes through ``outbox`` or finds it empty.
+    Only the loop's thread may call it. What is received goes to ``inbox``, from which workers
+    take it; all that is written passes through ``outbox`` or finds it empty.
 
     Args:
         connection: the application's object for this connection.
@@ -112,14 +55,13 @@ class Link(Mailbox):
         home: what all links share.
     """
 
-    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "outbox",
-                 "busy", "direct", "watching", "state", "disconnect", "_reader", "_timer",
-                 "_last_read", "_pinged_at", "_paused", "_peer_closed", "_failed", "_deaf", "_fd",
-                 "_received", "_can_place", "_handled", "_heartbeat")
+    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "inbox",
+                 "outbox", "busy", "direct", "watching", "state", "disconnect", "last_read",
+                 "_reader", "_keepalive", "_deadline", "_peer_closed", "_failed", "_fd",
+                 "_can_place")
 
     def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
-                 home: Home) -> None:
-        super().__init__()
+                 home: Home[Link]) -> None:
         self.connection = connection
         self.Id = Id
         self.channels: set[str] | None = None
@@ -127,6 +69,7 @@ class Link(Mailbox):
         self.home = home
         self.transport = transport
         self.send = transport.send
+        self.inbox = Inbox(connection, home, self)
         self.outbox = Outbox(home.settings.max_outbox)
         self.outbox.force(answer)
         self.busy = True
@@ -134,19 +77,14 @@ class Link(Mailbox):
         self.watching = 0
         self.state = WAITING
         self.disconnect: Disconnect | None = None
+        self.last_read = 0.0
         self._reader = FrameReader(home.settings.max_message_size)
-        self._timer: Timer | None = None
-        self._heartbeat: Timer | None = None
-        self._last_read = 0.0
-        self._pinged_at = 0.0
-        self._paused = False
+        self._keepalive: KeepAlive | None = None
+        self._deadline: Timer | None = None
         self._peer_closed = False
         self._failed = False
-        self._deaf = False
         self._fd = transport.socket.fileno()
         self._can_place = transport.can_place
-        self._received = 0
-        self._handled = 0
 
     def __repr__(self) -> str:
         return f"<Link Id={self.Id!r} {_STATE_NAMES[self.state]}>"
@@ -167,13 +105,11 @@ class Link(Mailbox):
         if self.state != WAITING:
             return
         self.state = OPEN
-        self._last_read = self.home.loop.now
+        self.last_read = self.home.loop.now
         self.home.links.add(self)
         self.home.loop.watch(self, READ)
-        self.home.post(self, self._run_opened)
-        self._schedule_ping(self.home.settings.ping_interval)
-        if heartbeat:
-            self._schedule_heartbeat(heartbeat)
+        self.inbox.open()
+        self._keepalive = KeepAlive(self, heartbeat)
         self.flush()
         if early and self.state == OPEN:
             self._take(early)
@@ -188,7 +124,7 @@ class Link(Mailbox):
         """Read until the socket and its TLS layer are empty, or the others have to have a turn."""
         deadline = time.monotonic() + READ_TIME
         for _ in range(READS_PER_ROUND):
-            if self._paused or self.state == CLOSED:
+            if self.inbox.is_full or self.state == CLOSED:
                 return
             size = self._read_once()
             if size is None:
@@ -213,7 +149,7 @@ class Link(Mailbox):
             data = self.transport.receive()
             size = data if data is None else len(data)
         if size:
-            self._last_read = self.home.loop.now
+            self.last_read = self.home.loop.now
             if self.state == LINGERING:
                 pass  # thrown away
             elif data is None:
@@ -238,39 +174,23 @@ class Link(Mailbox):
 
     def _received_one(self, message: Any) -> None:
         opcode = message.opcode
-        if opcode == OPCODE_TEXT or opcode == OPCODE_BINARY:
-            self._post_counted(message)
-        elif opcode == OPCODE_PING:
+        if opcode == OPCODE_PING:
             self.enqueue(frame(OPCODE_PONG, message.data))
-        elif type(self.connection).ponged is not WebSocket.ponged:
-            self._post_counted(message)
+        elif opcode == OPCODE_TEXT or opcode == OPCODE_BINARY \
+                or type(self.connection).ponged is not WebSocket.ponged:
+            if self.inbox.put(message):
+                self._watch()  # not to read, until the handler has caught up
 
-    @property
-    def backlog(self) -> int:
-        """Return the bytes that were received and are not yet handled."""
-        return self._received - self._handled
-
-    def _post_counted(self, message: Any) -> None:
-        """Hand a message to the workers; stop reading when the handler falls behind."""
-        self._received += len(message.data) + MESSAGE_OVERHEAD
-        self.home.post(self, partial(self._run_message, message))
-        limit = self.home.settings.max_inbox
-        if not self._paused and self.backlog > limit:
-            self._paused = True  # before the second look: a worker that is done by now sees it
-            if self.backlog > limit // 2:
-                self._watch()
-            else:
-                self._paused = False
-
-    def _resume(self) -> None:
-        if self._paused and self.state != CLOSED:
-            self._paused = False
-            self._last_read = self.home.loop.now
+    def resume(self) -> None:
+        """Read on; see ``Reader``."""
+        if self.inbox.is_full and self.state != CLOSED:
+            self.inbox.is_full = False
+            self.last_read = self.home.loop.now
             self._watch()
             self.home.loop.again(self)
 
     def _watch(self) -> None:
-        read = 0 if self._paused else READ
+        read = 0 if self.inbox.is_full else READ
         self.home.loop.watch(self, read | (WRITE if self.outbox.size else 0))
 
     # Writing
@@ -288,9 +208,9 @@ class Link(Mailbox):
         elif not self.busy:
             self.flush()
 
-    def send_long(self, head: Head, payload: bytes) -> None:
-        """Write a frame whose payload was not copied behind its header."""
-        self.enqueue(head, payload)
+    def write(self, *pieces: bytes) -> None:
+        """Queue whole frames as ``enqueue``, and write them if nothing waits for the socket."""
+        self.enqueue(*pieces)
         if not self.busy:
             self.flush()
 
@@ -342,58 +262,6 @@ class Link(Mailbox):
             self.state = LINGERING
             self.transport.finish()
 
-    # Staying alive
-
-    def _schedule_ping(self, delay: float) -> None:
-        if self.home.settings.ping_interval:
-            self._set_timer(delay, self._check_alive)
-
-    def _set_timer(self, delay: float, action: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = self.home.loop
-        self._timer = loop.call_later(delay, partial(loop.guarded, self, action))
-
-    def _check_alive(self) -> None:
-        """Ping a client that has been silent; end one that does not answer."""
-        settings = self.home.settings
-        since = self._pinged_at if self.protocol.always_pings else self._last_read
-        silent = self.home.loop.now - since
-        if self._paused:
-            self._schedule_ping(settings.ping_interval)
-        elif self._pinged_at > self._last_read:
-            left = self._pinged_at + settings.pong_timeout - self.home.loop.now
-            if left > 0:
-                self._schedule_ping(left)
-            else:
-                self._no_pong()
-        elif silent < settings.ping_interval:
-            self._schedule_ping(settings.ping_interval - silent)
-        else:
-            self._pinged_at = self.home.loop.now
-            self._schedule_ping(min(settings.ping_interval, settings.pong_timeout))
-            self.enqueue(self.protocol.ping)
-            if not self.busy:
-                self.flush()
-
-    def _schedule_heartbeat(self, seconds: float) -> None:
-        loop = self.home.loop
-        self._heartbeat = loop.call_later(seconds, partial(loop.guarded, self, self._beat, seconds))
-
-    def _beat(self, seconds: float) -> None:
-        """Say that the server is there, unless something else that waits will say it."""
-        if self.state == OPEN:
-            self._schedule_heartbeat(seconds)
-            if not self.outbox.size:
-                self.enqueue(HEARTBEAT)
-                self.flush()
-
-    def _no_pong(self) -> None:
-        if not self.outbox.size:
-            self.transport.send(close_frame(NO_PONG))
-        logger.debug("Id %r: no pong", self.Id)
-        self.end(ABNORMAL)
-
     # Ending
 
     def close(self, disconnect: Disconnect) -> None:
@@ -407,14 +275,27 @@ class Link(Mailbox):
         self.disconnect = self.disconnect or disconnect
         self.state = CLOSING
         self._set_busy(True)
-        if self._paused:
-            self._paused = False
+        if self.inbox.is_full:
+            self.inbox.is_full = False
             self.home.loop.again(self)
         self.connection.server_terminated = True
         self.home.hub.remove(self)
         self.outbox.force(close_frame(disconnect))
-        self._set_timer(self.home.settings.close_timeout, partial(self.end, ABNORMAL))
+        self._set_deadline(self.home.settings.close_timeout, partial(self.end, ABNORMAL))
         self.flush()
+
+    def _set_deadline(self, seconds: float, action: Action) -> None:
+        """Have something done if the closing goes no further until then."""
+        self._stop_timers()
+        loop = self.home.loop
+        self._deadline = loop.call_later(seconds, partial(loop.guarded, self, action))
+
+    def _stop_timers(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._keepalive is not None:
+            self._keepalive.stop()
+            self._keepalive = None
 
     def _peer_closes(self, disconnect: Disconnect) -> None:
         self._peer_closed = True
@@ -427,10 +308,10 @@ class Link(Mailbox):
     def _close_behind_handler(self, disconnect: Disconnect) -> None:
         """Close once the handler has answered what had come before; not long after in any case."""
         self.disconnect = self.disconnect or disconnect
-        self._set_timer(HANDLER_GRACE, partial(self.close, disconnect))
+        self._set_deadline(HANDLER_GRACE, partial(self.close, disconnect))
         close_behind_queued = partial(self.home.loop.call_for, self, self.close, disconnect)
-        if self.active:
-            self.home.post(self, close_behind_queued)
+        if self.inbox.active:
+            self.home.post(self.inbox, close_behind_queued)
         else:
             close_behind_queued()
 
@@ -449,6 +330,13 @@ class Link(Mailbox):
         if self.state == OPEN:
             self.outbox.drop_unsent(self.transport.pinned)
         self.close(SLOW)
+
+    def no_pong(self) -> None:
+        """End on a client that has not answered a ping; see ``Living``."""
+        if not self.outbox.size:
+            self.transport.send(close_frame(NO_PONG))
+        logger.debug("Id %r: no pong", self.Id)
+        self.end(ABNORMAL)
 
     def crashed(self) -> None:
         """End after an error in this class; see ``Watched``."""
@@ -470,9 +358,8 @@ class Link(Mailbox):
         self.state = CLOSED
         self._set_busy(True)
         self.disconnect = self.disconnect or disconnect
-        for timer in (self._timer, self._heartbeat):
-            if timer is not None:
-                timer.cancel()
+        self._stop_timers()
+        self.inbox.let_go()
         self.outbox = Outbox(0)
         self.home.hub.remove(self)
         self.connection.client_terminated = self.connection.server_terminated = True
@@ -481,50 +368,5 @@ class Link(Mailbox):
             self.transport.close()
         finally:
             if was_open:
-                self.home.post(self, self._run_closed)
+                self.inbox.close(self.disconnect)
                 self.home.ended(self)
-
-    # Jobs, on a worker
-
-    def _run_opened(self) -> None:
-        if self._run(self.connection.opened):
-            self.home.events.opened(self.connection)
-
-    def _run_message(self, message: Any) -> None:
-        if self._deaf:
-            pass  # the handler has failed: the connection is being closed
-        elif message.opcode == OPCODE_PONG:
-            self._run(self.connection.ponged, message)
-        elif self._run(self.connection.received_message, message):
-            self.home.events.received(self.connection, message)
-        self._handled += len(message.data) + MESSAGE_OVERHEAD
-        if self._paused and self.backlog <= self.home.settings.max_inbox // 2:
-            self.home.loop.call_for(self, self._resume)
-
-    def _run_closed(self) -> None:
-        assert self.disconnect is not None
-        self._run(self.connection.closed, *self.disconnect)
-        self.home.events.closed(self.connection, *self.disconnect)
-        self.connection.detach()
-
-    def run(self, job: Callable[[], object]) -> None:
-        """Do something for the connection, on a worker; not once it has failed or ended."""
-        if not self._deaf and self.state != CLOSED:
-            self._run(job)
-
-    def _run(self, callback: Callable[..., object], *args: object) -> bool:
-        """Call the application; tell whether it went well. Its errors end only this connection."""
-        try:
-            callback(*args)
-        except ConnectionClosed:
-            logger.debug("Id %r: left while %s ran", self.Id, _name(callback))
-        except BaseException:  # a SystemExit of a handler's ends its connection, not a worker
-            logger.exception("Id %r: %s failed", self.Id, _name(callback))
-            self._deaf = True
-            self.home.loop.call_for(self, self.close, HANDLER_FAILED)
-            return False
-        return True
-
-
-def _name(callback: Callable[..., object]) -> str:
-    return getattr(callback, "__name__", "a job")

@@ -15,8 +15,9 @@ from .errors import ConnectionClosed, InvalidSetting, MessageTooLarge
 from .exchange import Exchange, Reply, Wanted
 from .frames import Data, encode_payload
 from .history import Page, Position, Publication
+from .home import Home
 from .hub import Hub
-from .link import Home, Link
+from .link import Link
 from .presence import Info, Stats
 from .protocols import Protocol
 from .settings import Settings
@@ -59,7 +60,7 @@ class Publishing:
                                    max_per_id=settings.max_connections_per_id,
                                    duplicates=settings.duplicates)
         self._exchange = Exchange(self._hub, channels, self._deliver, self._expect_departures)
-        self._home: Home | None = None
+        self._home: Home[Link] | None = None
         self._mailbox = Mailbox()
         self._departures = threading.Lock()
         self._departure: Chore | None = None
@@ -291,16 +292,16 @@ class Publishing:
         link, home = self._link(connection), self._home
         if link is None or home is None:
             return None
-        return Chore(home, link, seconds, lambda: link.run(job))
+        return Chore(home, link.inbox, seconds, lambda: link.inbox.run(job))
 
     # Chores
 
-    def _begin_chores(self, home: Home) -> None:
+    def _begin_chores(self, home: Home[Link]) -> None:
         Chore(home, self._mailbox, SWEEP_INTERVAL, lambda: self._sweep(home))
         self._departure = None
         self._expect_departures()
 
-    def _sweep(self, home: Home) -> None:
+    def _sweep(self, home: Home[Link]) -> None:
         try:
             self._exchange.broker.sweep()
         finally:

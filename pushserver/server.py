@@ -15,8 +15,10 @@ from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACE
 from .errors import HandshakeRefused
 from .frames import Data, header
 from .history import Publication
+from .home import Events, Home
 from .hub import Groups, grouped
-from .link import HEARTBEAT, Events, Home, Link
+from .keepalive import HEARTBEAT
+from .link import Link
 from .loop import Loop
 from .outbox import Head
 from .publishing import Publishing, checked_id
@@ -224,7 +226,7 @@ class PushServer(Publishing):
         if len(payload) < WORTH_A_HEAD:
             self._deliver((link,), head + payload)
         elif home is not None and self.failure is None:
-            home.loop.call_for(link, link.send_long, Head(head), payload)
+            home.loop.call_for(link, link.write, Head(head), payload)
         return True
 
     def close_connection(self, connection: Connection, code: int, reason: str) -> bool:
@@ -286,7 +288,7 @@ class PushServer(Publishing):
         """Give a reserved place back."""
         self._hub.release(Id)
 
-    def _check_running(self) -> Home:
+    def _check_running(self) -> Home[Link]:
         home = self._home
         if home is None or self._draining or self.failure is not None:
             raise HandshakeRefused(503, "the server is not taking connections now: "
@@ -344,7 +346,7 @@ class PushServer(Publishing):
         """Take no more connections and begin to close all with 1001; ``stop`` has to follow."""
         self._begin_to_drain()
 
-    def _begin_to_drain(self) -> Home | None:
+    def _begin_to_drain(self) -> Home[Link] | None:
         """Do so, unless it was done before, and return what is to be stopped."""
         with self._lock:
             home = self._home
@@ -358,7 +360,7 @@ class PushServer(Publishing):
             ticker.halt()
         return home
 
-    def _close_all(self, home: Home) -> None:
+    def _close_all(self, home: Home[Link]) -> None:
         home.on_empty = self._emptied.set
         for link in tuple(home.links):
             home.loop.guarded(link, link.close, SHUTTING_DOWN)
@@ -385,7 +387,7 @@ class PushServer(Publishing):
                 self._home = None
 
     @staticmethod
-    def _abort_all(home: Home) -> None:
+    def _abort_all(home: Home[Link]) -> None:
         for link in {*home.links, *home.hub.everyone()}:
             home.loop.guarded(link, link.abort)
 

@@ -90,8 +90,8 @@ def link(site):
 def wait_for_heartbeats(site, count):
     """Wait until the server has sent some more of them."""
     for _ in range(count):
-        before = link(site)._heartbeat
-        wait_until(lambda: link(site)._heartbeat is not before)
+        before = link(site)._keepalive._heartbeat
+        wait_until(lambda: link(site)._keepalive._heartbeat is not before)
 
 
 def test_messages_go_both_ways_and_its_end_ends_the_process(site):

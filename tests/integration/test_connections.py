@@ -796,7 +796,7 @@ def test_a_client_that_sends_more_than_its_handler_takes_is_not_read_until_it_ha
             sent += client.sock.send(data[sent:])
             assert sent < len(data), "the server went on reading"
         link, = site.push._hub.everyone()
-        assert link.backlog < 2 * settings["max_inbox"]
+        assert link.inbox.backlog < 2 * settings["max_inbox"]
         site.push.broadcast("to a busy client")  # which is not held to be dead meanwhile
         client.sock.setblocking(True)
         client.sock.settimeout(10)

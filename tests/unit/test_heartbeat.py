@@ -52,7 +52,8 @@ def test_who_does_not_ask_sees_none_and_keeps_no_timer():
         host.join("43", heartbeat=QUICK).next()
         host.server.broadcast("pushed")
         assert peer.next() == "pushed"
-        assert [link._heartbeat for link in host.server._home.links if link.Id == "42"] == [None]
+        silent, = host.server._hub.of_id("42")
+        assert silent._keepalive._heartbeat is None
 
 
 def test_a_client_that_does_not_read_is_queued_no_heartbeats():
@@ -62,18 +63,18 @@ def test_a_client_that_does_not_read_is_queued_no_heartbeats():
         host.server.broadcast("x" * 500_000)
         waiting = wait_until(lambda: link.outbox.size)
         for _ in range(3):
-            timer = link._heartbeat
-            wait_until(lambda: link._heartbeat is not timer)
+            timer = link._keepalive._heartbeat
+            wait_until(lambda: link._keepalive._heartbeat is not timer)
         assert link.outbox.size == waiting
 
 
 def test_a_connection_that_has_ended_is_not_kept_for_its_next_heartbeat():
     with hosting(ping_interval=0) as host:
         peer = host.join(heartbeat=NEVER)
-        link = link_of(host)
+        timer = link_of(host)._keepalive._heartbeat
         peer.sock.close()
         wait_until(lambda: not host.server._home.links)
-        assert link._heartbeat.action is None
+        assert timer.action is None
 
 
 def test_no_heartbeat_follows_a_close():

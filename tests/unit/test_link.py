@@ -163,7 +163,7 @@ def test_without_a_ping_interval_nobody_is_pinged():
     with hosting(ping_interval=0) as host:
         peer = host.join()
         link, = host.server._hub.everyone()
-        assert link._timer is None
+        assert link._keepalive._ping is None
         peer.close()
         assert codes(peer.rest()) == [1000]
 
@@ -208,17 +208,17 @@ def test_a_client_that_sends_faster_than_its_handler_takes_is_not_read():
         peer = host.join(handler_cls=Blocked)
         link, = host.server._hub.everyone()
         data, sent = frame(OPCODE_BINARY, b"x" * 10_000, KEY), 0
-        while not link._paused:
+        while not link.inbox.is_full:
             peer.sock.sendall(data)
             sent += 1
-            wait_until(lambda: link._paused or link.backlog >= sent * 10_000)
-        assert 20_000 < link.backlog < 20_000 + 2 * 65536
+            wait_until(lambda: link.inbox.is_full or link.inbox.backlog >= sent * 10_000)
+        assert 20_000 < link.inbox.backlog < 20_000 + 2 * 65536
         peer.sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
             while True:
                 peer.sock.sendall(data)
                 sent += 1
-        assert link.backlog < 20_000 + 2 * 65536
+        assert link.inbox.backlog < 20_000 + 2 * 65536
         gate.set()
         wait_until(lambda: len(seen) >= sent)
         assert set(seen) == {10_000}

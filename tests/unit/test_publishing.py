@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from pushserver import ChannelRule
-from pushserver.link import Home
+from pushserver.home import Home
 from pushserver.presence import Info
 from pushserver.publishing import Publishing
 from pushserver.settings import Settings

@@ -21,7 +21,7 @@ LAYERS = [
      "tokens"},
     {"outbox", "hub", "timers", "sockets", "workers", "broker", "handshake", "ticker", "presence",
      "resume", "protocols", "exchange", "fields"},
-    {"connection", "link", "loop", "chores"},
+    {"connection", "home", "inbox", "keepalive", "link", "loop", "chores"},
     {"publishing", "server", "handover", "centrifuge"},
     {"calls"},
     {"plugin", "tool", "endpoints", "api"},

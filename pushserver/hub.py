@@ -284,7 +284,8 @@ class Hub(Generic[M]):
         """Change what a connection speaks; False if it has left.
 
         Args:
-            queue: queues its first frame, before anybody can see that it speaks so.
+            queue: queues its first frame, before anybody can see that it speaks so; with the lock
+                held, so it must not do more.
         """
         with self._lock:
             if member not in self._members:

@@ -78,8 +78,9 @@ class Watched(Protocol):
 class Loop:
     """Run everything that touches a socket on one thread.
 
-    Any thread may call ``deliver``, ``call``, ``start`` and ``stop``: the first two queue and wake
-    the thread. All else may be called on the loop's thread only, that is from what it calls.
+    Any thread may call ``deliver``, ``call``, ``put``, ``wake``, ``start`` and ``stop``: the first
+    two queue and wake the thread. All else may be called on the loop's thread only, that is from
+    what it calls.
 
     What has been queued while the thread was busy is written together, in one ``send`` for each
     socket and 16 KiB; what comes when it is idle goes out at once. The queue itself has no bound:
@@ -134,9 +135,21 @@ class Loop:
                 them is then joined once for all.
             data: what to write; it is not copied.
         """
+        self.put(targets, data)
+        if self._sleeping:
+            self._wake()
+
+    def put(self, targets: Sequence[Watched], data: bytes) -> None:
+        """Do as ``deliver``, but for a caller that holds a lock: ``wake`` has to follow it.
+
+        To wake is a system call, which also gives up the interpreter's lock.
+        """
         if len(targets) > FEW:
             self._haste.begin()  # also where the loop is awake: it may be waiting for the lock
         self._intake.append((targets, data))
+
+    def wake(self) -> None:
+        """See to it that what was put is done soon."""
         if self._sleeping:
             self._wake()
 

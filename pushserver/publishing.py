@@ -277,10 +277,12 @@ class Publishing:
 
     def admit_connection(self, connection: Connection, protocol: Protocol, data: bytes) -> bool:
         """Have a connection hear what is sent to its Id and to all, behind a first frame."""
-        link = self._link(connection)
-        self._check_size(len(data))
-        return link is not None and self._hub.admit(link, protocol,
-                                                    lambda: self._deliver((link,), data))
+        link, home = self._link(connection), self._home
+        if link is None or home is None:
+            return False
+        admitted = self._hub.admit(link, protocol, lambda: home.loop.put((link,), data))
+        home.loop.wake()
+        return admitted
 
     def later(self, connection: Connection, seconds: float,
               job: Callable[[], Any]) -> Chore | None:

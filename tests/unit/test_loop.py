@@ -88,6 +88,19 @@ def test_what_comes_when_it_is_idle_goes_out_at_once(loop, item, pair):
         assert pair[1].recv(100) == text
 
 
+def test_what_is_put_does_not_wake_it_and_is_done_once_it_is_woken(loop, item, monkeypatch):
+    woken, wake = [], loop._wake
+    monkeypatch.setattr(loop, "_wake", lambda: (woken.append("woken"), wake()))
+    loop._sleeping = True
+    loop.put((item,), b"put")
+    assert not woken
+    loop.wake()
+    assert woken
+    loop.start()
+    done(loop)
+    assert item.record == [("send", b"put")]
+
+
 def test_bytes_for_different_targets_keep_their_order(loop, item):
     both, one = (item, item), (item,)
     for targets, data in ((one, b"1"), (both[:1], b"2"), (one, b"3")):

@@ -10,7 +10,8 @@ import pytest
 from pushserver import (ChannelRule, Connection, HandshakeRefused, InvalidData,
                         InvalidSetting, MessageTooLarge, PushServer, Settings)
 from pushserver.disconnects import Disconnect
-from pushserver.frames import OPCODE_TEXT
+from pushserver.frames import OPCODE_TEXT, encode
+from pushserver.protocols import PLAIN
 from tests.support import PATIENCE, recorder, wait_until
 from tests.unit.serving import codes, hosting
 
@@ -102,6 +103,17 @@ def test_one_connections_message_that_fits_no_outbox_is_an_error_too():
     with hosting(max_outbox=100) as host:
         with pytest.raises(MessageTooLarge):
             host.join().connection.send("x" * 200)
+
+
+def test_a_first_frame_is_queued_under_the_hubs_lock_and_the_loop_woken_outside_of_it(host):
+    peer = host.join()
+    loop, lock, seen = host.server._home.loop, host.server._hub._lock, []
+    wake, put = loop.wake, loop.put
+    loop.wake = lambda: (seen.append(("wake", lock.locked())), wake())
+    loop.put = lambda *what: (seen.append(("put", lock.locked())), put(*what))
+    assert host.server.admit_connection(peer.connection, PLAIN, encode("first"))
+    assert peer.next() == "first"
+    assert seen == [("put", True), ("wake", False)]
 
 
 @pytest.mark.parametrize("channel", ["", "x" * 256, 5, None, b"news"])

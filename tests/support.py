@@ -131,6 +131,31 @@ class Site:
 
 
 @contextlib.contextmanager
+def running(server):
+    """Run a prepared cheroot server, from when all its threads are there until it has stopped.
+
+    ``serve`` starts one more thread at its beginning: whoever lists the threads in between would
+    hold that one to be new later.
+    """
+    work, threads = server._serve_unservicable, []
+
+    def noted():
+        threads.append(threading.current_thread())
+        work()
+
+    server._serve_unservicable = noted
+    threads.append(threading.Thread(target=server.serve, name="test-http"))
+    threads[0].start()
+    try:
+        wait_until(lambda: len(threads) == 2, what="cheroot's thread that refuses connections")
+        yield
+    finally:
+        server.stop()
+        for thread in threads:
+            thread.join()
+
+
+@contextlib.contextmanager
 def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tls=None,
            threads=10, bus=None, buffers=None):
     """Serve a site, or a tree of several, on a free port with cheroot, as CherryPy does."""
@@ -144,17 +169,14 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
     if buffers:  # the sockets that it accepts inherit this
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
-    thread = threading.Thread(target=server.serve, name="test-http")
-    thread.start()
-    try:
-        yield server
-    finally:
-        if bus is not None:
-            bus.state = bus.states.STOPPING
-            bus.publish("stop")
-            bus.state = bus.states.STOPPED
-        server.stop()
-        thread.join()
+    with running(server):
+        try:
+            yield server
+        finally:
+            if bus is not None:
+                bus.state = bus.states.STOPPING
+                bus.publish("stop")
+                bus.state = bus.states.STOPPED
 
 
 @contextlib.contextmanager

@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 
 import pytest
 from cheroot.server import Gateway, HTTPServer
 
 from pushserver.errors import HandshakeRefused
 from pushserver.handover import Handover, current_request
-from tests.support import PATIENCE
+from tests.support import PATIENCE, running
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -35,14 +34,10 @@ def served(respond):
     server = HTTPServer(("127.0.0.1", 0), Answering, minthreads=1, maxthreads=1)
     server.expiration_interval = 0.02
     server.prepare()
-    thread = threading.Thread(target=server.serve)
-    thread.start()
     try:
-        with socket.create_connection(server.bind_addr[:2], PATIENCE) as client:
+        with running(server), socket.create_connection(server.bind_addr[:2], PATIENCE) as client:
             yield client
     finally:
-        server.stop()
-        thread.join()
         assert failures == []
 
 

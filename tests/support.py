@@ -207,12 +207,18 @@ class Refused(Exception):
 
 
 class Client:
-    """A WebSocket client on a bare socket, that sends whatever bytes it is told to."""
+    """A WebSocket client on a bare socket, that sends whatever bytes it is told to.
+
+    It is closed at the end of its test at the latest.
+    """
+
+    _open: set = set()
 
     def __init__(self, address, *, tls=None, timeout=PATIENCE, receive_buffer=None):
         family = socket.AF_UNIX if isinstance(address, str) else \
             socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family)
+        self._open.add(self)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
@@ -230,12 +236,13 @@ class Client:
         self.close()
 
     def close(self):
+        self._open.discard(self)
         self.sock.close()
 
     def reset(self):
         """Close with a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+        self.close()
 
     def request(self, path="/websocket?Id=42", *, method="GET", version="HTTP/1.1", headers=None):
         """Return the bytes of a handshake; a header given as None is left out."""
@@ -332,6 +339,12 @@ class Client:
         """Do the closing handshake and return the server's code."""
         self.send(0x88, struct.pack("!H", code))
         return self.close_code()
+
+
+def close_clients():
+    """Close all clients that are open."""
+    for client in list(Client._open):
+        client.close()
 
 
 def close_code(payload):

@@ -9,7 +9,7 @@ from cheroot.server import Gateway, HTTPServer
 
 from pushserver.errors import HandshakeRefused
 from pushserver.handover import Handover, current_request
-from tests.support import PATIENCE, running
+from tests.support import PATIENCE, running, wait_until
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -69,11 +69,13 @@ def test_a_socket_that_was_given_away_is_left_open_and_nothing_is_written_to_it(
         write(request, ANSWER)
         assert handover.is_upgrade
         assert handover.answer == ANSWER
-        taken.append(handover.socket)
+        sock = handover.socket
         handover.give_away()
+        taken.append(sock)
 
     with served(respond) as client:
         client.sendall(REQUEST)
+        wait_until(lambda: taken)
         client.settimeout(0.1)
         with pytest.raises(socket.timeout):
             client.recv(100)

@@ -11,7 +11,10 @@ import pytest
 
 from pushserver import CentrifugeConnection, ChannelRule, CloseConnection, CommandError, Disconnect
 from tests.centrifuge_client import PATH, RawClient
-from tests.support import running_site, wait_until
+from tests.support import PATIENCE, masked_frame, running_site, wait_until
+
+CONNECT = masked_frame(0x81, b'{"id":1,"connect":{}}')
+"""The first command, to be sent behind the handshake: no time passes in between."""
 
 RULES = (
     ChannelRule("news:", history=10, see_history="subscribers", publish="users",
@@ -122,6 +125,12 @@ def join(site):
     yield join
     for client in clients:
         client.close()
+
+
+def vanish(client):
+    """Close a client's socket, once what it has asked for is done to the last."""
+    assert client.call("rpc", method="add", data=[1]) == {"data": 1}
+    client.close()
 
 
 # Connecting
@@ -242,8 +251,9 @@ def test_a_frame_that_is_too_large_is_1009_and_a_binary_one_3506(shared):
 
 def test_who_does_not_connect_in_time_is_stale():
     with serving(settings={"connect_timeout": 0.1}) as site:
-        with RawClient(site, PATH + "?Id=42") as idle, RawClient(site, PATH + "?Id=42") as client:
-            client.connect()
+        with RawClient(site, PATH + "?Id=42", behind=CONNECT) as client, \
+                RawClient(site, PATH + "?Id=42") as idle:
+            assert client.reply(1)["connect"]
             assert idle.closing() == (3502, "stale")
             assert client.call("rpc", method="add", data=[5]) == {"data": 5}
 
@@ -271,17 +281,21 @@ def test_an_anonymous_client_may_connect_where_the_handler_says_so(join):
 # Pings
 
 def test_the_server_pings_with_an_empty_reply_and_hears_the_pong():
-    with serving(settings={"ping_interval": 0.1, "pong_timeout": 0.3}) as site:
-        with RawClient(site, PATH + "?Id=42") as client, RawClient(site, PATH + "?Id=1") as silent:
+    with serving(settings={"ping_interval": 0.1, "pong_timeout": PATIENCE}) as site:
+        with RawClient(site, PATH + "?Id=42") as client:
             assert client.connect()["ping"] == 1
-            silent.connect()
-            silent.answers_pings = False
-            for _ in range(200):  # many more commands than silence: pings come all the same
+
+            def is_pinged():
                 assert client.call("rpc", method="add", data=[1]) == {"data": 1}
-                time.sleep(0.004)
-                if client.pings >= 3:
-                    break
-            assert client.pings >= 3
+                return client.pings >= 3
+
+            wait_until(is_pinged, what="being pinged though it is never silent")
+
+
+def test_who_answers_no_ping_is_closed_with_3012():
+    with serving(settings={"ping_interval": 0.1, "pong_timeout": 0.3}) as site:
+        with RawClient(site, PATH + "?Id=1", behind=CONNECT) as silent:
+            silent.answers_pings = False
             assert silent.close_code() == 3012
 
 
@@ -419,7 +433,7 @@ def test_a_reload_is_neither_told_as_a_leave_nor_as_a_join(site, join):
     for client in (watcher, ann):
         client.call("subscribe", channel="news:a")
     watcher.push(), watcher.push()
-    ann.close()
+    vanish(ann)
     wait_until(lambda: site.push._exchange.next_departure() is not None)
     again = join("ann")
     again.call("subscribe", channel="news:a")
@@ -571,7 +585,7 @@ def test_more_than_fits_a_reply_is_said_to_be_lost():
 def test_a_channel_from_the_start_comes_with_connect_and_recovers(site, join):
     client = join(data="start")
     at = position(client.connected["subs"]["news:start"])
-    client.close()
+    vanish(client)
     wait_until(lambda: site.push._exchange.next_departure() is not None)  # else both have joined
     site.push.publish("news:start", "missed")
     again = join(data="start", subs={"news:start": {"recover": True, **at},

@@ -455,7 +455,7 @@ def test_closed_is_called_exactly_once(end, codes):
 
 def test_many_connections_that_end_at_once_are_each_closed_once():
     Handler = recorder()
-    with running_site(site_of(Handler), settings={"drain_timeout": 1}) as site:
+    with running_site(site_of(Handler)) as site:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(site.client(f"/websocket?Id={number}"))
                        for number in range(60)]
@@ -463,7 +463,12 @@ def test_many_connections_that_end_at_once_are_each_closed_once():
                 client.reset()
             for client in clients[1::3]:
                 client.send(0x88)
-            site.push.stop()
+            stopping = threading.Thread(target=site.push.stop)
+            stopping.start()
+            for client in clients[2::3]:
+                assert client.close_code() == 1001
+                client.close()
+            stopping.join()
     opened = [entry[1] for entry in Handler.log if entry[0] == "opened"]
     closed = [entry[1] for entry in Handler.log if entry[0] == "closed"]
     assert sorted(opened) == sorted(closed) == sorted(str(number) for number in range(60))
@@ -759,7 +764,6 @@ def test_a_reader_that_does_not_read_the_pongs_it_asks_for_is_slow():
     Handler = recorder()
     with running_site(site_of(Handler), settings=settings, buffers=SMALL) as site:
         with site.client(receive_buffer=SMALL) as client:
-            client.sock.settimeout(1)
             pings = masked_frame(0x89, b"a" * 125) * 100
             with contextlib.suppress(OSError):
                 while len(site.push):
@@ -783,7 +787,7 @@ def test_a_client_that_sends_more_than_its_handler_takes_is_not_read_until_it_ha
         gate.wait(30)
         seen.append(len(message.data))
 
-    settings = {"max_inbox": 100_000, "ping_interval": 0.1, "pong_timeout": 0.1}
+    settings = {"max_inbox": 100_000, "ping_interval": 0.1}
     frame = masked_frame(0x82, b"a" * 10_000)
     Handler = handler(received_message=received_message)
     with running_site(site_of(Handler), settings=settings, buffers=SMALL) as site, \
@@ -797,7 +801,10 @@ def test_a_client_that_sends_more_than_its_handler_takes_is_not_read_until_it_ha
             assert sent < len(data), "the server went on reading"
         link, = site.push._hub.everyone()
         assert link.backlog < 2 * settings["max_inbox"]
-        site.push.broadcast("to a busy client")  # which is not held to be dead meanwhile
+        pinged = link._pinged_at
+        wait_until(lambda: site.push._home.loop.now - link._last_read > 0.5)
+        assert link._pinged_at == pinged  # for a pong could not be read
+        site.push.broadcast("to a busy client")
         client.sock.setblocking(True)
         client.sock.settimeout(10)
         gate.set()

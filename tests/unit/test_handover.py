@@ -86,34 +86,20 @@ def test_a_socket_that_was_given_away_is_left_open_and_nothing_is_written_to_it(
         assert client.recv(100) == b""
 
 
-def test_what_the_client_sent_behind_its_handshake_is_taken_too():
-    early = []
+@pytest.mark.parametrize("early", [b"\x81\x80mask", b""], ids=["a frame", "nothing"])
+def test_what_the_client_sent_behind_its_handshake_is_taken_and_not_waited_for(early):
+    taken = []
 
     def respond(handover, request):
-        early.append(handover.take_early())
+        taken.append(handover.take_early())
         write(request, REFUSAL)
         handover.let_go()
         request.close_connection = True
 
     with served(respond) as client:
-        client.sendall(REQUEST + b"\x81\x80mask")
+        client.sendall(REQUEST + early)
         assert answer(client) == REFUSAL
-    assert early == [b"\x81\x80mask"]
-
-
-def test_nothing_sent_behind_it_is_no_wait():
-    early = []
-
-    def respond(handover, request):
-        early.append(handover.take_early())
-        write(request, REFUSAL)
-        handover.let_go()
-        request.close_connection = True
-
-    with served(respond) as client:
-        client.sendall(REQUEST)
-        assert answer(client) == REFUSAL
-    assert early == [b""]
+    assert taken == [early]
 
 
 def test_an_answer_that_is_let_go_is_written_as_it_was():

@@ -82,7 +82,7 @@ def herds(port, clients):
 def run(clients, seconds, rate, lifetime=LIFETIME):
     """Return what each client says of its log, and numbers of the run."""
     with running_site(Root(), plugin={"channels": RULES}, threads=20) as site, \
-            program("-m", "tests.cutting_relay", str(site.port), str(lifetime),
+            program("-m", "tests.relay", str(site.port), str(lifetime),
                     stdin=-1) as relay:
         port = int(relay.stdout.readline())
         with herds(port, clients) as processes:

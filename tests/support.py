@@ -131,6 +131,31 @@ class Site:
 
 
 @contextlib.contextmanager
+def running(server):
+    """Run a prepared cheroot server, from when all its threads are there until it has stopped.
+
+    ``serve`` starts one more thread at its beginning: whoever lists the threads in between would
+    hold that one to be new later.
+    """
+    work, threads = server._serve_unservicable, []
+
+    def noted():
+        threads.append(threading.current_thread())
+        work()
+
+    server._serve_unservicable = noted
+    threads.append(threading.Thread(target=server.serve, name="test-http"))
+    threads[0].start()
+    try:
+        wait_until(lambda: len(threads) == 2, what="cheroot's thread that refuses connections")
+        yield
+    finally:
+        server.stop()
+        for thread in threads:
+            thread.join()
+
+
+@contextlib.contextmanager
 def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tls=None,
            threads=10, bus=None, buffers=None):
     """Serve a site, or a tree of several, on a free port with cheroot, as CherryPy does."""
@@ -144,17 +169,14 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
     if buffers:  # the sockets that it accepts inherit this
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
-    thread = threading.Thread(target=server.serve, name="test-http")
-    thread.start()
-    try:
-        yield server
-    finally:
-        if bus is not None:
-            bus.state = bus.states.STOPPING
-            bus.publish("stop")
-            bus.state = bus.states.STOPPED
-        server.stop()
-        thread.join()
+    with running(server):
+        try:
+            yield server
+        finally:
+            if bus is not None:
+                bus.state = bus.states.STOPPING
+                bus.publish("stop")
+                bus.state = bus.states.STOPPED
 
 
 @contextlib.contextmanager
@@ -185,12 +207,18 @@ class Refused(Exception):
 
 
 class Client:
-    """A WebSocket client on a bare socket, that sends whatever bytes it is told to."""
+    """A WebSocket client on a bare socket, that sends whatever bytes it is told to.
+
+    It is closed at the end of its test at the latest.
+    """
+
+    _open: set = set()
 
     def __init__(self, address, *, tls=None, timeout=PATIENCE, receive_buffer=None):
         family = socket.AF_UNIX if isinstance(address, str) else \
             socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family)
+        self._open.add(self)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
@@ -208,12 +236,13 @@ class Client:
         self.close()
 
     def close(self):
+        self._open.discard(self)
         self.sock.close()
 
     def reset(self):
         """Close with a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+        self.close()
 
     def request(self, path="/websocket?Id=42", *, method="GET", version="HTTP/1.1", headers=None):
         """Return the bytes of a handshake; a header given as None is left out."""
@@ -310,6 +339,12 @@ class Client:
         """Do the closing handshake and return the server's code."""
         self.send(0x88, struct.pack("!H", code))
         return self.close_code()
+
+
+def close_clients():
+    """Close all clients that are open."""
+    for client in list(Client._open):
+        client.close()
 
 
 def close_code(payload):

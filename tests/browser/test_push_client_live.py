@@ -13,7 +13,7 @@ import pytest
 
 from tests import peers
 from tests.programs import ROOT, program
-from tests.proxies import Relay
+from tests.relay import Relay
 from tests.support import PATIENCE, free_port, running_site, wait_until
 
 DRIVER = ROOT / "tests" / "browser" / "push-client-driver.mjs"

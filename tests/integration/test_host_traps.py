@@ -5,8 +5,8 @@ issue of Lawouach/WebSocket-for-Python.
 
 Not here, because no test can make plain ws4py fail at it: its kqueue poller, which is a copy of
 the epoll one and never chosen; an ``Origin: ws://host``, which it accepts because it looks at no
-Origin (test_handshake.py has that for ours); and what is cheroot's own, such as its TLS handshake
-on the thread that accepts.
+Origin (handshake/test_origins.py has that for ours); and what is cheroot's own, such as its TLS
+handshake on the thread that accepts.
 """
 from __future__ import annotations
 

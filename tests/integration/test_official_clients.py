@@ -9,7 +9,7 @@ import pytest
 from tests.api_client import Api
 from tests.centrifuge_client import RawClient
 from tests.official import COMMANDS, GRACE, Handler, OfficialClient, official_site, token
-from tests.relays import CuttingRelay
+from tests.relay import Relay
 from tests.support import wait_until
 
 MISSED = 1000
@@ -43,7 +43,7 @@ def join(site, name):
 
 @pytest.fixture
 def relay(site):
-    with CuttingRelay(site.port) as relay:
+    with Relay(site.port) as relay:
         yield relay
 
 

@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 
 import pytest
 from cheroot.server import Gateway, HTTPServer
 
 from pushserver.errors import HandshakeRefused
 from pushserver.handover import Handover, current_request
-from tests.support import PATIENCE
+from tests.support import PATIENCE, running, wait_until
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -35,14 +34,10 @@ def served(respond):
     server = HTTPServer(("127.0.0.1", 0), Answering, minthreads=1, maxthreads=1)
     server.expiration_interval = 0.02
     server.prepare()
-    thread = threading.Thread(target=server.serve)
-    thread.start()
     try:
-        with socket.create_connection(server.bind_addr[:2], PATIENCE) as client:
+        with running(server), socket.create_connection(server.bind_addr[:2], PATIENCE) as client:
             yield client
     finally:
-        server.stop()
-        thread.join()
         assert failures == []
 
 
@@ -74,11 +69,13 @@ def test_a_socket_that_was_given_away_is_left_open_and_nothing_is_written_to_it(
         write(request, ANSWER)
         assert handover.is_upgrade
         assert handover.answer == ANSWER
-        taken.append(handover.socket)
+        sock = handover.socket
         handover.give_away()
+        taken.append(sock)
 
     with served(respond) as client:
         client.sendall(REQUEST)
+        wait_until(lambda: taken)
         client.settimeout(0.1)
         with pytest.raises(socket.timeout):
             client.recv(100)
@@ -89,34 +86,20 @@ def test_a_socket_that_was_given_away_is_left_open_and_nothing_is_written_to_it(
         assert client.recv(100) == b""
 
 
-def test_what_the_client_sent_behind_its_handshake_is_taken_too():
-    early = []
+@pytest.mark.parametrize("early", [b"\x81\x80mask", b""], ids=["a frame", "nothing"])
+def test_what_the_client_sent_behind_its_handshake_is_taken_and_not_waited_for(early):
+    taken = []
 
     def respond(handover, request):
-        early.append(handover.take_early())
+        taken.append(handover.take_early())
         write(request, REFUSAL)
         handover.let_go()
         request.close_connection = True
 
     with served(respond) as client:
-        client.sendall(REQUEST + b"\x81\x80mask")
+        client.sendall(REQUEST + early)
         assert answer(client) == REFUSAL
-    assert early == [b"\x81\x80mask"]
-
-
-def test_nothing_sent_behind_it_is_no_wait():
-    early = []
-
-    def respond(handover, request):
-        early.append(handover.take_early())
-        write(request, REFUSAL)
-        handover.let_go()
-        request.close_connection = True
-
-    with served(respond) as client:
-        client.sendall(REQUEST)
-        assert answer(client) == REFUSAL
-    assert early == [b""]
+    assert taken == [early]
 
 
 def test_an_answer_that_is_let_go_is_written_as_it_was():

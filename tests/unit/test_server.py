@@ -194,7 +194,7 @@ def test_too_many_connections_are_503_and_of_one_id_429():
         last = host.join("2")
         assert refused(host.server, "3") == 503
         last.sock.close()
-        wait_until(lambda: len(host.server) == 2)
+        wait_until(lambda: len(host.server._home.links) == 2)
         host.join("3")
 
 

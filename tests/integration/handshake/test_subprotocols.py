@@ -1,0 +1,31 @@
+"""Which subprotocol is chosen."""
+from __future__ import annotations
+
+import cherrypy
+import pytest
+
+from tests.support import running_site
+
+
+@pytest.mark.parametrize("supported, offered, chosen", [
+    (["chat"], "chat", "chat"),
+    (["chat", "news"], "news, chat", "news"),
+    (["chat", "news"], "other,  chat ,news", "chat"),
+    (["chat"], "other", None),
+    (["chat"], "CHAT", None),
+    (["chat"], None, None),
+    (["chat"], ", ,", None),
+    ([], "chat", None),
+])
+def test_the_first_subprotocol_that_both_speak_is_chosen(supported, offered, chosen):
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(subprotocols=supported)
+        def websocket(self, Id):
+            """Accept everybody."""
+
+    with running_site(Site()) as site, site.socket() as client:
+        answer = client.handshake(headers={"Sec-WebSocket-Protocol": offered})
+        assert answer["Sec-WebSocket-Protocol"] == chosen
+        assert site.push.connections()[0].protocols == ([chosen] if chosen else [])
+        assert client.hang_up() == 1000

@@ -186,7 +186,7 @@ class Connection(WebSocket):  # type: ignore[misc]
         Raises:
             ConnectionClosed: it is closing or closed; the client will not get this.
             InvalidData: this cannot be put into a message.
-            MessageTooLarge: it would not fit the outbox.
+            MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
         self._deliver(*_prepare(payload, binary))
 

@@ -6,7 +6,7 @@ exception that a caller would expect::
     PushError
     +-- InvalidSetting      (ValueError)    a setting has a value that cannot work
     +-- InvalidData         (TypeError)     what was given cannot be put into a message
-    +-- MessageTooLarge     (ValueError)    the message could never fit an outbox
+    +-- MessageTooLarge     (ValueError)    the message has more bytes than max_outbox
     +-- ConnectionClosed    (RuntimeError)  the connection no longer takes messages
     +-- HandshakeRefused                    the answer to a request that is not upgraded
 """

@@ -86,10 +86,14 @@ class Publication:
         return text if self.kind == TEXT else json.loads(text)
 
     @property
+    def size(self) -> int:
+        """Return the bytes of all that was published."""
+        return len(self.payload) + len(self.info or b"") + len(self.tags or b"")
+
+    @property
     def cost(self) -> int:
-        """Return the bytes that it is counted with."""
-        return PUBLICATION_OVERHEAD + len(self.payload) + len(self.info or b"") \
-            + len(self.tags or b"")
+        """Return the bytes that it is counted with in a history."""
+        return PUBLICATION_OVERHEAD + self.size
 
     def frame(self) -> bytes:
         """Return it as one frame in which the payload is all."""

@@ -215,17 +215,12 @@ class Link:
             self.flush()
 
     def partial(self, data: bytes, sent: int) -> None:
-        """Queue frames of which only the first ``sent`` bytes could be written."""
+        """Queue what was begun, a message or short ones joined: ``sent`` of its bytes are out."""
         if sent == LOST:
             self.end(ABNORMAL)
             return
         self.outbox.force(data, sent)
         self._wait_writable()
-        while self.state == OPEN and self.outbox.size > self.outbox.limit:
-            before = self.outbox.size
-            self.flush()
-            if self.outbox.size == before:
-                self._slow()
 
     def flush(self) -> None:
         """Write what waits, as much as the socket takes and the others can wait for."""

@@ -24,15 +24,19 @@ class Head(bytes):
 class Outbox:
     """Hold the bytes that wait for one socket, up to a limit, and the place reached in the first.
 
+    The limit is for what waits behind the message that is being written. That one does not count:
+    a message that a server takes at all can be sent to a client that reads, however long it has
+    become in the client's protocol, and does not make what follows it too much.
+
     The buffers are shared between all outboxes that wait for the same message: their bytes are
     held once. Only the loop thread may call it. It does no I/O: ``peek`` gives what to write
     next, ``advance`` is told how much of it was taken.
 
     Args:
-        limit: bytes that may wait.
+        limit: bytes that may wait behind the first message.
 
     Attributes:
-        size: bytes that wait.
+        size: bytes that wait, with those of the first message.
     """
 
     __slots__ = ("limit", "size", "_buffers", "_cursor", "_begun")
@@ -53,11 +57,20 @@ class Outbox:
         Args:
             pieces: whole frames, or the ``Head`` of one and its payload.
         """
-        if self.size + sum(map(len, pieces)) > self.limit:
+        size = self.size + sum(map(len, pieces))
+        if size > self.limit and self._buffers and size - self._first_size() > self.limit:
             return False
         for data in pieces:
             self.force(data)
         return True
+
+    def _first_size(self) -> int:
+        """Return the bytes that are left of the first message."""
+        if not self._buffers:
+            return 0
+        first = self._buffers[0]
+        size = len(first) - self._cursor
+        return size + len(self._buffers[1]) if isinstance(first, Head) else size
 
     def force(self, data: bytes, cursor: int = 0) -> None:
         """Queue whole frames without regard to the limit.

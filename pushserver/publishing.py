@@ -25,9 +25,6 @@ from .workers import Mailbox
 
 logger = logging.getLogger(__name__)
 
-FRAME_OVERHEAD = 10
-"""Bytes that a frame can have beside its payload."""
-
 MAX_KEY = 255
 """Characters of an idempotency key."""
 
@@ -74,18 +71,23 @@ class Publishing:
         """Begin to close a connection."""
         raise NotImplementedError
 
-    def _check_size(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
+        """Look at the size of what a site or a client passes on: once, and before it is encoded.
+
+        What it becomes in a protocol is not looked at again; an outbox has room for it.
+
+        Raises:
+            MessageTooLarge: it is more than ``max_outbox`` bytes.
+        """
         if size > self.settings.max_outbox:
             raise MessageTooLarge(f"a message of {size} bytes: send at most "
                                   f"{self.settings.max_outbox}, or raise max_outbox")
 
     def _publication(self, data: Data, *, info: bytes | None = None,
                      tags: Mapping[str, str] | None = None) -> Publication:
-        """Encode what is published, once for all."""
+        """Encode what is published, once for all, and check it."""
         made = Publication.of(data, info=info, tags=_encoded_tags(tags))
-        size = len(made.payload)
-        if size + FRAME_OVERHEAD > self.settings.max_outbox:
-            self._check_size(len(made.frame()))
+        self.check_size(made.size)
         return made
 
     def publish(self, channel: str, data: Data, *, key: str | None = None,
@@ -217,10 +219,9 @@ class Publishing:
     def deliver_frames(self, connection: Connection, data: bytes) -> bool:
         """Queue whole frames for one connection; False if it no longer takes any.
 
-        Raises:
-            MessageTooLarge: they would not fit the outbox.
+        Args:
+            data: made of what ``check_size`` has seen, or of what the server itself has to say.
         """
-        self._check_size(len(data))
         link = self._link(connection)
         if link is None:
             return False

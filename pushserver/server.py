@@ -125,7 +125,7 @@ class PushServer(Publishing):
 
         Raises:
             InvalidData: a message cannot hold this (a ``TypeError``); nobody was sent anything.
-            MessageTooLarge: it would not fit an outbox; nobody was sent anything.
+            MessageTooLarge: it has more bytes; nobody was sent anything.
         """
         made = self._publication(data)
         self._deliver_message(made, self._hub.everyone_grouped())
@@ -216,10 +216,10 @@ class PushServer(Publishing):
         """Queue one frame for one connection; False if it no longer takes any.
 
         Raises:
-            MessageTooLarge: it would not fit the outbox.
+            MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
+        self.check_size(len(payload))
         head = header(opcode, len(payload))
-        self._check_size(len(head) + len(payload))
         link, home = self._link(connection), self._home
         if link is None:
             return False

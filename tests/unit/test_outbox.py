@@ -49,19 +49,46 @@ def test_small_buffers_are_joined_for_one_write():
 
 def test_the_limit_may_be_reached_and_not_exceeded():
     outbox = Outbox(10)
-    assert outbox.append(b"x" * 10)
-    assert not outbox.append(b"y")
+    outbox.append(b"first")
+    assert outbox.append(b"x" * 5)
+    assert outbox.append(b"y" * 5)
+    assert not outbox.append(b"z")
+    outbox.advance(6)
+    assert outbox.append(b"z")
+    assert drained(outbox) == b"x" * 4 + b"y" * 5 + b"z"
+
+
+def test_the_message_that_is_being_written_does_not_count():
+    outbox = Outbox(10)
+    assert outbox.append(b"x" * 25)
     outbox.advance(1)
-    assert outbox.append(b"y")
-    assert drained(outbox) == b"x" * 9 + b"y"
+    assert outbox.append(b"y" * 4)
+    assert outbox.append(b"z" * 6)
+    assert not outbox.append(b"!")
+    outbox.advance(24)  # now "yyyy" is the one
+    assert outbox.append(b"!" * 4)
+    assert not outbox.append(b"!")
+    assert drained(outbox) == b"yyyyzzzzzz!!!!"
+
+
+@pytest.mark.parametrize("written", [0, 1, 4, 5])
+def test_a_head_and_its_payload_are_one_message_that_is_being_written(written):
+    outbox = Outbox(5)
+    assert outbox.append(Head(b"head"), b"payload")
+    outbox.advance(written)
+    assert outbox.append(b"12345")
+    assert not outbox.append(b"6")
+    assert not outbox.append(Head(b"h"), b"p")
+    assert drained(outbox) == b"headpayload12345"[written:]
 
 
 def test_a_refused_message_leaves_no_trace():
     outbox = Outbox(10)
     outbox.append(b"12345")
+    outbox.append(b"12345")
     assert not outbox.append(b"123456")
-    assert outbox.size == 5
-    assert drained(outbox) == b"12345"
+    assert outbox.size == 10
+    assert drained(outbox) == b"1234512345"
 
 
 def test_force_knows_no_limit():
@@ -123,11 +150,12 @@ def test_dropping_keeps_whole_the_frames_that_tls_was_offered():
 
 def test_a_head_and_its_payload_are_queued_together_or_not_at_all():
     outbox = Outbox(5)
+    outbox.append(b"first")
     assert not outbox.append(Head(b"head"), b"payload")
-    assert outbox.size == 0
+    assert outbox.size == 5
     outbox.limit = 11
     assert outbox.append(Head(b"head"), b"payload")
-    assert drained(outbox) == b"headpayload"
+    assert drained(outbox) == b"firstheadpayload"
 
 
 def test_a_long_payload_behind_its_head_is_not_copied():
@@ -201,7 +229,8 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(size=st.integers(1, 25))
     def append(self, size):
         data = self.new_frame(size)
-        fits = len(self.waiting) + size <= self.LIMIT
+        behind = sum(len(data) for data, _ in self.frames[1:])
+        fits = not self.frames or behind + size <= self.LIMIT
         assert self.outbox.append(data) == fits
         if fits:
             self.frames.append((data, 0))

@@ -13,8 +13,9 @@ from ..history import Position, Publication
 from ..presence import Info
 from . import codes
 from .codes import CloseConnection
-from .commands import COMMANDS
+from .commands import Commands
 from .session import Session
+from .subscriptions import Subscriptions
 from .wire import NOT_CONNECTED, message
 
 
@@ -43,7 +44,9 @@ class CentrifugeConnection(Connection):
         super().__init__(*args, **options)
         self.user_id = ""
         self.name = ""
-        self._session = Session(self, COMMANDS)
+        self._session = Session(self)
+        self._subscriptions = Subscriptions(self._session)
+        self._commands = Commands(self._session, self._subscriptions)
 
     @property
     def connected(self) -> bool:
@@ -137,15 +140,15 @@ class CentrifugeConnection(Connection):
             InvalidData: JSON cannot hold ``info`` or ``data``.
         """
         checked_channel(channel)
-        new = self._session.subscriptions.add_at_start([channel])
+        new = self._subscriptions.add_at_start([channel])
         if new is not None:
             return new
-        return self._session.subscriptions.push(channel, since, info, data)
+        return self._subscriptions.push(channel, since, info, data)
 
     def unsubscribe(self, channel: str) -> bool:
         """Take the client out of a channel, for good; it is told so."""
-        return self._session.subscriptions.push_out(checked_channel(channel),
-                                                    codes.UNSUBSCRIBED_BY_SERVER)
+        return self._subscriptions.push_out(checked_channel(channel),
+                                            codes.UNSUBSCRIBED_BY_SERVER)
 
     def opened(self) -> None:
         """Give the client its time to connect. A subclass that has its own calls this one."""
@@ -155,13 +158,13 @@ class CentrifugeConnection(Connection):
     def detach(self) -> None:
         """See ``Connection``."""
         super().detach()
-        self._session.subscriptions.cancel()
+        self._subscriptions.cancel()
 
     def starts_in(self, channels: Iterable[str]) -> tuple[str, ...]:
         """Keep the channels that the tool names for when the client has connected."""
-        self._session.subscriptions.add_at_start(channels)
+        self._subscriptions.add_at_start(channels)
         return ()
 
     def received_message(self, message: Any) -> None:
         """Run the commands of one frame; see ``rpc`` and the others for what a site may define."""
-        self._session.receive(message)
+        self._commands.receive(message)

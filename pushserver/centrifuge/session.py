@@ -1,17 +1,14 @@
-"""One client's conversation: frames of commands in, replies and pushes out."""
+"""What one client of the protocol is answered and sent, and what the site says to that."""
 from __future__ import annotations
 
 import logging
 from typing import Any, Callable
 
-from ..errors import ConnectionClosed, InvalidData
 from ..disconnects import Disconnect
+from ..errors import ConnectionClosed, InvalidData
 from ..frames import OPCODE_TEXT, encode_json, frame
-from ..presence import Info
-from . import codes, wire
+from . import codes
 from .codes import CloseConnection, CommandError
-from .subscriptions import Subscriptions
-from .wire import Request
 
 logger = logging.getLogger(__name__)
 
@@ -22,33 +19,26 @@ so that one frame of commands cannot have the server hold any amount of them."""
 REPLY_SHARE = 2
 """One reply takes at most this part of an outbox."""
 
-Command = Callable[["Session", int, Request], "bytes | None"]
-"""Does what a command asks for; returns its result as JSON, or None if that is queued already."""
-
 
 class Session:
-    """Run the commands of one client in their order, on a worker thread.
+    """Queue what one client gets, and ask its site. For a worker thread, but for ``queue``.
 
     Args:
         connection: what the site sees of the client.
-        commands: by their names.
 
     Attributes:
         connected: the client has sent ``connect``, and that was answered.
-        subscriptions: the channels that it is in.
+        ended: it is being disconnected, and nothing that still comes is run.
         refreshable: it came with a token that expires.
     """
 
-    __slots__ = ("connection", "subscriptions", "connected", "refreshable", "_commands", "_ended",
-                 "_replies", "_waiting")
+    __slots__ = ("connection", "connected", "ended", "refreshable", "_replies", "_waiting")
 
-    def __init__(self, connection: Any, commands: dict[str, Command]) -> None:
+    def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self.subscriptions = Subscriptions(self)
         self.connected = False
+        self.ended = False
         self.refreshable = False
-        self._commands = commands
-        self._ended = False
         self._replies: list[bytes] = []
         self._waiting = 0
 
@@ -66,50 +56,10 @@ class Session:
         most: int = self.server.settings.max_outbox
         return most // REPLY_SHARE
 
-    def info(self, channel: str) -> Info:
-        """Return what others in a channel see of the client."""
-        known: Info = self.connection.presence_info()
-        return known._replace(channel=self.subscriptions.info(channel))
+    # Replies
 
-    # Frames
-
-    def receive(self, message: Any) -> None:
-        """Run the commands of one frame."""
-        if self._ended:
-            return
-        try:
-            if message.is_binary:
-                raise CloseConnection(codes.INAPPROPRIATE_PROTOCOL)
-            for command in wire.commands(str(message)):
-                self._run(command)
-        except CloseConnection as closing:
-            self.flush()
-            self.end(closing.disconnect)
-        except ConnectionClosed:
-            pass
-        finally:
-            self.flush()
-
-    def _run(self, command: Request) -> None:
-        if not command:
-            if not self.connected:
-                raise CloseConnection(codes.BAD_REQUEST)
-            return  # the answer to a ping; that something came has been noted
-        name, request = wire.method_of(command)
-        number = wire.number_of(command)
-        if (name == "connect") == self.connected or not number and name != "send":
-            raise CloseConnection(codes.BAD_REQUEST)
-        try:
-            result = self._commands[name](self, number, request)
-            if result is not None:
-                self.reply(wire.reply(number, name, result))
-        except CommandError as error:
-            self._reply_error(number, error)
-            if name == "connect":
-                self.flush()
-                raise ConnectionClosed("not connected: what follows is not read") from None
-
-    def _reply_error(self, number: int, error: CommandError) -> None:
+    def reply_error(self, number: int, error: CommandError) -> None:
+        """Have an error wait as ``reply`` does; a command without a number gets none."""
         if not number:
             return
         try:
@@ -151,7 +101,7 @@ class Session:
 
     def end(self, disconnect: Disconnect) -> None:
         """Close the connection, and run nothing that still comes."""
-        self._ended = True
+        self.ended = True
         self.connection.close(*disconnect)
 
     # What the site says
@@ -163,8 +113,7 @@ class Session:
         except (CommandError, CloseConnection, ConnectionClosed):
             raise
         except Exception:
-            logger.exception("Id %r: %s failed", self.connection.Id,
-                             getattr(hook, "__name__", "a hook"))
+            logger.exception("Id %r: %s failed", self.connection.Id, _name(hook))
             raise codes.internal() from None
 
     def check(self, allowed: Callable[..., bool], *args: Any) -> None:
@@ -176,19 +125,27 @@ class Session:
         if not self.call(allowed, *args):
             raise codes.permission_denied()
 
-    def encoded(self, hook: str, answer: Any) -> bytes | None:
-        """Return as JSON what a hook of the site has returned; None: it returned nothing.
+    def ask(self, hook: Callable[..., Any], *args: Any) -> bytes | None:
+        """Return what the site answers, as JSON; None: it answers nothing.
 
         Raises:
-            CommandError: 100: JSON cannot hold it. 106: it does not fit a reply.
+            CommandError: the site's; or 100: JSON cannot hold it, 106: it does not fit a reply.
         """
+        answer = self.call(hook, *args)
         if answer is None:
             return None
         try:
             found = encode_json(answer)
         except InvalidData:
-            logger.error("Id %r: %s returned what JSON cannot hold", self.connection.Id, hook)
+            logger.error("Id %r: %s returned what JSON cannot hold", self.connection.Id,
+                         _name(hook))
             raise codes.internal() from None
         if len(found) > self.room:
+            logger.error("Id %r: %s returned %d bytes: return at most %d, or raise max_outbox",
+                         self.connection.Id, _name(hook), len(found), self.room)
             raise codes.limit_exceeded()
         return found
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    return getattr(hook, "__name__", "a hook")

@@ -2,19 +2,18 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 from ..exchange import Queue, Wanted
 from ..frames import OPCODE_TEXT, encode_json, frame
 from ..history import Page, Position, Publication
+from ..presence import Info
 from ..tokens import Claims
 from . import codes, wire
 from .codes import CloseConnection
+from .session import Session
 from .tokens import checked, expiry, ttl
 from .wire import CENTRIFUGE, Request
-
-if TYPE_CHECKING:
-    from .session import Session
 
 MAX_CHANNELS = 128
 """Channels that one connection may be in."""
@@ -54,10 +53,11 @@ class Subscriptions:
     def __repr__(self) -> str:
         return f"<Subscriptions {', '.join(self._known)}>"
 
-    def info(self, channel: str) -> Any:
-        """Return what others in a channel are told of the client there, or None."""
+    def info(self, channel: str) -> Info:
+        """Return what others in a channel see of the client."""
+        found: Info = self._session.connection.presence_info()
         known = self._known.get(channel)
-        return None if known is None else known.info
+        return found if known is None else found._replace(channel=known.info)
 
     def cancel(self) -> None:
         """Take back what is to be done when tokens expire: the connection has ended."""
@@ -106,8 +106,7 @@ class Subscriptions:
                 data = answer(self._results(wanted, pages))
                 return lambda newer: self._start(data, wanted, newer)
 
-            if not session.server.join_connection(session.connection, wanted, session.info,
-                                                  prepare):
+            if not session.server.join_connection(session.connection, wanted, self.info, prepare):
                 raise CloseConnection(codes.INSUFFICIENT_STATE)
 
     def _results(self, wanted: Sequence[Wanted], pages: Sequence[Page]) -> bytes:
@@ -246,7 +245,7 @@ class Subscriptions:
         joined: bool | None = False
         try:
             joined = self._session.server.join_connection(
-                self._session.connection, [(channel, since)], self._session.info, prepare)
+                self._session.connection, [(channel, since)], self.info, prepare)
         finally:
             if not joined:
                 self._known.pop(channel, None)

@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from ..errors import PushError
 from ..tokens import Claims, TokenExpired, TokenInvalid
 from . import codes
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from itertools import count
 from typing import Callable, Protocol
 
 from .history import NOWHERE, Clock, History, Limits, Page, Position, Publication
@@ -26,6 +25,9 @@ KEEP_UNUSED = 24 * 3600.0
 
 SWEEP_SIZE = 1000
 """Histories that one call of ``sweep`` looks at."""
+
+NAME_GROUPS = 4096
+"""Groups of channels whose epochs change together; few, for they are never forgotten."""
 
 EPOCH_SIZE = 4
 """Random bytes in what the epochs of one broker have in common."""
@@ -98,8 +100,8 @@ class MemoryBroker:
     that both have one order. What has been appended has been delivered, too.
 
     Only a publication makes a history; to read one that is not there leaves nothing behind. Its
-    epoch, told already to those who read before, is made of the channel's name and of the base
-    epoch, and that changes whenever a history is forgotten.
+    epoch, told already to those who read before, is made of the channel's name and of how many
+    histories have been forgotten whose names have much in common with it.
 
     Args:
         deliver: queues a publication for its subscribers.
@@ -114,8 +116,8 @@ class MemoryBroker:
         self._channels: dict[str, _Channel] = {}
         self._keys: OrderedDict[tuple[str, str], tuple[float, Position]] = OrderedDict()
         self._key_locks: dict[tuple[str, str], threading.Lock] = {}
-        self._epochs = (f"{secrets.token_hex(EPOCH_SIZE)}-{number}" for number in count(1))
-        self._base_epoch = next(self._epochs)   # for channels that are not in the table
+        self._epoch = secrets.token_hex(EPOCH_SIZE)
+        self._forgotten: dict[int, int] = {}    # histories, by a part of their names' checksums
         self._sweeping: list[str] = []
 
     def __repr__(self) -> str:
@@ -188,7 +190,8 @@ class MemoryBroker:
 
         Needs the lock.
         """
-        return f"{self._base_epoch}-{zlib.crc32(channel.encode('utf-8', 'replace')):x}"
+        name = _checksum(channel)
+        return f"{self._epoch}-{self._forgotten.get(name % NAME_GROUPS, 0)}-{name:x}"
 
     def _read(self, channel: str, limits: Limits, read: Callable[[History], Page]) -> Page:
         """Read a history; one that nobody has published to is empty and is not kept."""
@@ -243,4 +246,9 @@ class MemoryBroker:
                 with self._lock:
                     del self._channels[name]
                     if history.top:  # its offsets must not come again under its epoch
-                        self._base_epoch = next(self._epochs)
+                        group = _checksum(name) % NAME_GROUPS
+                        self._forgotten[group] = self._forgotten.get(group, 0) + 1
+
+
+def _checksum(channel: str) -> int:
+    return zlib.crc32(channel.encode("utf-8", "replace"))

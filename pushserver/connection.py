@@ -121,9 +121,10 @@ class Connection(WebSocket):  # type: ignore[misc]
         """Return the channels that it is in from the moment it is there on.
 
         Args:
-            channels: those that the tool names.
+            channels: those that the tool names; a token in the URL may name others.
         """
-        return tuple(channels)
+        named = self.url_claims.channels if self.url_claims else ()
+        return tuple(dict.fromkeys((*channels, *named)))
 
     @property
     def client(self) -> str:

@@ -150,11 +150,15 @@ class Endpoint:
         self._claims = request.push_claims = claims
 
     def _name(self) -> None:
-        """Give a client without an Id the one that the site knows, or one that nobody else has."""
+        """Take the Id that the page handler has chosen, or else the URL's.
+
+        Without both it is the one that the site knows, or one that nobody else has.
+        """
         request = cherrypy.serving.request
-        if self._Id:
+        chosen = getattr(request, "push_id", None)
+        if self._Id and not chosen:
             return
-        known = getattr(request, "push_id", None) or request.login
+        known = chosen or request.login
         self._has_id = known is not None
         self._Id = checked_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
 

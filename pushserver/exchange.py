@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Callable, Generic, Iterable, Optional, Sequence
+from typing import Any, Callable, Generic, Iterable, NamedTuple, Optional, Sequence
 
 from .broker import Broker, MemoryBroker
 from .channels import ChannelRule, Channels
@@ -21,11 +21,26 @@ Send = Callable[[tuple[Any, ...], bytes], None]
 Wanted = tuple[str, Optional[Position]]
 """A channel, and what a client has seen of it."""
 
-Found = tuple[Page, Iterable[Publication]]
-"""What a channel's history gave, and the publications that have come since."""
+Queue = Callable[[Sequence[Iterable[Publication]]], None]
+"""Queues an answer, and behind it the publications that have come since, for each channel."""
 
-Reply = Callable[[Sequence[Found]], None]
-"""Queues the answer to subscriptions; in the order in which they were wanted."""
+Answer = Callable[[Sequence[Page]], Queue]
+"""Makes the answer to subscriptions of what the histories gave, in the order in which they were
+wanted, and returns what queues it."""
+
+
+class Arrival(NamedTuple):
+    """Somebody who is known to be in a channel.
+
+    Attributes:
+        channel: its name.
+        info: what others see of them.
+        is_told: the others are to hear of it; not where somebody was only reconnecting.
+    """
+
+    channel: str
+    info: Info
+    is_told: bool
 
 
 class Exchange(Generic[M]):
@@ -99,50 +114,57 @@ class Exchange(Generic[M]):
         """
         if not self._hub.subscribe(member, channel):
             return False
-        self.enter(member, channel, info)
+        self.announce(member, self.enter([channel], lambda _: info()))
         return True
 
-    def join(self, member: M, wanted: Sequence[Wanted], reply: Reply) -> bool | None:
+    def join(self, member: M, wanted: Sequence[Wanted], info: Callable[[str], Info],
+             answer: Answer) -> bool | None:
         """Let a connection into channels with what it has missed.
+
+        Whoever has read the answer is known to be there; the others are told behind it.
 
         Args:
             member: the connection.
             wanted: the channels' names, checked, with what it has seen of each; None: it asks
                 for nothing.
-            reply: called once, with what was missed in each, or why not, and what has come since;
-                it queues, and must neither wait nor call this object.
+            info: makes what is told of it in a channel, where that is kept.
+            answer: called once with what was missed in each channel, or why not. What it returns
+                is called at most once; that queues, and must neither wait nor call this object.
 
         Returns:
-            True: it is in the channels. False: it was in one already, or has left; ``reply`` was
-            not called. None: there was a hole; it is in none, and should begin again.
+            True: it is in the channels. False: it was in one already, or has left. None: there
+            was a hole; it is in none, and should begin again. If not True, nothing was queued.
         """
         entered: list[tuple[str, Joining]] = []
-        settled: bool | None = False
+        arrivals: list[Arrival] = []
+        settled = False
         try:
             for channel, _ in wanted:
                 joining = Joining(member)
                 if not self._hub.join(member, channel, joining):
                     return False
                 entered.append((channel, joining))
-            settled = self._settle(entered, [self._recover(*one) for one in wanted], [], reply)
-            return settled or None
+            arrivals = self.enter([channel for channel, _ in wanted], info)
+            pages = [self._recover(*one) for one in wanted]
+            settled = _settle([joining for _, joining in entered], pages, answer(pages))
         finally:
             if not settled:
-                for channel, _ in entered:
-                    self._hub.unsubscribe(member, channel)
+                self._take_back(member, entered, arrivals)
+        self.announce(member, arrivals)
+        return settled or None
 
     def _recover(self, channel: str, since: Position | None) -> Page:
         return self.broker.recover(channel, self.channels.rule(channel).limits, since)
 
-    def _settle(self, entered: list[tuple[str, Joining]], pages: list[Page],
-                found: list[Found], reply: Reply) -> bool:
-        """Settle all, one inside the other, so that one reply is for them all."""
-        index = len(found)
-        if index == len(pages):
-            reply(found)
-            return True
-        return entered[index][1].settle(pages[index], lambda newer: self._settle(
-            entered, pages, [*found, (pages[index], newer)], reply))
+    def _take_back(self, member: M, entered: Iterable[tuple[str, Joining]],
+                   arrivals: Iterable[Arrival]) -> None:
+        """Undo what a ``join`` did that came to nothing."""
+        for channel, joining in entered:
+            self._hub.withdraw(member, channel, joining)
+        for one in arrivals:
+            info = self._presence.leave(one.channel, one.info.client)
+            if not one.is_told:  # it had taken the place of one that the others know of
+                self._announce_leave(one.channel, info)
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Take a connection out of a channel; tell whether it was in it."""
@@ -153,16 +175,37 @@ class Exchange(Generic[M]):
 
     # Presence
 
-    def enter(self, member: M, channel: str, info: Callable[[], Info]) -> None:
-        """Note that a connection is in a channel, and tell the others, where the rule says so."""
-        rule = self.channels.rule(channel)
-        if not rule.keeps_presence:
-            return
-        known = info()
-        if self._presence.join(channel, known) and rule.join_leave:
-            self._announce(channel, known, True)
-        if not self._hub.is_in(member, channel):  # left in this moment: nobody else would see it
-            self._announce_leave(channel, self._presence.leave(channel, known.client))
+    def enter(self, channels: Iterable[str], info: Callable[[str], Info]) -> list[Arrival]:
+        """Note who is in channels from now on, where their rules say so.
+
+        Args:
+            channels: their names.
+            info: makes what others in a channel see.
+
+        Returns:
+            what is to be given to ``announce`` as soon as the connection may hear of others.
+        """
+        arrivals = []
+        for channel in channels:
+            rule = self.channels.rule(channel)
+            if rule.keeps_presence:
+                known = info(channel)
+                is_told = self._presence.join(channel, known) and rule.join_leave
+                arrivals.append(Arrival(channel, known, is_told))
+        return arrivals
+
+    def announce(self, member: M, arrivals: Iterable[Arrival]) -> None:
+        """Tell the others who has come, unless they left in this moment."""
+        for channel, info, is_told in arrivals:
+            if is_told:
+                self._tell(channel, info, True)
+            if self._hub.is_in(member, channel):
+                continue
+            if not self._presence.lingers(channel, info.client):
+                # it may have gone before it was known to be there: nobody else would see it; or
+                # the others may have heard of that first
+                self._presence.leave(channel, info.client)
+                self._announce_leave(channel, info)
 
     def left(self, client: str, *, vanished: bool) -> None:
         """Note that a connection has ended; what fails for one channel is logged.
@@ -194,9 +237,9 @@ class Exchange(Generic[M]):
 
     def _announce_leave(self, channel: str, info: Info | None) -> None:
         if info is not None and self.channels.rule(channel).join_leave:
-            self._announce(channel, info, False)
+            self._tell(channel, info, False)
 
-    def _announce(self, channel: str, info: Info, joined: bool) -> None:
+    def _tell(self, channel: str, info: Info, joined: bool) -> None:
         audience = self._hub.audience(channel)
         arriving = tuple(one.member for one in audience.joining if one.is_settled)
         for protocol, members in (*audience.groups, *grouped(arriving)):
@@ -211,3 +254,14 @@ class Exchange(Generic[M]):
     def presence_stats(self, channel: str) -> Stats:
         """Return how many are in a channel; see ``presence``."""
         return self._presence.stats(channel)
+
+
+def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,
+            newer: tuple[Iterable[Publication], ...] = ()) -> bool:
+    """Settle all, each inside the one before, so that one answer is for them all."""
+    index = len(newer)
+    if index == len(pages):
+        queue(newer)
+        return True
+    return joinings[index].settle(
+        pages[index], lambda since: _settle(joinings, pages, queue, (*newer, since)))

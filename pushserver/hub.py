@@ -203,6 +203,12 @@ class Hub(Generic[M]):
                 self._joining.pop(channel, None)
             self._changed(channel)
 
+    def withdraw(self, member: M, channel: str, joining: Joining) -> None:
+        """Take back what ``join`` began, unless that is done, or another one has begun since."""
+        with self._lock:
+            if self._joining.get(channel, {}).get(member) is joining:
+                self._unsubscribe(member, channel)
+
     def unsubscribe(self, member: M, channel: str) -> bool:
         """Take a connection out of a channel; tell whether it was in it."""
         with self._lock:

@@ -123,6 +123,11 @@ class Presence:
         if not self._of_user[name]:
             del self._of_user[name]
 
+    def lingers(self, channel: str, client: str) -> bool:
+        """Tell whether a client has vanished and is still held to be there."""
+        with self._lock:
+            return (channel, client) in self._lingering
+
     def _drop(self, channel: str, client: str) -> None:
         self._stay(channel, client)
         members = self._channels[channel]

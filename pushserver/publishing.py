@@ -4,7 +4,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import partial
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from .channels import ChannelRule, checked_channel
@@ -12,7 +11,7 @@ from .chores import Chore
 from .connection import Connection
 from .disconnects import REPLACED, Disconnect
 from .errors import ConnectionClosed, InvalidSetting, MessageTooLarge
-from .exchange import Exchange, Reply, Wanted
+from .exchange import Answer, Exchange, Wanted
 from .frames import Data, encode_payload
 from .history import Page, Position, Publication
 from .home import Home
@@ -235,20 +234,10 @@ class Publishing:
                                                              connection.presence_info)
 
     def join_connection(self, connection: Connection, wanted: Sequence[Wanted],
-                        reply: Reply, info: Callable[[str], Info]) -> bool | None:
-        """Add one connection to channels with what it has missed; see ``Exchange.join``.
-
-        Args:
-            info: makes what is told of the connection in a channel.
-        """
+                        info: Callable[[str], Info], answer: Answer) -> bool | None:
+        """Add one connection to channels with what it has missed; see ``Exchange.join``."""
         link = self._link(connection)
-        if link is None:
-            return False
-        joined = self._exchange.join(link, wanted, reply)
-        if joined:
-            for channel, _ in wanted:
-                self._exchange.enter(link, channel, partial(info, channel))
-        return joined
+        return False if link is None else self._exchange.join(link, wanted, info, answer)
 
     def unsubscribe_connection(self, connection: Connection, channel: str) -> bool:
         """Take one connection out of a channel; tell whether it was in it."""

@@ -318,9 +318,9 @@ class PushServer(Publishing):
             link = Link(connection, connection.Id, transport(connection.sock),
                         answer + HEARTBEAT if heartbeat else answer, home)
             replaced = self._hub.add(link, channels)
+            arrivals = self._exchange.enter(channels, lambda _: connection.presence_info())
             home.loop.call_for(link, link.open, early, heartbeat)
-        for channel in channels:
-            self._exchange.enter(link, channel, connection.presence_info)
+        self._exchange.announce(link, arrivals)
         for older in replaced:
             self._close(older, REPLACED)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Mapping
+from typing import Any, Callable, Mapping
 
-from .errors import InvalidSetting, PushError
+from .channels import checked_channel
+from .errors import InvalidData, InvalidSetting, PushError
+from .frames import encode_json
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +133,7 @@ class Tokens:
         claims = self._claims(token)
         if claims.get("channel") is not None:
             raise TokenInvalid("it is for a channel, not for a connection")
-        return Claims(_user(claims), _expires(claims), claims.get("info"),
+        return Claims(_user(claims), _expires(claims), _info(claims),
                       channels=_channels(claims))
 
     def subscription(self, token: str, channel: str, user: str) -> Claims:
@@ -146,7 +148,7 @@ class Tokens:
             raise TokenInvalid("it is not for this channel")
         if _user(claims) != user:
             raise TokenInvalid("it is not for this user")
-        return Claims(user, _expires(claims), claims.get("info"), channel)
+        return Claims(user, _expires(claims), _info(claims), channel)
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         if not token or len(token) > MAX_TOKEN:
@@ -215,10 +217,18 @@ def _channels(claims: Mapping[str, Any]) -> tuple[str, ...]:
     channels = claims.get("channels")
     if channels is None:
         return ()
-    if not isinstance(channels, list) or not all(isinstance(one, str) and one for one in channels):
-        raise TokenInvalid("its channels are no list of text")
-    return tuple(_unique(channels))
+    if not isinstance(channels, list):
+        raise TokenInvalid("its channels are no list")
+    try:
+        return tuple(dict.fromkeys(map(checked_channel, channels)))
+    except InvalidSetting as error:
+        raise TokenInvalid(f"its channels: {error}") from None
 
 
-def _unique(items: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(items)
+def _info(claims: Mapping[str, Any]) -> Any:
+    info = claims.get("info")
+    try:
+        encode_json(info)
+    except InvalidData:
+        raise TokenInvalid("its info cannot be sent on as JSON") from None
+    return info

@@ -8,10 +8,12 @@ import base64
 import json
 from typing import Any, NoReturn
 
+from ..channels import checked_channel
+from ..errors import InvalidSetting
 from ..frames import OPCODE_TEXT, encode_json, frame
 from ..history import BINARY, JSON, Position, Publication
 from ..presence import Info
-from .codes import BAD_REQUEST, CloseConnection
+from .codes import BAD_REQUEST, CloseConnection, bad_request
 
 MAX_OFFSET = (1 << 64) - 1
 MAX_ID = (1 << 32) - 1
@@ -104,6 +106,22 @@ def text_of(request: Request, name: str) -> str:
     return value
 
 
+def channel_of(request: Request) -> str:
+    """Return the channel that a command is about.
+
+    Raises:
+        CloseConnection: 3501: it names none.
+        CommandError: 107: this cannot be a channel's name.
+    """
+    channel = text_of(request, "channel")
+    if not channel:
+        raise CloseConnection(BAD_REQUEST)
+    try:
+        return checked_channel(channel)
+    except InvalidSetting:
+        raise bad_request() from None
+
+
 def flag_of(request: Request, name: str) -> bool:
     """Return a flag of a request, false if it is not there; see ``whole``."""
     value = request.get(name)
@@ -160,6 +178,12 @@ def push(channel: str | None, name: str, contents: bytes) -> bytes:
     return b'{"push":{%s"%s":%s}}' % (where, name.encode("ascii"), contents)
 
 
+def message(publication: Publication) -> bytes:
+    """Return the frame of a message that belongs to no channel."""
+    contents = b'{"data":%s}' % encoded_data(publication)
+    return frame(OPCODE_TEXT, push(None, "message", contents))
+
+
 class Centrifuge:
     """Speak the protocol; see ``protocols.Protocol``."""
 
@@ -175,8 +199,7 @@ class Centrifuge:
 
     def message(self, publication: Publication) -> bytes | None:
         """See ``Protocol``."""
-        contents = b'{"data":%s}' % encoded_data(publication)
-        return frame(OPCODE_TEXT, push(None, "message", contents))
+        return message(publication)
 
     def presence(self, channel: str, info: Info, joined: bool) -> bytes:
         """See ``Protocol``."""

@@ -50,6 +50,12 @@ def root():
             cherrypy.request.push_id = "from the page"
 
         @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def chosen(self, Id):
+            """Take an Id and say something else."""
+            cherrypy.request.push_id = "from the page"
+
+        @cherrypy.expose
         @cherrypy.tools.push(protocol="centrifuge", handler_cls=Anonymous)
         def free(self):
             """Take everybody."""
@@ -70,6 +76,12 @@ def root():
         def with_anything(self, **rest):
             """Take whatever there is."""
             cherrypy.request.push_data.update(rest)
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def chosen(self, Id):
+            """Take an Id and say something else."""
+            cherrypy.request.push_id = "from the page"
 
         @cherrypy.expose
         @cherrypy.tools.push()
@@ -173,6 +185,14 @@ def test_the_id_and_the_token_must_not_say_different_things(site):
 def test_the_page_handler_can_say_who_the_user_is(site):
     with RawClient(site, "/connection/known") as client:
         client.connect()
+        assert site.push.ids() == ["from the page"]
+
+
+def test_what_the_page_handler_says_counts_more_than_the_url(site):
+    with RawClient(site, "/connection/chosen?Id=admin") as client:
+        client.connect()
+        assert site.push.ids() == ["from the page"]
+    with site.client("/chosen?Id=admin") as client:
         assert site.push.ids() == ["from the page"]
 
 
@@ -304,6 +324,12 @@ def test_a_token_in_the_url_says_who_a_plain_client_is(site):
         pass
     with site.client("/websocket?Id=42"):
         pass
+
+
+def test_a_token_in_the_url_names_channels_of_a_plain_client(site):
+    with site.client(in_url("/with_token", channels=["private:a"])) as client:
+        site.push.publish("private:a", "for a few")
+        assert client.message() == "for a few"
 
 
 def test_a_token_in_the_url_that_is_not_taken_is_a_401(site):

@@ -161,6 +161,14 @@ def test_what_was_forgotten_is_never_counted_again_under_its_epoch(node):
     assert not node.broker.recover("c", KEEP, old).recovered
 
 
+def test_a_forgotten_history_is_none_of_the_others_business(node):
+    node.publish("c")
+    others = {name: node.broker.recover(name, KEEP, None).top for name in "abd"}
+    node.clock.now += 61 + KEEP_UNUSED
+    node.broker.sweep()
+    assert all(node.broker.recover(name, KEEP, top).recovered for name, top in others.items())
+
+
 def test_a_history_that_is_swept_while_it_is_looked_for_is_not_read(node):
     class Table(dict):
         def get(self, name):

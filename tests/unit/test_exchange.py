@@ -34,6 +34,7 @@ class Speech:
 class Member:
     def __init__(self, Id, protocol):
         self.Id = Id
+        self.user = Id
         self.protocol = protocol
         self.channels = None
         self.got = []
@@ -42,7 +43,10 @@ class Member:
         return f"<{self.Id}>"
 
     def info(self):
-        return Info(self.Id, self.Id)
+        return Info(self.Id, self.user)
+
+    def channel_info(self, channel):
+        return self.info()
 
 
 class World:
@@ -69,12 +73,14 @@ class World:
         return member
 
     def join(self, member, *wanted):
-        """Join with a reply that is written down."""
-        def reply(found):
-            for page, newer in found:
-                member.got.append((page.recovered, [one.data for one in page.publications]))
-                member.got.extend(f"{member.protocol.name}:{one.data}" for one in newer)
-        return self.exchange.join(member, wanted, reply)
+        """Join with an answer that is written down."""
+        def answer(pages):
+            def queue(newer):
+                for page, since in zip(pages, newer):
+                    member.got.append((page.recovered, [one.data for one in page.publications]))
+                    member.got.extend(f"{member.protocol.name}:{one.data}" for one in since)
+            return queue
+        return self.exchange.join(member, wanted, member.channel_info, answer)
 
     def publish(self, channel, data):
         return self.exchange.publish(channel, Publication.of(data))
@@ -222,15 +228,84 @@ def test_who_joins_anew_while_its_first_joining_arrives_misses_nothing(world):
     assert not world.hub._joining and member in world.hub._channels["kept:a"]
 
 
-def test_a_reply_that_fails_leaves_nothing_behind(world):
+def fails(*_):
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("answer", [fails, lambda pages: fails], ids=["made", "queued"])
+def test_an_answer_that_fails_leaves_nothing_behind(world, answer):
+    member, other = world.member(), world.member("other")
+    world.exchange.subscribe(other, "here:a", other.info)
+    other.got.clear()
+    with pytest.raises(ValueError):
+        world.exchange.join(member, [("here:a", None), ("b", None)], member.channel_info, answer)
+    assert not member.channels and not world.hub._joining
+    assert set(world.exchange.presence("here:a")) == {"other"} and other.got == []
+
+
+def test_a_join_that_fails_gives_up_the_place_that_it_has_taken(world):
+    """The others know of the one that vanished, and never heard of the one in its place."""
+    ann, bob, again = world.member("ann"), world.member("bob"), world.member("again")
+    again.user = "bob"
+    for member in (ann, bob):
+        world.exchange.subscribe(member, "here:a", member.info)
+    world.hub.remove(bob)
+    world.exchange.left("bob", vanished=True)
+    with pytest.raises(ValueError):
+        world.exchange.join(again, [("here:a", None)], again.channel_info, fails)
+    assert ann.got[-1] == "-bob" and set(world.exchange.presence("here:a")) == {"ann"}
+
+
+def test_what_failed_does_not_end_what_has_begun_since(world):
     member = world.member()
 
-    def reply(found):
-        raise ValueError("no")
+    def answer(pages):
+        world.exchange.unsubscribe(member, "a", "1")
+        assert world.join(member, ("a", None))
+        fails()
 
     with pytest.raises(ValueError):
-        world.exchange.join(member, [("a", None), ("b", None)], reply)
-    assert not member.channels and not world.hub._joining
+        world.exchange.join(member, [("a", None)], member.channel_info, answer)
+    world.publish("a", "x")
+    assert member.got == [(False, []), "full:x"]
+
+
+def test_who_has_the_answer_is_known_to_be_there_and_told_of_behind_it(world):
+    ann, bob = world.member("ann"), world.member("bob")
+    world.join(ann, ("here:a", None))
+    assert ann.got == [(False, []), "+ann"]
+
+    def answer(pages):
+        assert set(world.exchange.presence("here:a")) == {"ann", "bob"}
+        assert ann.got[2:] == []
+        return lambda newer: bob.got.append("answer")
+
+    assert world.exchange.join(bob, [("here:a", None)], bob.channel_info, answer)
+    assert ann.got[2:] == ["+bob"] and bob.got == ["answer", "+bob"]
+
+
+def test_who_leaves_before_the_others_are_told_has_left_for_them(world):
+    ann, bob = world.member("ann"), world.member("bob")
+    world.exchange.subscribe(ann, "here:a", ann.info)
+    world.hub.subscribe(bob, "here:a")
+    arrivals = world.exchange.enter(["here:a"], bob.channel_info)
+    world.exchange.unsubscribe(bob, "here:a", "bob")
+    world.exchange.announce(bob, arrivals)
+    assert ann.got[-2:] == ["+bob", "-bob"] and set(world.exchange.presence("here:a")) == {"ann"}
+
+
+def test_who_vanishes_before_the_others_are_told_lingers(world):
+    ann, bob = world.member("ann"), world.member("bob")
+    world.exchange.subscribe(ann, "here:a", ann.info)
+    world.hub.subscribe(bob, "here:a")
+    arrivals = world.exchange.enter(["here:a"], bob.channel_info)
+    world.hub.remove(bob)
+    world.exchange.left("bob", vanished=True)
+    world.exchange.announce(bob, arrivals)
+    assert ann.got[-1] == "+bob"
+    world.clock.now += 15
+    world.exchange.depart()
+    assert ann.got[-1] == "-bob" and set(world.exchange.presence("here:a")) == {"ann"}
 
 
 def test_who_has_left_while_joining_gets_nothing_more(world):
@@ -245,7 +320,6 @@ def test_who_has_left_while_joining_gets_nothing_more(world):
 def test_comings_and_goings_are_told_to_those_who_understand(world):
     ann, bob = world.member("ann"), world.member("bob", full=False)
     world.join(ann, ("here:a", None))
-    world.exchange.enter(ann, "here:a", ann.info)
     world.exchange.subscribe(bob, "here:a", bob.info)
     assert ann.got == [(False, []), "+ann", "+bob"] and bob.got == []
     world.exchange.unsubscribe(bob, "here:a", "bob")
@@ -299,7 +373,7 @@ def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, li
 def test_who_left_while_it_entered_is_not_kept(world):
     ann = world.member("ann")
     world.hub.remove(ann)
-    world.exchange.enter(ann, "here:a", ann.info)
+    world.exchange.announce(ann, world.exchange.enter(["here:a"], ann.channel_info))
     assert world.exchange.presence("here:a") == {}
 
 

@@ -142,7 +142,9 @@ def test_clocks_may_differ_by_the_leeway():
     ({"exp": "soon"}, "exp is no time"), ({"exp": True}, "exp is no time"),
     ({"exp": float("inf")}, "exp is no time"), ({"exp": float("nan")}, "exp is no time"),
     ({"nbf": []}, "nbf is no time"), ({"sub": 42}, "sub is no text"),
-    ({"channels": "a"}, "no list"), ({"channels": [5]}, "no list"), ({"channels": [""]}, "no list"),
+    ({"channels": "a"}, "no list"), ({"channels": [5]}, "use text"),
+    ({"channels": [""]}, "use text"), ({"channels": ["a", "x" * 256]}, "use text"),
+    ({"channels": ["\ud800"]}, "whole characters"), ({"info": ["\ud800"]}, "its info"),
     ({"channel": "a"}, "for a channel")])
 def test_claims_that_cannot_be_are_refused(tokens, claims, message):
     with pytest.raises(TokenInvalid, match=message):

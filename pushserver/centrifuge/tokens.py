@@ -1,0 +1,54 @@
+"""Tokens on live connections: checked, told of, and ended by."""
+from __future__ import annotations
+
+import logging
+from typing import Any, Callable
+
+from ..errors import PushError
+from ..tokens import Claims, TokenExpired, TokenInvalid
+from . import codes
+from .session import Session
+
+logger = logging.getLogger(__name__)
+
+
+def checked(session: Session, check: Callable[[Any], Claims], refusal: PushError) -> Claims:
+    """Return what a token says.
+
+    Args:
+        check: asks the site's ``Tokens``.
+        refusal: raised if the token is not to be taken.
+
+    Raises:
+        CommandError: 109: it has expired.
+    """
+    tokens = session.server.tokens
+    try:
+        if tokens is None:
+            raise TokenInvalid("the site takes no tokens: give PushPlugin(tokens=...)")
+        return check(tokens)
+    except TokenExpired:
+        raise codes.token_expired() from None
+    except TokenInvalid as error:
+        logger.debug("Id %r: token refused: %s", session.connection.Id, error)
+        raise refusal from None
+
+
+def ttl(session: Session, claims: Claims | None) -> float | None:
+    """Return the seconds until a token expires; None: never, or there is none."""
+    return None if claims is None else claims.ttl(session.server.tokens.clock())
+
+
+def expiry(session: Session, claims: Claims | None) -> dict[str, Any]:
+    """Return what a client is told of that."""
+    seconds = ttl(session, claims)
+    return {} if seconds is None else {"expires": True, "ttl": max(1, int(seconds))}
+
+
+def expect_expiry(session: Session, claims: Claims | None) -> None:
+    """End the connection some time after its token, unless it has shown a new one."""
+    server, seconds = session.server, ttl(session, claims)
+    session.connection.keep(None if seconds is None else server.later(
+        session.connection, max(0.0, seconds) + server.tokens.grace,
+        lambda: session.end(codes.EXPIRED)))
+    session.refreshable = session.refreshable or seconds is not None

@@ -7,19 +7,18 @@ import json
 import os
 import pathlib
 import queue
-import shutil
 import subprocess
 import sys
 import threading
 import time
 
 import cherrypy
-import pytest
 from cherrypy._cptree import Tree
 
 from pushserver import CentrifugeConnection, ChannelRule, CommandError, PushAPI, Tokens
 from tests.api_client import KEY
 from tests.centrifuge_client import PATH
+from tests.peers import missing, node, node_modules
 from tests.support import PATIENCE, running_site
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -55,7 +54,7 @@ class Handler(CentrifugeConnection):
 @contextlib.contextmanager
 def official_site():
     """Serve a site for the official clients, with the HTTP API at ``/api``."""
-    pytest.importorskip("jwt")
+    needed_module("jwt", "pyjwt[crypto]")
     tree = Tree()
     plugin = {"channels": RULES, "tokens": Tokens(secret=SECRET, grace=GRACE)}
     with running_site(tree, plugin=plugin) as site:
@@ -80,29 +79,18 @@ def token(user="42", ttl=3600, **claims):
                       algorithm="HS256")
 
 
-def needed(found, missing):
-    """Skip without a package, saying which; fail on CI."""
-    if found:
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
-
-
 def needed_module(name, package):
     """Skip without a Python package; fail on CI."""
-    needed(importlib.util.find_spec(name), f"no {package}: run python -m pip install {package}")
+    if importlib.util.find_spec(name) is None:
+        missing(package, f"python -m pip install {package}")
 
 
 def javascript():
     """Return the command of the JavaScript client."""
-    node = shutil.which("node")
-    folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), str(ROOT / "node_modules")]
-    found = node and all(any(folder and pathlib.Path(folder, name).is_dir() for folder in folders)
-                         for name in ("centrifuge", "ws"))
-    needed(found, "no Node, or not its centrifuge and ws: run npm install centrifuge ws in the "
-           "repository, or set NODE_PATH")
-    return [node, str(ROOT / "tests" / "official_client.js")]
+    path = node()
+    for package in ("centrifuge", "ws"):
+        node_modules(package)
+    return [path, str(ROOT / "tests" / "official_client.js")]
 
 
 def python():

@@ -1,8 +1,8 @@
 """The Autobahn TestSuite's fuzzing server against the client.
 
-Runs where ``WSTEST`` names the ``wstest`` program, or the PATH has one. Elsewhere it is skipped, on
-CI too, unlike all other tests that need a tool: ``wstest`` runs on Python 2.7 only, which systems no
-longer have.
+Runs where ``WSTEST`` names the ``wstest`` program, or the PATH has one. Elsewhere it is skipped,
+on CI too, unlike all other tests that need a tool: ``wstest`` runs on Python 2.7 only, which
+systems no longer have.
 """
 from __future__ import annotations
 

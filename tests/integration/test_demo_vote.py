@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.people import Person, serving
-from tests.support import PATIENCE, Refused
+from tests.support import PATIENCE, Refused, wait_until
 
 from pushserver.demo import vote
 from pushserver.demo.vote import CANDIDATES, Vote
@@ -126,6 +126,7 @@ def test_a_name_has_one_vote_which_may_be_changed_in_any_window(site):
 def test_a_notice_reaches_everybody_on_the_page(site):
     cookie = login(site, "ann")
     with voter(site, cookie) as ann, voter(site, login(site, "bob")) as bob:
+        wait_until(lambda: site.push.channels().get(vote.CHANNEL) == 2)
         assert ask(site, "POST", "/notify", cookie).text == "sent"
         for person in (ann, bob):
             alert = person.hear_of("alert")

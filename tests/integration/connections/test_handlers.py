@@ -139,9 +139,8 @@ def test_a_client_that_sends_more_than_its_handler_takes_is_not_read_until_it_ha
             assert sent < len(data), "the server went on reading"
         link, = site.push._hub.everyone()
         assert link.inbox.backlog < 2 * settings["max_inbox"]
-        pinged = link._keepalive._pinged_at
         wait_until(lambda: site.push._home.loop.now - link.last_read > 0.5)
-        assert link._keepalive._pinged_at == pinged  # for a pong could not be read
+        assert link._keepalive._pinged_at <= link.last_read  # for a pong could not be read now
         site.push.broadcast("to a busy client")
         client.sock.setblocking(True)
         client.sock.settimeout(10)

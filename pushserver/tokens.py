@@ -35,7 +35,7 @@ class TokenInvalid(PushError):
 
 
 class TokenExpired(TokenInvalid):
-    """Say that a token was good once: its client should get another."""
+    """Say that a token is not good now: its client should get another one."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Tokens:
         """Return what a connection's token says.
 
         Raises:
-            TokenExpired: it has expired.
+            TokenExpired: it has expired, or is not good yet.
             TokenInvalid: it cannot be taken, and why.
         """
         claims = self._claims(token)
@@ -173,10 +173,7 @@ class Tokens:
         now = self.clock()
         before = _number(claims, "nbf")
         if before is not None and before > now + self.leeway:
-            raise TokenInvalid("it is not valid yet: compare the clocks")
-        issued = _number(claims, "iat")
-        if issued is not None and issued > now + self.leeway:
-            raise TokenInvalid("it was issued in the future: compare the clocks")
+            raise TokenExpired("it is not valid yet: compare the clocks")
         expires = _number(claims, "exp")
         if expires is not None and expires + self.leeway <= now:
             raise TokenExpired("it has expired")

@@ -131,6 +131,7 @@ class Subscriptions:
             CommandError, CloseConnection: see ``docs/protocol.md``.
         """
         session, channel = self._session, wire.channel_of(request)
+        wire.check_plain(request)
         since = _asked_position(request)
         token = wire.text_of(request, "token")
         reject = bool(wire.whole(request, "flag", 0, wire.MAX_OFFSET) & wire.REJECT_UNRECOVERED)
@@ -173,6 +174,7 @@ class Subscriptions:
             CommandError, CloseConnection: see ``docs/protocol.md``.
         """
         channel = wire.channel_of(request)
+        wire.check_plain(request)
         token = wire.text_of(request, "token")
         known = self._known.get(channel)
         if known is None:

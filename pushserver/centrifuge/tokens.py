@@ -20,17 +20,17 @@ def checked(session: Session, check: Callable[[Any], Claims], refusal: PushError
         refusal: raised if the token is not to be taken.
 
     Raises:
-        CommandError: 109: it has expired.
+        CommandError: 109: it is not good now.
     """
     tokens = session.server.tokens
     try:
         if tokens is None:
-            raise TokenInvalid("the site takes no tokens: give PushPlugin(tokens=...)")
+            raise TokenInvalid("the site takes none: give PushPlugin(tokens=...)")
         return check(tokens)
     except TokenExpired:
         raise codes.token_expired() from None
     except TokenInvalid as error:
-        logger.debug("Id %r: token refused: %s", session.connection.Id, error)
+        logger.info("Id %r: a token was refused: %s", session.connection.Id, error)
         raise refusal from None
 
 

@@ -241,14 +241,14 @@ class ChannelLink(Link):
                     self._take_first(token, error)
                 continue
             why = _against(token, error)
+            _note(need, error)
             with self._channels.lock:
-                self._agenda.drop(need.channel)
-                if not why:
-                    self._say(self._channels.given(need, token))
-                    continue
-                events = self._channels.not_given(need, why, for_good=error is None)
+                text = "" if why else self._channels.given(need, token)
+                events = self._channels.not_given(need, why, for_good=error is None) if why else []
+                if text or events:
+                    self._agenda.drop(need.channel)
+                self._say(text)
             for event in events:
-                _note(need, error)
                 self._act(event)
 
     def _take_first(self, token: Any, error: BaseException | None) -> None:

@@ -170,12 +170,14 @@ class Channels(Hearing):
             shown = self._shown(channel)
             if shown is None:
                 return []
-            if shown.ticket:
-                shown.ticket = 0
-                return [self._without(channel, shown, TOO_SLOW)]
             place = self._places.get(channel)
             if place is not None and place.state == LATER:
                 place.state = OUT
+            elif place is not None and place.state == WAITS:
+                return [self._without(channel, shown, TOO_SLOW)]  # and yet it may come
+            elif shown.ticket:
+                shown.ticket = 0
+                return [self._without(channel, shown, TOO_SLOW)]
             elif shown.renews and (place is None or place.state == IN):
                 self._need(channel, shown)
             return []
@@ -188,7 +190,7 @@ class Channels(Hearing):
             if not need.channel:
                 return self._ask("refresh", {"token": token})[1]
             place = self._places[need.channel]
-            if place.state == WAITS:
+            if place.state in (WAITS, LATER):
                 return self._subscribe(need.channel, place, token)
             request = {"channel": need.channel, "token": token}
             place.asked, text = self._ask("sub_refresh", request, need.channel)
@@ -207,9 +209,12 @@ class Channels(Hearing):
             shown = self._take(need)
             if shown is None:
                 return []
-            if for_good and need.channel and self._places[need.channel].state == WAITS:
+            state = self._places[need.channel].state if need.channel else IN
+            if for_good and state in (WAITS, LATER):
                 del self._places[need.channel]
                 return [ChannelLost(need.channel, PERMISSION_DENIED, why)]
+            if state == LATER:
+                return []  # it is asked again anyway
             return [self._without(need.channel, shown, why)]
 
     def _without(self, channel: str, shown: Pass, why: str) -> Again:

@@ -299,13 +299,14 @@ export class Places {
   /** @param {string} channel
    * @param {any} place
    * @param {{ code?: number, reason: string }} why */
-  #retrying(channel, place, { code, reason }) {
+  #retrying(channel, place, { code, reason: why }) {
     const key = place.state === IN ? "refusals" : "failures";
     place[key] = (place[key] ?? 0) + 1;
     const { minDelay = 0.5, maxDelay = 20 } = this.#options;
     const most = 1000 * Math.min(maxDelay, minDelay * 2 ** (place[key] - 1));
     const delay = Math.round(SHORTEST_DELAY + Math.random() * Math.max(0, most - SHORTEST_DELAY));
-    return [{ type: "retry", channel, reason: code ? `${code}: ${reason}` : reason, delay }];
+    const reason = code ? `${code}: ${why}` : why;
+    return [{ type: "retry", channel, reason, delay }];
   }
 
   /** Say when to have another token, if this one expires and there will be one.

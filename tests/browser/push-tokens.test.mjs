@@ -130,7 +130,8 @@ test("a token that is refused loses the channel", async () => {
 
 test("a channel's token is refreshed before it expires, without leaving", async () => {
   const get = maker();
-  const { said } = await connected({ channels: { a: get } });
+  const { said, client } = await connected({ channels: { a: get } });
+  client.addEventListener("expires", () => said.push("what is for us only"));
   answer("subscribe", { expires: true, ttl: 100 });
   pass(84);
   assert.equal(get.asked.length, 1);

@@ -187,6 +187,19 @@ def test_what_hangs_is_not_asked_twice_and_its_answer_is_for_the_last_who_asked(
     assert told == [("third", 3)] and function.begun == 1
 
 
+def test_what_hangs_is_not_asked_by_another_thread_that_is_free():
+    told, asking, hanging, other = [], Asking(), Hanging(), Hanging()
+    for name, function in (("a", hanging), ("b", other)):
+        asking.ask(Need(name, 1, function), lambda need, *_: told.append(need[:2]))
+        wait_until(lambda: function.begun)
+    asking.ask(Need("a", 2, hanging), lambda need, *_: told.append(need[:2]))
+    other.go_on.set()
+    wait_until(lambda: told == [("b", 1)] and asking._threads == 1)
+    assert hanging.begun == 1
+    hanging.go_on.set()
+    wait_until(lambda: told[1:] == [("a", 2)] and not asking._threads)
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)])
 def test_what_a_function_raises_is_told(error):
     def fail():

@@ -106,7 +106,7 @@ class Calls:
         """
         try:
             fields = Fields(command)
-            fields.expect(("method", "params"), ("id",))
+            fields.expect(("method", "params", "id"))
             params = fields.raw("params")
             return b'{"result":%s}' % self.answer(fields.text("method", needed=True),
                                                   {} if params is None else params)

@@ -225,10 +225,10 @@ class Endpoint:
         handover.give_away()
         if connection.expires_itself or self._claims is None:
             return
-        if self._claims.expires is not None:
-            assert self._server.tokens is not None
-            ttl = self._claims.ttl(self._server.tokens.clock()) or 0.0
-            self._server.expire_connection(connection, max(0.0, ttl))
+        assert self._server.tokens is not None
+        seconds = self._server.tokens.life(self._claims, can_refresh=False)
+        if seconds is not None:
+            self._server.expire_connection(connection, seconds)
 
     def _connection(self, handover: Handover) -> Connection:
         request = cherrypy.serving.request

@@ -123,6 +123,20 @@ class Tokens:
             raise InvalidSetting("public_key is a private key: give its public half only")
         return key
 
+    def life(self, claims: Claims, can_refresh: bool) -> float | None:
+        """Return the seconds after which what a token has opened is to end; None: never.
+
+        As long as a token is taken, what it has opened does not end: it would come back for ever.
+
+        Args:
+            claims: what the token said.
+            can_refresh: the client can show a new one meanwhile, and has ``grace`` for that.
+        """
+        ttl = claims.ttl(self.clock())
+        if ttl is None:
+            return None
+        return max(0.0, ttl + max(self.leeway, self.grace if can_refresh else 0.0))
+
     def connection(self, token: str) -> Claims:
         """Return what a connection's token says.
 

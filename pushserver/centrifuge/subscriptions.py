@@ -12,7 +12,7 @@ from ..tokens import Claims
 from . import codes, wire
 from .codes import CloseConnection
 from .session import Session
-from .tokens import checked, expiry, ttl
+from .tokens import at_end, checked, expiry
 from .wire import CENTRIFUGE, Request
 
 MAX_CHANNELS = 128
@@ -273,13 +273,8 @@ class Subscriptions:
             return
         if known.expiry is not None:
             known.expiry.cancel()
-            known.expiry = None
-        seconds = ttl(self._session, claims)
-        if seconds is not None:
-            server = self._session.server
-            known.expiry = server.later(
-                self._session.connection, max(0.0, seconds) + server.tokens.grace,
-                lambda: self.push_out(channel, codes.SUBSCRIPTION_EXPIRED))
+        known.expiry = at_end(self._session, claims,
+                              lambda: self.push_out(channel, codes.SUBSCRIPTION_EXPIRED))
 
     def _remembers(self, channel: str) -> bool:
         return bool(self._session.server.rule(channel).history)

@@ -1,9 +1,9 @@
 """Centrifugo's JSON protocol: channels, and what may not be."""
 from __future__ import annotations
 
-import pytest
-
 import json
+
+import pytest
 
 
 def test_who_subscribes_receives_what_follows(site, join):

@@ -27,7 +27,7 @@ def test_each_command_gives_a_result():
     with running_site(tree, plugin={"channels": [ChannelRule("news:", history=10)]}) as site:
         tree.mount(PushAPI(site.push, keys=[KEY]), "/api")
         for command in COMMANDS:
-            command = command.replace("127.0.0.1:8888", f"127.0.0.1:{site.port}")
+            command = command.replace("127.0.0.1:8080", f"127.0.0.1:{site.port}")
             done = subprocess.run(["sh", "-c", command], env={**os.environ, "KEY": KEY},
                                   capture_output=True, timeout=20)
             answer = json.loads(done.stdout)

@@ -8,20 +8,20 @@ import re
 import shutil
 import subprocess
 
-import pytest
 from cherrypy._cptree import Tree
 
 from pushserver import ChannelRule, PushAPI
 from pushserver.calls import METHODS
 from tests.api_client import KEY
+from tests.peers import missing
 from tests.support import running_site
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 COMMANDS = re.findall(r"^curl .*(?:\n    .*)*", TEXT, re.MULTILINE)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_each_command_gives_a_result():
+    shutil.which("curl") or missing("curl", "apt-get install curl")
     assert len(COMMANDS) >= 10
     tree = Tree()
     with running_site(tree, plugin={"channels": [ChannelRule("news:", history=10)]}) as site:

@@ -10,7 +10,7 @@ import cherrypy
 from cheroot.errors import MaxSizeExceeded
 
 from .calls import BAD_REQUEST, INTERNAL, METHODS, NOT_AVAILABLE, NOT_FOUND, UNRECOVERABLE
-from .calls import CallError, Calls
+from .calls import MAX_COMMANDS, CallError, Calls
 from .errors import InvalidSetting
 from .handover import end_connection
 from .server import PushServer
@@ -30,6 +30,9 @@ TAKEN_TYPES = ("application/json", "text/plain", "application/x-www-form-urlenco
 TRANSPORT_STATUS = {INTERNAL: 500, NOT_FOUND: 404, BAD_REQUEST: 400, NOT_AVAILABLE: 400,
                     UNRECOVERABLE: 416}
 """What HTTP says of an error where the caller wants it to."""
+
+
+_PATHS = tuple((method,) for method in METHODS)
 
 
 class HTTPRefusal(Exception):
@@ -56,12 +59,16 @@ class PushAPI:
         max_body: bytes of a request's body at most.
 
     Raises:
-        InvalidSetting: the keys are no list of printable ASCII text, or one is empty.
+        InvalidSetting: the keys are no list of printable ASCII text, or one is empty; or what is
+            to be pushed through is no push server.
     """
 
     _cp_config = {"request.process_request_body": False, "request.show_tracebacks": False}
 
     def __init__(self, push: PushServer, *, keys: Iterable[str], max_body: int = MAX_BODY) -> None:
+        if not isinstance(push, PushServer):
+            raise InvalidSetting(f"push is a {type(push).__name__}: use the PushPlugin, or a "
+                                 "PushServer")
         self._calls = Calls(push)
         self._keys = tuple(map(_checked_key, _checked_list(keys)))
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
@@ -78,6 +85,8 @@ class PushAPI:
         response.headers["Content-Type"] = "application/json"
         try:
             method = self._admitted(path)
+            if not method:
+                return b"\n".join(map(self._calls.answer_named, self._requests()))
             return b'{"result":%s}' % self._calls.answer(method, self._request()) \
                 if method != "batch" else self._calls.answer(method, self._request())
         except HTTPRefusal as refusal:
@@ -98,7 +107,10 @@ class PushAPI:
         return b'{"error":%s}' % error.encoded()
 
     def _admitted(self, path: tuple[str, ...]) -> str:
-        """Return the method that is called, before anything of the body is read."""
+        """Return the method that is called, before anything of the body is read.
+
+        Empty: the body says it.
+        """
         request = cherrypy.serving.request
         if not self._keys:
             raise HTTPRefusal(403, "the HTTP API is off: give PushAPI(push, keys=[...]) keys")
@@ -106,11 +118,11 @@ class PushAPI:
             logger.info("API: a request without a valid key from %s", request.remote.ip)
             raise HTTPRefusal(401, "no valid key: send one in the X-API-Key header",
                               WWW_Authenticate="apikey")
-        if len(path) != 1 or path[0] not in METHODS:
+        if (path or request.path_info.strip("/")) and path not in _PATHS:
             raise HTTPRefusal(404, f"there is no such method: use {', '.join(METHODS)}", NOT_FOUND)
         if request.method != "POST":
             raise HTTPRefusal(405, "use POST", Allow="POST")
-        return path[0]
+        return path[0] if path else ""
 
     def _knows(self, shown: str) -> bool:
         """Compare with all keys, in a time that tells nothing of them."""
@@ -119,6 +131,19 @@ class PushAPI:
 
     def _request(self) -> Any:
         """Return the request's body, decoded; an empty one is an empty object."""
+        body = self._text()
+        return _decoded(body) if body else {}
+
+    def _requests(self) -> list[Any]:
+        """Return the lines of the request's body, each decoded."""
+        lines = [line for line in self._text().split("\n") if line.strip()]
+        if not 0 < len(lines) <= MAX_COMMANDS:
+            raise HTTPRefusal(400, f"send 1 to {MAX_COMMANDS} lines of "
+                              '{"method": "publish", "params": {...}}, or call api/publish')
+        return [_decoded(line) for line in lines]
+
+    def _text(self) -> str:
+        """Return the request's body."""
         headers = cherrypy.serving.request.headers
         kind, _, options = headers.get("Content-Type", "").lower().partition(";")
         if kind.strip() and kind.strip() not in TAKEN_TYPES or "charset" in options and \
@@ -127,10 +152,9 @@ class PushAPI:
                               "application/json")
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise HTTPRefusal(415, "the body is encoded: send it as it is")
-        body = self._body(headers)
         try:
-            return json.loads(body.decode("utf-8"), parse_constant=_no_constant) if body else {}
-        except (ValueError, RecursionError) as error:
+            return self._body(headers).decode("utf-8")
+        except ValueError as error:
             raise HTTPRefusal(400, f"the body is no JSON: {error!s:.80}") from None
 
     def _body(self, headers: Any) -> bytes:
@@ -183,6 +207,13 @@ def _shown_key(headers: Any) -> str:
         return key
     parts = headers.get("Authorization", "").split()
     return parts[1] if len(parts) == 2 and parts[0].lower() == "apikey" else ""
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise HTTPRefusal(400, f"the body is no JSON: {error!s:.80}") from None
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -37,6 +37,7 @@ LONGEST = 10.0 ** 10
 _PUBLISH = ("data", "b64data", "tags", "idempotency_key", "skip_history")
 _NO_DELTA = ("delta", "version", "version_epoch")
 _WHO = ("user", "client")
+_PRO = ("session", "all_users", "label_filter")
 
 
 class CallError(PushError):
@@ -94,6 +95,26 @@ class Calls:
             logger.exception("API: %s failed", method)
             raise CallError(INTERNAL, "internal server error: see the site's log") from None
 
+    def answer_named(self, command: Any) -> bytes:
+        """Answer a call that says its method itself, as older clients send it.
+
+        Args:
+            command: decoded: ``{"method": ..., "params": {...}}``.
+
+        Returns:
+            the reply, with its result or its error.
+        """
+        try:
+            fields = Fields(command)
+            fields.expect(("method", "params", "id"))
+            params = fields.raw("params")
+            return b'{"result":%s}' % self.answer(fields.text("method", needed=True),
+                                                  {} if params is None else params)
+        except CallError as error:
+            return b'{"error":%s}' % error.encoded()
+        except BadField as error:
+            return b'{"error":%s}' % CallError(BAD_REQUEST, str(error)).encoded()
+
     def _do_batch(self, request: Fields) -> bytes:
         request.expect(("commands", "parallel"))
         request.flag("parallel")
@@ -106,10 +127,12 @@ class Calls:
     def _reply(self, command: Any) -> bytes:
         """Answer one command of a batch."""
         try:
-            if not isinstance(command, dict) or len(command) != 1:
+            given = {name: value for name, value in command.items() if value is not None} \
+                if isinstance(command, dict) else {}
+            if len(given) != 1:
                 raise CallError(BAD_REQUEST, "a command has one method: send "
                                 '{"publish": {...}}')
-            (method, request), = command.items()
+            (method, request), = given.items()
             if method == "batch":
                 raise CallError(NOT_FOUND, "a batch holds no other: send its commands here")
             return b"{%s:%s}" % (encode_json(method), self.answer(method, request))
@@ -156,7 +179,7 @@ class Calls:
 
     def _do_subscribe(self, request: Fields) -> bytes:
         request.expect((*_WHO, "channel", "info", "b64info", "data", "b64data", "recover_since"),
-                       ("session", "expire_at", "override"))
+                       (*_PRO, "expire_at", "override"))
         channel, since = request.channel(), request.position("recover_since")
         info, data = request.data("info", "b64info"), request.data()
         if isinstance(info, bytes) or isinstance(data, bytes):
@@ -169,14 +192,14 @@ class Calls:
         return b"{}"
 
     def _do_unsubscribe(self, request: Fields) -> bytes:
-        request.expect((*_WHO, "channel"), ("session",))
+        request.expect((*_WHO, "channel"), _PRO)
         channel = request.channel()
         for connection in self._connections(request):
             connection.unsubscribe(channel)
         return b"{}"
 
     def _do_disconnect(self, request: Fields) -> bytes:
-        request.expect((*_WHO, "disconnect", "whitelist"), ("session",))
+        request.expect((*_WHO, "disconnect", "whitelist"), _PRO)
         disconnect, spared = BY_SITE, set(request.texts("whitelist"))
         given = request.inner("disconnect")
         if given is not None:
@@ -188,7 +211,7 @@ class Calls:
         return b"{}"
 
     def _do_refresh(self, request: Fields) -> bytes:
-        request.expect((*_WHO, "expired", "expire_at"), ("session", "info"))
+        request.expect((*_WHO, "expired", "expire_at"), (*_PRO, "info"))
         expired, until = request.flag("expired"), request.whole("expire_at", most=int(LONGEST))
         for connection in list(self._connections(request)):
             if expired:

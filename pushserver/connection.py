@@ -67,6 +67,9 @@ class Connection(WebSocket):  # type: ignore[misc]
     has_heartbeats = True
     """Whether a client that asks for heartbeats gets them; where not, it has pings it can see."""
 
+    refused_subprotocols: Mapping[str, str] = {}
+    """Subprotocols that a client must not ask for, with the line that says what to use."""
+
     needs_id = True
     """Whether ``?Id=`` has to be in the URL."""
 

@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import uuid
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 import cherrypy
@@ -120,7 +120,8 @@ class Endpoint:
         request = cherrypy.serving.request
         with _refusing():
             self._take_token(request.params)
-            if "Id" in request.params or self._handler_cls.needs_id and not self._Id:
+            if "Id" in request.params or not self._Id and (
+                    self._handler_cls.needs_id or _needs(request.handler, "Id")):
                 self._Id = checked_id(request.params.get("Id"))
             if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
                 heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
@@ -128,7 +129,8 @@ class Endpoint:
             check_origin(request.headers.get("Origin"), request.base,
                          self._server.settings.allowed_origins)
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
-            self._subprotocol = choose_subprotocol(offered, self._subprotocols)
+            self._subprotocol = choose_subprotocol(offered, self._subprotocols,
+                                                   self._handler_cls.refused_subprotocols)
 
     def _take_token(self, params: dict[str, Any]) -> None:
         """Take who the client is from a token in the URL, if the site takes any."""
@@ -223,10 +225,10 @@ class Endpoint:
         handover.give_away()
         if connection.expires_itself or self._claims is None:
             return
-        if self._claims.expires is not None:
-            assert self._server.tokens is not None
-            ttl = self._claims.ttl(self._server.tokens.clock()) or 0.0
-            self._server.expire_connection(connection, max(0.0, ttl))
+        assert self._server.tokens is not None
+        seconds = self._server.tokens.life(self._claims, can_refresh=False)
+        if seconds is not None:
+            self._server.expire_connection(connection, seconds)
 
     def _connection(self, handover: Handover) -> Connection:
         request = cherrypy.serving.request
@@ -272,12 +274,22 @@ def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:
         name: the parameter's.
         among_others: one for whatever has no parameter of its own, ``**kwargs``, will do.
     """
-    try:
-        parameters = inspect.signature(handler.callable).parameters
-    except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
-        return False
+    parameters = _parameters(handler)
     return name in parameters or among_others and any(
         parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _needs(handler: Any, name: str) -> bool:
+    """Tell whether the site's page handler cannot be called without a parameter of this name."""
+    parameter = _parameters(handler).get(name)
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def _parameters(handler: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(handler.callable).parameters
+    except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
+        return {}
 
 
 class _refusing:

@@ -173,11 +173,19 @@ def check_origin(origin: str | None, site: str, allowed: Sequence[str]) -> None:
                            "(behind a proxy: let CherryPy's proxy tool see the outer host)")
 
 
-def choose_subprotocol(offered: str, supported: Sequence[str]) -> str | None:
+def choose_subprotocol(offered: str, supported: Sequence[str],
+                       refused: Mapping[str, str]) -> str | None:
     """Return the first subprotocol the client offers that is supported, or None.
 
     Args:
         offered: the request's ``Sec-WebSocket-Protocol``; may be empty.
         supported: those that the site speaks.
+        refused: others, with the line that refuses a client which offers only them.
+
+    Raises:
+        HandshakeRefused: 400: there is nothing else.
     """
-    return next((name for name in _tokens(offered) if name in supported), None)
+    names = _tokens(offered)
+    if names and all(name in refused for name in names):
+        raise HandshakeRefused(400, refused[names[0]])
+    return next((name for name in names if name in supported), None)

@@ -14,10 +14,12 @@ class Protocol(Interface):
     Attributes:
         ping: the frame that asks a client whether it is there.
         always_pings: clients wait for pings, so send them to those that are not silent, too.
+        reason: what a close frame says where nobody has given a reason; may be empty.
     """
 
     ping: bytes
     always_pings: bool
+    reason: str
 
     def publication(self, channel: str, publication: Publication) -> bytes:
         """Return the frame for what was published to a channel."""
@@ -34,6 +36,7 @@ class Plain:
 
     ping = frame(OPCODE_PING, b"")
     always_pings = False
+    reason = ""
 
     def __repr__(self) -> str:
         return "<Plain>"

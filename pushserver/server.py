@@ -12,7 +12,7 @@ from .channels import ChannelRule, checked_channel
 from .connection import Connection
 from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED, SHUTTING_DOWN,
                           Disconnect, checked, is_final)
-from .errors import HandshakeRefused
+from .errors import HandshakeRefused, InvalidSetting
 from .frames import Data, header
 from .history import Publication
 from .home import Events, Home
@@ -93,11 +93,14 @@ class PushServer(Publishing):
                  events: Events | None = None,
                  on_death: Callable[[BaseException], None] = lambda error: None) -> None:
         super().__init__(settings or Settings(), channels)
+        if tokens is not None and not isinstance(tokens, Tokens):
+            raise InvalidSetting(f"tokens is a {type(tokens).__name__}: use Tokens(secret=...)")
         self.tokens = tokens
         self.failure: BaseException | None = None
         self._events = _Telling(events or NoEvents(), self._left)
         self._on_death = on_death
         self._lock = threading.RLock()
+        self._was_started = False
         self._draining = False
         self._deadline = 0.0
         self._emptied = threading.Event()
@@ -245,7 +248,8 @@ class PushServer(Publishing):
         home = self._home
         if home is None or not self._hub.remove(link):
             return False
-        home.loop.call_for(link, link.close, disconnect)
+        code, reason = disconnect
+        home.loop.call_for(link, link.close, Disconnect(code, reason or link.protocol.reason))
         return True
 
     def end_session(self, session: Hashable) -> int:
@@ -290,6 +294,10 @@ class PushServer(Publishing):
 
     def _check_running(self) -> Home[Link]:
         home = self._home
+        if home is None and not self._was_started:
+            self._was_started = True    # said once
+            logger.error("the push server was not started, so it takes no connections: call "
+                         "push.subscribe() before the engine starts, or push.start()")
         if home is None or self._draining or self.failure is not None:
             raise HandshakeRefused(503, "the server is not taking connections now: "
                                         "try again later")
@@ -332,6 +340,7 @@ class PushServer(Publishing):
             if self._home is not None:
                 return
             self.failure = None
+            self._was_started = True
             self._draining = False
             self._emptied.clear()
             loop, workers = Loop(self._died), Workers(self.settings.workers)

@@ -35,7 +35,7 @@ class TokenInvalid(PushError):
 
 
 class TokenExpired(TokenInvalid):
-    """Say that a token was good once: its client should get another."""
+    """Say that a token is not good now: its client should get another one."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,25 @@ class Tokens:
             raise InvalidSetting("public_key is a private key: give its public half only")
         return key
 
+    def life(self, claims: Claims, can_refresh: bool) -> float | None:
+        """Return the seconds after which what a token has opened is to end; None: never.
+
+        As long as a token is taken, what it has opened does not end: it would come back for ever.
+
+        Args:
+            claims: what the token said.
+            can_refresh: the client can show a new one meanwhile, and has ``grace`` for that.
+        """
+        ttl = claims.ttl(self.clock())
+        if ttl is None:
+            return None
+        return max(0.0, ttl + max(self.leeway, self.grace if can_refresh else 0.0))
+
     def connection(self, token: str) -> Claims:
         """Return what a connection's token says.
 
         Raises:
-            TokenExpired: it has expired.
+            TokenExpired: it has expired, or is not good yet.
             TokenInvalid: it cannot be taken, and why.
         """
         claims = self._claims(token)
@@ -173,10 +187,7 @@ class Tokens:
         now = self.clock()
         before = _number(claims, "nbf")
         if before is not None and before > now + self.leeway:
-            raise TokenInvalid("it is not valid yet: compare the clocks")
-        issued = _number(claims, "iat")
-        if issued is not None and issued > now + self.leeway:
-            raise TokenInvalid("it was issued in the future: compare the clocks")
+            raise TokenExpired("it is not valid yet: compare the clocks")
         expires = _number(claims, "exp")
         if expires is not None and expires + self.leeway <= now:
             raise TokenExpired("it has expired")

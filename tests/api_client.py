@@ -24,7 +24,7 @@ class Api:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         shown = {} if self._key is None else {"X-API-Key": self._key}
         try:
-            connection.request(method, f"/api/{path}", body, {
+            connection.request(method, f"/api/{path}" if path else "/api", body, {
                 **shown, **{name.replace("_", "-"): value for name, value in headers.items()}})
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()

@@ -12,11 +12,19 @@ export interface Position {
   epoch: string;
 }
 
+/** A JWT for one channel; or what makes one, called with the channel's name for each subscription
+ * and before a token expires. An empty one says that there is none for this client. */
+export type ChannelToken = string | ((channel: string) => string | null | Promise<string | null>);
+
+/** Of a channel: what has been seen of it, its token, both, or neither. */
+export type Wish = Position | ChannelToken | (Partial<Position> & { token?: ChannelToken }) | null;
+
 export interface ChannelOptions extends PushClientOptions {
-  /** Channels to be in; as an object, with what has been seen of each, or null. Default: none. */
-  channels?: string[] | Record<string, Position | null>;
-  /** Who the client is, as a JWT; or what makes one, called for each connection. */
-  token?: string | (() => string | Promise<string>);
+  /** Channels to be in; as an object, with a position, a token or both of each. Default: none. */
+  channels?: string[] | Record<string, Wish>;
+  /** Who the client is, as a JWT; or what makes one, called for each connection and before a token
+   * expires. */
+  token?: string | (() => string | null | Promise<string | null>);
 }
 
 /** Who published, came or left. */
@@ -64,6 +72,15 @@ export interface LostEvent extends PushEvent<"lost"> {
   readonly reason: string;
 }
 
+/** What a channel needs cannot be had now; it is tried again. */
+export interface RetryEvent extends PushEvent<"retry"> {
+  /** Empty: the connection's token could not be refreshed. */
+  readonly channel: string;
+  readonly reason: string;
+  /** Milliseconds until then. */
+  readonly delay: number;
+}
+
 export interface PresenceEvent<Type extends "join" | "leave"> extends PushEvent<Type> {
   readonly channel: string;
   readonly info: ClientInfo;
@@ -74,6 +91,7 @@ export interface ChannelEvents extends PushClientEvents {
   gap: GapEvent;
   subscribed: SubscribedEvent;
   lost: LostEvent;
+  retry: RetryEvent;
   join: PresenceEvent<"join">;
   leave: PresenceEvent<"leave">;
 }
@@ -94,7 +112,7 @@ export class PushClient extends PlainClient {
   /** What the server calls this connection; empty before the first. */
   readonly client: string;
   /** Be in one more channel from now on, connected or not. */
-  subscribe(channel: string, since?: Position | null): void;
+  subscribe(channel: string, wish?: Wish): void;
   /** Be in a channel no more; nothing of it is dispatched after that. */
   unsubscribe(channel: string): void;
   /** Publish what JSON can hold. */

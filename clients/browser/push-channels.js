@@ -6,7 +6,8 @@ import { Greeter, Places, welcomed } from "./push-protocol.js";
 
 export { PushEvent, isFinal };
 
-const RETRY = 5000; // ms after which a channel is tried again that could not be entered
+const LONGEST_TIMER = 2 ** 31 - 1; // ms
+const DENIED = { code: 103, reason: "permission denied: the token function has none" };
 
 /** What the server has against a command. */
 export class ChannelError extends Error {
@@ -20,19 +21,24 @@ export class ChannelError extends Error {
   }
 }
 
-/** Stay connected, and in channels. Dispatches `publication`, `gap`, `subscribed`, `lost`, `join`
- * and `leave` beside `open`, `message`, `close` and `state`. */
+/** Stay connected, and in channels. Dispatches `publication`, `gap`, `subscribed`, `lost`, `retry`,
+ * `join` and `leave` beside `open`, `message`, `close` and `state`. */
 export class PushClient extends PlainClient {
-  #places = new Places();
+  #places;
   /** @type {Map<number, any>} */ #calls = new Map(); // what waits for an answer, by its number
   #number = 0;
   #client = "";
-  /** @type {any} */ #retry;
+  #timeout; // ms that a token function has
+  /** @type {Map<string, any>} */ #timers = new Map(); // one of a channel's, "" is the connection
 
   /** @param {string | URL} url of an address that speaks the protocol
    * @param {import("./push-channels.js").ChannelOptions} [options] */
   constructor(url, options = {}) {
     const { channels = [], token, WebSocket = globalThis.WebSocket, ...rest } = options;
+    if (typeof channels === "string") {
+      throw new TypeError("channels is text: use an array of names");
+    }
+    const places = new Places({ token, ...rest });
     const renews = typeof token === "function";
     const steps = { token: async () => renews ? token() : token,
       hello: (/** @type {string | null | undefined} */ shown) => this.#hello(shown),
@@ -48,9 +54,11 @@ export class PushClient extends PlainClient {
       function connect(/** @type {any} */ ...where) {
         return new Greeter(new /** @type {any} */ (WebSocket)(...where), steps);
       }) });
-    for (const [name, since] of Array.isArray(channels) ? channels.map((each) => [each])
+    this.#places = places;
+    this.#timeout = 1000 * (rest.timeout ?? 10);
+    for (const [name, wish] of Array.isArray(channels) ? channels.map((each) => [each])
       : Object.entries(channels)) {
-      this.subscribe(name, since);
+      this.subscribe(name, wish);
     }
     if (rest.autoConnect !== false) {
       this.connect();
@@ -62,15 +70,16 @@ export class PushClient extends PlainClient {
 
   /** Be in one more channel from now on, connected or not.
    * @param {string} channel
-   * @param {{ offset: number, epoch: string } | null} [since] what has been seen of it */
-  subscribe(channel, since) {
-    this.#places.want(channel, since);
+   * @param {import("./push-channels.js").Wish} [wish] what has been seen of it, its token, both */
+  subscribe(channel, wish) {
+    this.#places.want(channel, wish);
     this.#enter();
   }
 
   /** Be in a channel no more; nothing of it is dispatched after that.
    * @param {string} channel */
   unsubscribe(channel) {
+    this.#clear(channel);
     this.#places.leave(channel) && this.#command("unsubscribe", { channel }, () => {}, () => {});
   }
 
@@ -123,32 +132,69 @@ export class PushClient extends PlainClient {
   #forget() {
     const calls = [...this.#calls.values()];
     this.#calls.clear();
-    clearTimeout(this.#retry);
+    [...this.#timers.keys()].forEach((name) => this.#clear(name));
     calls.forEach(({ fail }) => fail(new Error("the connection was lost before the answer")));
   }
 
   /** @param {Iterable<any>} events */
   #tell(events) {
     for (const { type, ...fields } of events) {
-      super.dispatchEvent(new PushEvent(type, fields));
+      const { channel, delay } = fields;
+      type === "lost" && this.#clear(channel);
+      if (delay !== undefined) {
+        this.#later(channel, delay, () => this.#due(channel));
+      }
+      type !== "expires" && super.dispatchEvent(new PushEvent(type, fields));
     }
   }
 
   #enter() {
-    for (const { request, done, fail } of this.state === "open" ? this.#places.wanted() : []) {
-      this.#command("subscribe", request, (found) => this.#tell(done(found)), (error) => {
-        if (error instanceof ChannelError) { // else the next connection asks again
-          this.#tell(fail(error));
-          clearTimeout(this.#retry);
-          this.#retry = setTimeout(() => this.#again(), RETRY);
-        }
-      });
+    for (const need of this.state === "open" ? this.#places.wanted() : []) {
+      this.#pursue(need);
     }
   }
 
-  #again() {
-    this.#places.again();
-    this.#enter();
+  /** @param {string} channel whose time has come; empty: the connection's token is to be replaced */
+  #due(channel) {
+    const need = this.#places.due(channel);
+    need ? this.#pursue(need) : this.#enter();
+  }
+
+  /** Give a command, with a token if it needs one, once that is there.
+   * @param {any} need */
+  #pursue({ command, channel, token, isWanted, request, done, fail }) {
+    const ask = (/** @type {any} */ shown) => this.#command(command, request(shown),
+      (found) => this.#tell(done(found)), // a lost connection is no refusal: the next asks again
+      (error) => error instanceof ChannelError && this.#tell(fail(error)));
+    if (typeof token !== "function") {
+      ask(token);
+      return;
+    }
+    const failed = (/** @type {any} */ error) => this.#tell(
+      fail({ reason: `no token: ${error?.message ?? error}`, temporary: true }));
+    this.#later(channel, this.#timeout, () => failed("the function has not returned in time"));
+    new Promise((made) => made(channel ? token(channel) : token())).then((shown) => {
+      if (isWanted()) {
+        this.#clear(channel);
+        const isText = typeof shown === "string" && shown;
+        isText || !shown ? (isText ? ask(shown) : this.#tell(fail(DENIED)))
+          : this.#tell(fail({ ...DENIED, reason: `the token function made ${typeof shown}` }));
+      }
+    }).catch(failed);
+  }
+
+  /** @param {string} name of the one timer that this replaces
+   * @param {number} delay
+   * @param {() => void} action */
+  #later(name, delay, action) {
+    this.#clear(name);
+    this.#timers.set(name, setTimeout(action, Math.min(delay, LONGEST_TIMER)));
+  }
+
+  /** @param {string} name */
+  #clear(name) {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
   }
 
   /** @param {string} name

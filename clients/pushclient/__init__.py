@@ -1,16 +1,16 @@
 """A client of WebSocket pushes that stays connected, on a thread of its own."""
 from __future__ import annotations
 
-from .channels import Gap, Presence, Publication
 from .client import CLOSED, CONNECTING, OPEN, WAITING, PushClient
 from .connection import WebSocketClient
 from .errors import (CertificateRefused, ChannelLost, CommandFailed, ConnectFailed,
                      ConnectionClosed, ConnectTimeout, Disconnected, HandshakeFailed, InvalidData,
-                     InvalidSetting, NotConnected, ProxyFailed, PushError, Refused, TlsFailed,
-                     UnknownHost)
+                     InvalidSetting, NotConnected, ProxyFailed, PushError, QueueFull, Refused,
+                     TlsFailed, UnknownHost)
+from .events import Gap, Presence, Publication
 
 __all__ = ["CLOSED", "CONNECTING", "CertificateRefused", "ChannelLost", "CommandFailed",
            "ConnectFailed", "ConnectTimeout", "ConnectionClosed", "Disconnected", "Gap",
            "HandshakeFailed", "InvalidData", "InvalidSetting", "NotConnected", "OPEN", "Presence",
-           "ProxyFailed", "Publication", "PushClient", "PushError", "Refused", "TlsFailed",
-           "UnknownHost", "WAITING", "WebSocketClient"]
+           "ProxyFailed", "Publication", "PushClient", "PushError", "QueueFull", "Refused",
+           "TlsFailed", "UnknownHost", "WAITING", "WebSocketClient"]

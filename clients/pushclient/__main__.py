@@ -12,9 +12,9 @@ from typing import Any, Sequence
 from pushserver.version import __version__
 
 from . import printing
-from .channels import Gap
 from .client import CLOSED, OPEN, WAITING, PushClient
 from .errors import CommandFailed, ConnectionClosed, InvalidSetting, NotConnected, PushError
+from .events import Gap
 from .inbox import Value
 from .options import TIMEOUT
 from .tls import make_context

@@ -48,6 +48,13 @@ class Backoff:
         asked = min(retry_after, LONGEST_RETRY_AFTER)
         return asked + self._uniform(SHORTEST_DELAY, self.window)
 
+    @classmethod
+    def delay_after(cls, failures: int) -> float:
+        """Return the seconds to wait after so many failures in a row."""
+        backoff = cls()
+        backoff.failures = failures
+        return backoff.next_delay()
+
     @property
     def window(self) -> float:
         """Return the widest that the next delay can be, in seconds."""

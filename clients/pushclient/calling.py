@@ -9,10 +9,13 @@ from typing import Any, Callable
 
 from pushserver.history import Position
 
-from .channel_link import ChannelLink, Token
-from .channels import Channels, Gap, Presence, Publication, Wanted
+from .asking import Asking
+from .channel_link import ChannelLink
+from .channels import Channels
 from .errors import ChannelLost, CommandFailed, ConnectionClosed, InvalidSetting
+from .events import Gap, Presence, Publication
 from .link import Link
+from .wanted import ChannelToken, Since, Token, Wanted, checked_token
 
 logger = logging.getLogger("pushclient")
 
@@ -26,21 +29,21 @@ class Calling:
     - ``CommandFailed``: the server answered with an error
     - ``NotConnected``: no connection was open in time; nothing was sent
     - ``ConnectionClosed``: the connection was lost meanwhile; the command may have been run
+    - ``QueueFull``: so many messages came meanwhile, which nobody takes, that reading has stopped;
+      the command may have been run
     - ``TimeoutError``: no answer came in time
     - ``InvalidSetting``: the client was made without ``channels``
     """
 
     channels: Channels
     token: Token
+    asking: Asking
     _has_channels: bool
     _timeout: float
     _thread: threading.Thread | None
     _link: Link | None
 
     def _call(self, callback: Callable[[Any], object], argument: Any) -> None:
-        raise NotImplementedError
-
-    def _wake(self) -> None:
         raise NotImplementedError
 
     def _speak(self, channels: Wanted | None, token: Token,
@@ -51,30 +54,31 @@ class Calling:
         self._callers = 0       # threads that wait for an answer: until then all is read
         self._callers_lock = threading.RLock()
         self._has_channels = channels is not None
-        self.channels = Channels(channels or ())
-        self.token = token
-        self._on_gap, self._on_lost, self._on_presence = on_gap, on_lost, on_presence
         if channels is None and (token or on_gap or on_lost or on_presence):
             raise InvalidSetting("token and on_gap, on_lost, on_presence need channels=[...]")
-        if token is not None and not isinstance(token, str) and not callable(token):
-            raise InvalidSetting(f"token is {type(token).__name__}: use text, or a function that "
-                                 "returns it")
+        self.token = checked_token(token or None)
+        self.channels = Channels(channels or (), self.token)
+        self.asking = Asking()
+        self._on_gap, self._on_lost, self._on_presence = on_gap, on_lost, on_presence
 
     def _open_link(self, timeout: float) -> Link:
         raise NotImplementedError
 
-    def subscribe(self, channel: str, since: tuple[int, str] | None = None) -> None:
+    def subscribe(self, channel: str, since: Since = None, *,
+                  token: ChannelToken = None) -> None:
         """Be in one more channel from now on; returns at once, connected or not.
 
         Args:
             channel: its name.
             since: what has been seen of it, an offset and an epoch; None: nothing.
+            token: for a private channel, a JWT, or a function that is called with the channel's
+                name and returns one.
 
         Raises:
             InvalidSetting: the client is in it already, or it cannot be a channel.
         """
         self._check_has_channels()
-        self.channels.want(channel, since)
+        self.channels.want(channel, since, token)
         link = self._link
         if isinstance(link, ChannelLink):
             link.enter()
@@ -156,9 +160,7 @@ class Calling:
         self._check_has_channels()
         link = self._open_link(self._timeout if timeout is None else timeout)
         assert isinstance(link, ChannelLink)
-        if self._callers:
-            self._wake()  # it may be waiting for room in the queue, without reading
-        return link.command(name, request)
+        return link.command(name, request, wake=bool(self._callers))
 
     def _call_server(self, name: str, request: dict[str, Any], timeout: float | None) -> Any:
         if self._thread is threading.current_thread():

@@ -2,34 +2,40 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, Protocol, Sequence, Union
+from random import SystemRandom
+from typing import Any, Protocol, Sequence
 
 from pushserver.disconnects import ABNORMAL, Disconnect
-from pushserver.frames import MASK_SIZE, OPCODE_TEXT, frame
+from pushserver.frames import OPCODE_TEXT, frame
 
-from .channels import (PONG, Again, Answer, Channels, Connected, Gap, Ping, Presence, Publication)
-from .errors import CommandFailed, ConnectionClosed
+from .agenda import NEVER, Agenda
+from .asking import Asking, Need
+from .backoff import Backoff
+from .channels import PONG, Channels
+from .errors import CommandFailed, ConnectionClosed, QueueFull
+from .events import Again, Answer, Connected, Expires, Gap, Ping, Presence, Publication
+from .hearing import TOKEN_EXPIRED
 from .link import Link
 from .link import Owner as LinkOwner
+from .sending import new_mask_key
+from .wanted import Token
 
 logger = logging.getLogger("pushclient")
 
-Token = Union[str, Callable[[], str], None]
-"""Who the client is, as a JWT; or what returns one, called for each connection."""
+REFRESH_AT = 0.8, 0.9
+"""A token is replaced when about so much of its time is over: not those of all clients at once."""
 
-RETRY_AFTER = 5.0
-"""Seconds after which a channel is tried again that the server could not let the client into."""
-
-TOKEN_EXPIRED = 109
-"""The error for a token that has to be replaced."""
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds that a wait lasts at most: selectors take no more than some weeks."""
 
 COMING_BACK = Disconnect(4000, "coming back")
 """How to leave a connection for another one, as far as the server is concerned."""
 
+NO_TOKEN = Disconnect(ABNORMAL.code, "the token function has not returned in time")
 NO_ANSWER = Disconnect(ABNORMAL.code, "the server did not answer connect")
 
 
@@ -38,6 +44,7 @@ class Owner(LinkOwner, Protocol):
 
     channels: Channels
     token: Token
+    asking: Asking
 
     def link_told(self, event: Gap | Presence | CommandFailed) -> None:
         """Tell the application."""
@@ -59,16 +66,22 @@ class ChannelLink(Link):
         self._channels = owner.channels
         self._turn = 0              # ours of the channels' once we have begun
         self._is_known = False      # the server has answered ``connect``
-        self._answer_by = float("inf")
-        self._again_at = float("inf")
+        self._answer_by = NEVER
+        self._agenda = Agenda()     # guarded by the channels' lock
+        self._tokens: deque[tuple[Need, Any, BaseException | None]] = deque()
         self._futures: dict[int, Future[Any]] = {}
         self._futures_lock = threading.Lock()
         self._is_over_for_calls = False
 
     # any thread
 
-    def command(self, name: str, request: dict[str, Any]) -> "Future[Any]":
+    def command(self, name: str, request: dict[str, Any], *, wake: bool = False) -> "Future[Any]":
         """Send a command; return what will have its result.
+
+        Args:
+            name: of the command.
+            request: its contents.
+            wake: somebody is about to wait for it: the client may not be reading.
 
         Raises:
             InvalidData: JSON cannot hold it.
@@ -80,6 +93,8 @@ class ChannelLink(Link):
             if self._is_over_for_calls:
                 raise ConnectionClosed("nothing was sent: the connection is closed")
             self._futures[number] = future
+        if wake:
+            self._client.waker.wake()
         try:
             self.send_frame(OPCODE_TEXT, text.encode("utf-8"))
         except BaseException:
@@ -93,6 +108,8 @@ class ChannelLink(Link):
         with self._channels.lock:
             if self._turn == self._channels.turn:
                 self._say(self._channels.enter())
+                for need in self._channels.take_needs():
+                    self._need(need)
 
     def leave(self, channel: str) -> None:
         """Unsubscribe from a channel."""
@@ -101,30 +118,55 @@ class ChannelLink(Link):
             if self._turn == self._channels.turn:
                 self._say(text)
 
+    def _need(self, need: Need) -> None:
+        """Have a token made; it comes to ``_take_tokens``. Needs the channels' lock."""
+        self._agenda.at(need.channel, time.monotonic() + self._timeout)
+        self._client.asking.ask(need, self._made)
+        self._client.waker.wake()  # the client's thread may be about to wait for longer
+
+    def _made(self, need: Need, token: Any, error: BaseException | None) -> None:
+        self._tokens.append((need, token, error))
+        self._client.waker.wake()
+
     def _say(self, text: str) -> None:
         """Queue a frame, if there is something to be said; a lost connection shows in reading."""
         if text:
-            self._try_write(frame(OPCODE_TEXT, text.encode("utf-8"), os.urandom(MASK_SIZE)))
+            self._try_write(frame(OPCODE_TEXT, text.encode("utf-8"), new_mask_key()))
 
     # the client's thread
 
     def opened(self) -> None:
-        """Say who the client is."""
-        self._answer_by = time.monotonic() + self._timeout
+        """Say who the client is, once that is known."""
         token = self._client.token
-        shown = (token() if callable(token) else token) or ""
+        if callable(token):
+            self._answer_by = time.monotonic() + self._timeout
+            self._client.asking.ask(Need("", 0, token), self._made)
+        else:
+            self._introduce(token or "")
+
+    def _introduce(self, token: str) -> None:
+        self._answer_by = time.monotonic() + self._timeout
         with self._channels.lock:
-            self._say(self._channels.begin(shown))
+            self._say(self._channels.begin(token))
             self._turn = self._channels.turn
 
     def closed(self, code: int, reason: str | None = None) -> None:
         """Tell those who wait for answers that none will come."""
+        self._client.asking.forget()
         with self._futures_lock:
             self._is_over_for_calls = True
+        self._fail_calls(ConnectionClosed, "the connection was lost")
+
+    def give_up_calls(self) -> None:
+        """Tell those who wait for answers that there is no room for what comes before them."""
+        self._fail_calls(QueueFull, "too many messages came that nobody has taken")
+
+    def _fail_calls(self, kind: type[Exception], why: str) -> None:
+        with self._futures_lock:
             futures, self._futures = list(self._futures.values()), {}
         for future in futures:
-            future.set_exception(ConnectionClosed("the connection was lost before the answer: "
-                                                  "the command may or may not have been run"))
+            future.set_exception(kind(f"{why} before the answer: the command may or may not "
+                                      "have been run"))
 
     def _take_values(self, values: Sequence[Any]) -> None:
         publications: list[Publication] = []
@@ -157,7 +199,9 @@ class ChannelLink(Link):
             self._owner.link_opened()
             self.enter()
         elif isinstance(event, Again):
-            self._enter_again(event)
+            self._again(event)
+        elif isinstance(event, Expires):
+            self._do_later(event.channel, event.ttl * SystemRandom().uniform(*REFRESH_AT))
         elif isinstance(event, Answer):
             self._answer(event)
         elif isinstance(event, CommandFailed) and not self._is_known:
@@ -167,12 +211,56 @@ class ChannelLink(Link):
         else:
             self._client.link_told(event)
 
-    def _enter_again(self, event: Again) -> None:
-        if event.at_once:
+    def _again(self, event: Again) -> None:
+        if not event.failures:
             self.enter()
+            return
+        delay = Backoff.delay_after(event.failures)
+        logger.info("%s: %s; again in %.1f s", _of(event.channel), event.why, delay)
+        self._do_later(event.channel, delay)
+
+    def _do_later(self, channel: str, seconds: float) -> None:
+        with self._channels.lock:
+            self._agenda.at(channel, time.monotonic() + seconds)
+
+    def _keep_appointments(self) -> None:
+        """Go on with all whose time has come."""
+        with self._channels.lock:
+            events = [event for channel in self._agenda.take(time.monotonic())
+                      for event in self._channels.due(channel)]
+        for event in events:
+            self._act(event)
+        self.enter()
+
+    def _take_tokens(self) -> None:
+        """Go on with what tokens have come for."""
+        while self._tokens:
+            need, token, error = self._tokens.popleft()
+            if not need.ticket:
+                if not self._turn:
+                    self._take_first(token, error)
+                continue
+            why = _against(token, error)
+            _note(need, error)
+            with self._channels.lock:
+                text = "" if why else self._channels.given(need, token)
+                events = self._channels.not_given(need, why, for_good=error is None) if why else []
+                if text or events:
+                    self._agenda.drop(need.channel)
+                self._say(text)
+            for event in events:
+                self._act(event)
+
+    def _take_first(self, token: Any, error: BaseException | None) -> None:
+        """Begin with the token that this connection was waiting for; "" or None: without."""
+        if error is not None:
+            _note(Need("", 0, str), error)
+            self._note_end(Disconnect(ABNORMAL.code, _against(token, error)))
+            self._send_close(COMING_BACK)
+        elif isinstance(token, str) or token is None:
+            self._introduce(token or "")
         else:
-            logger.info("channel %r: not now; again in %g s", event.channel, RETRY_AFTER)
-            self._again_at = min(self._again_at, time.monotonic() + RETRY_AFTER)
+            self.fail(CommandFailed(0, _against(token, error)))
 
     def _answer(self, answer: Answer) -> None:
         with self._futures_lock:
@@ -200,17 +288,38 @@ class ChannelLink(Link):
     def _is_over(self) -> bool:
         now = time.monotonic()
         if not self._is_known and now >= self._answer_by and self._end_by is None:
-            self._note_end(NO_ANSWER)
+            self._note_end(NO_ANSWER if self._turn else NO_TOKEN)
             return True
-        if now >= self._again_at:
-            self._again_at = float("inf")
-            self.enter()
+        if self._end_by is None:
+            if self._tokens:
+                self._take_tokens()
+            if now >= self._agenda.next:
+                self._keep_appointments()
         return super()._is_over()
 
     def _seconds_to_wait(self) -> float | None:
         seconds = super()._seconds_to_wait()
-        due = min(self._again_at, float("inf") if self._is_known else self._answer_by)
-        if due == float("inf"):
+        due = min(self._agenda.next, NEVER if self._is_known else self._answer_by)
+        if due == NEVER:
             return seconds
-        left = max(0.0, due - time.monotonic())
+        left = min(LONGEST_WAIT, max(0.0, due - time.monotonic()))
         return left if seconds is None else min(left, seconds)
+
+
+def _against(token: Any, error: BaseException | None) -> str:
+    """Return what keeps a token from being shown; empty: nothing."""
+    if error is not None:
+        return f"the token function failed: {error!r:.200}"
+    if token is None or token == "":
+        return "permission denied: the token function has none"
+    return "" if isinstance(token, str) else \
+        f"the token function returned {type(token).__name__}, no text"
+
+
+def _note(need: Need, error: BaseException | None) -> None:
+    if error is not None:
+        logger.warning("%s: the token function failed", _of(need.channel), exc_info=error)
+
+
+def _of(channel: str) -> str:
+    return f"channel {channel!r}" if channel else "the connection's token"

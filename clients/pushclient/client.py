@@ -14,17 +14,18 @@ from pushserver.frames import encode_payload
 from . import address, options
 from .backoff import Backoff
 from .calling import Calling
-from .channel_link import ChannelLink, Token
-from .channels import Gap, Presence, Wanted, size_of
+from .channel_link import ChannelLink
 from .connection import END_TIMEOUT
 from .dialing import Resolver
 from .errors import (ChannelLost, CommandFailed, ConnectFailed, ConnectionClosed, Disconnected,
                      NotConnected, PushError)
+from .events import Gap, Presence, size_of
 from .inbox import Inbox, Value
 from .link import Link
 from .proxy import ProxyOption, find_proxy
 from .receiving import Receiving
 from .waiting import Interrupted, Waker
+from .wanted import Token, Wanted
 
 logger = logging.getLogger("pushclient")
 
@@ -62,9 +63,11 @@ class PushClient(Receiving, Calling):
         on_message: called with each message; nothing is queued then.
         on_state: called with each new state: "connecting", "open", "waiting", "closed".
         channels: names of channels to be in, or a mapping of them to what has been seen of each
-            (offset and epoch, or None). The URL is one for Centrifugo's protocol then.
+            (offset and epoch), to the token of a private one, or to both as ``{"since": ...,
+            "token": ...}``. The URL is one for Centrifugo's protocol then.
         token: with ``channels``, a JWT that says who the client is, or a function that returns one
-            for each connection.
+            for each connection. Token functions run on threads of their own; those of channels
+            are called with the channel's name. Before a token expires they are asked for another.
         on_gap: called with a ``Gap`` when publications of its ``channel`` may be lost for good.
         on_lost: called with a ``ChannelLost`` when the server refuses a channel or takes the
             client out of it; without it, that ends the client with this error.
@@ -83,7 +86,8 @@ class PushClient(Receiving, Calling):
         pong_timeout: seconds that it has to answer; any traffic counts.
         max_message_size: bytes of one inbound message; past it the connection ends with 1009.
         max_queue: messages waiting to be iterated over, of large ones only as many as make up
-            1 MiB; past it nothing more is read, unless a call waits for its answer.
+            1 MiB; past it nothing more is read, unless a call waits for its answer: for that 16
+            times as much is taken.
         max_attempts: attempts that may fail in a row; None: no limit.
 
     Attributes:

@@ -8,26 +8,22 @@ Source: ws4py.client.threadedclient; RFC 6455.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 import threading
 import time
-from types import GeneratorType
 from typing import Any, Callable, Mapping, Sequence
 
 from pushserver.disconnects import ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect, checked
-from pushserver.frames import (FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT,
-                               close_frame, frame)
+from pushserver.frames import OPCODE_PING, OPCODE_PONG, close_frame, frame
 from pushserver.reader import FrameReader, Received
-from ws4py.framing import OPCODE_CONTINUATION
 from ws4py.messaging import PingControlMessage, PongControlMessage
 
 from . import dialing, options
-from .errors import ConnectionClosed, InvalidData
+from .errors import ConnectionClosed
 from .keepalive import Keepalive
 from .opening import Opening
-from .payloads import CONTROL, prepare
 from .proxy import ProxyOption
+from .sending import MAX_OUTBOX, Sending, new_mask_key
 from .waiting import Patience, Waker
 from .wire import LOST, Wire
 
@@ -38,9 +34,6 @@ logger = logging.getLogger("pushclient")
 READ_SIZE = 1024 * 1024
 """Bytes of one read: all that is there. A read a quarter as large costs a third more CPU."""
 
-MAX_OUTBOX = 1024 * 1024
-"""Bytes that a callback's ``send`` leaves to be written later before it waits."""
-
 END_TIMEOUT = 1.0
 """Seconds that the server has to hang up after the closing handshake."""
 
@@ -48,7 +41,7 @@ NO_PONG = Disconnect(ABNORMAL.code, "no pong")
 NO_CLOSE = Disconnect(ABNORMAL.code, "the server did not answer the close")
 
 
-class WebSocketClient(Opening):
+class WebSocketClient(Sending, Opening):
     """Hold one WebSocket connection, read on a thread of its own.
 
     Subclass it and override ``opened``, ``received_message``, ``ponged`` and ``closed``: they run
@@ -110,8 +103,7 @@ class WebSocketClient(Opening):
         self._wire: Wire | None = None
         self._close_asked = False
         self._close_sent: Disconnect | None = None
-        self._message_lock = threading.RLock()  # held while one message's fragments are sent
-        self._in_fragments = False
+        self._begin_sending()
         self._waker: Waker | None = None
         self._th: threading.Thread | None = None
         self._reading_thread: int | None = None
@@ -227,7 +219,7 @@ class WebSocketClient(Opening):
 
     def _answer_ping(self, ping: PingControlMessage) -> None:
         if self._wire is not None and self._wire.queued < MAX_OUTBOX:  # else a later one will do
-            self._try_write(frame(OPCODE_PONG, ping.data, _mask_key()))
+            self._try_write(frame(OPCODE_PONG, ping.data, new_mask_key()))
 
     def _after_read(self) -> None:
         failure = self._reader.failure
@@ -256,7 +248,7 @@ class WebSocketClient(Opening):
             return True
         if self._keepalive.is_due(now):
             self._keepalive.pinged(now)
-            self._try_write(frame(OPCODE_PING, b"", _mask_key()))
+            self._try_write(frame(OPCODE_PING, b"", new_mask_key()))
         return False
 
     def _seconds_to_wait(self) -> float | None:
@@ -291,82 +283,6 @@ class WebSocketClient(Opening):
             self._waker.close()
         self._ended.set()
 
-    # sending: any thread
-
-    def send(self, payload: Any, binary: bool = False) -> None:
-        """Send one message; return once the kernel has it.
-
-        In a callback it does not wait for that: the thread that it is called on has to read, or
-        two sides that answer each other would wait for each other. It waits there only while more
-        than 1 MiB is queued.
-
-        Args:
-            payload: text, bytes, a ws4py message, or anything that JSON can hold. The pieces of a
-                generator become fragments of one message, which holds other messages back.
-            binary: send it as binary; bytes are sent as text otherwise, as with ws4py.
-
-        Raises:
-            ConnectionClosed: it is closed or not connected yet, or the server took nothing for
-                ``timeout``. A message that was under way may not have arrived.
-            InvalidData: a message cannot hold this.
-        """
-        if isinstance(payload, GeneratorType):
-            self._send_fragments(payload, binary)
-        else:
-            self.send_frame(*prepare(payload, binary))
-
-    def send_frame(self, opcode: int, payload: bytes) -> None:
-        """Send one whole message of a given opcode; see ``send``."""
-        data = frame(opcode, payload, _mask_key())
-        if opcode in CONTROL:
-            self._written(self._queue(data))
-            return
-        with self._message_lock:
-            if self._in_fragments:
-                raise InvalidData("a generator that is being sent cannot send: yield it instead")
-            goal = self._queue(data)
-        self._written(goal)
-
-    def _send_fragments(self, pieces: Any, binary: bool) -> None:
-        with self._message_lock:
-            if self._in_fragments:
-                raise InvalidData("a generator that is being sent cannot send: yield it instead")
-            self._in_fragments = True
-            try:
-                opcode = OPCODE_BINARY if binary else OPCODE_TEXT
-                for piece in pieces:
-                    self._send_fragment(opcode, prepare(piece, True)[1])
-                    opcode = OPCODE_CONTINUATION
-                self._written(self._queue(frame(opcode, b"", _mask_key())))
-            finally:
-                self._in_fragments = False
-
-    def _send_fragment(self, opcode: int, payload: bytes) -> None:
-        data = bytearray(frame(opcode, payload, _mask_key()))
-        data[0] &= ~FIN
-        self._written(self._queue(bytes(data)))
-
-    def _queue(self, data: bytes) -> int:
-        with self._lock:
-            if self._wire is None or self._close_sent is not None:
-                raise ConnectionClosed("nothing was sent: the connection is "
-                                       + ("closed" if self._wire else "not open"))
-            return self._wire.write(data)
-
-    def _written(self, goal: int) -> None:
-        assert self._wire is not None
-        in_callback = threading.get_ident() == self._reading_thread
-        self._wire.finish(goal - (MAX_OUTBOX if in_callback else 0), self._timeout)
-
-    def _write(self, b: bytes) -> None:
-        self._written(self._queue(b))
-
-    def _try_write(self, data: bytes) -> None:
-        try:
-            self._queue(data)
-        except ConnectionClosed:  # reading will tell why
-            pass
-
     # closing: any thread
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
@@ -397,7 +313,7 @@ class WebSocketClient(Opening):
             if self._wire is None or self.terminated and self.sock is None:
                 return
             if self._close_sent is None:
-                self._try_write(close_frame(disconnect, _mask_key()))
+                self._try_write(close_frame(disconnect, new_mask_key()))
                 self._close_sent = disconnect
                 self.client_terminated = True
                 self._end_by = time.monotonic() + self._close_timeout
@@ -414,7 +330,3 @@ class WebSocketClient(Opening):
     def terminate(self) -> None:
         """End the connection at once; ``closed`` is called on its thread, as ever."""
         self.close_connection()
-
-
-def _mask_key() -> bytes:
-    return os.urandom(MASK_SIZE)

@@ -8,6 +8,7 @@ Each message is one line that names the cause::
     +-- ConnectionClosed    (RuntimeError)    the connection takes no messages
     |   +-- Disconnected                      how an open connection ended: code and reason
     |   +-- NotConnected                      no connection was open in time; nothing was sent
+    |   +-- QueueFull                         messages that nobody takes keep the answer away
     +-- CommandFailed       (RuntimeError)    the server answered with an error: code, temporary
     |   +-- ChannelLost                       it refused a channel, or took the client out of it
     +-- ConnectFailed       (OSError)         no connection was made
@@ -27,7 +28,8 @@ from ws4py.exc import HandshakeError
 
 __all__ = ["CertificateRefused", "ChannelLost", "CommandFailed", "ConnectFailed", "ConnectTimeout",
            "ConnectionClosed", "Disconnected", "HandshakeFailed", "InvalidData", "InvalidSetting",
-           "NotConnected", "ProxyFailed", "PushError", "Refused", "TlsFailed", "UnknownHost"]
+           "NotConnected", "ProxyFailed", "PushError", "QueueFull", "Refused", "TlsFailed",
+           "UnknownHost"]
 
 TRY_AGAIN = frozenset({408, 425, 429})
 """The 4xx answers that time alone may change."""
@@ -57,6 +59,10 @@ class Disconnected(ConnectionClosed):
 
 class NotConnected(ConnectionClosed):
     """Say that no connection was open in time; the message was not sent."""
+
+
+class QueueFull(ConnectionClosed):
+    """Say that a command's answer is behind more messages than the client keeps for nobody."""
 
 
 class CommandFailed(PushError, RuntimeError):

@@ -6,10 +6,16 @@ import time
 from collections import deque
 from typing import Any, Callable, Sequence, Union
 
-from .channels import Publication
+from .events import Publication
 
 LIMIT_SIZE = 1024 * 1024
 """Characters or bytes of messages that are worth queueing: fewer large ones than small ones."""
+
+WAITED_FOR = 16
+"""Times the limit, of 1,024 messages at least, that may be queued while somebody waits for what
+comes behind."""
+
+FEW = 1024
 
 Value = Union[str, bytes, Publication]
 """A message: text or binary, or with channels a publication."""
@@ -46,11 +52,19 @@ class Inbox:
         """Tell whether half of it is free again: then it is worth reading on."""
         return len(self._messages) <= self._limit_now // 2
 
-    def put(self, messages: Sequence[Value]) -> Sequence[Value]:
-        """Take as many of some messages as there is room for; return the rest."""
-        largest = max(map(self._size, messages))
-        self._limit_now = min(self._limit, max(1, LIMIT_SIZE // max(1, largest)))
-        room = max(0, self._limit_now - len(self._messages))
+    def put(self, messages: Sequence[Value], *, waited: bool = False) -> Sequence[Value]:
+        """Take as many of some messages as there is room for; return the rest.
+
+        Args:
+            messages: at least one.
+            waited: somebody waits for what comes behind them: there is far more room then.
+        """
+        largest = max(1, *map(self._size, messages))
+        self._limit_now = min(self._limit, max(1, LIMIT_SIZE // largest))
+        limit = self._limit_now
+        if waited:
+            limit = WAITED_FOR * min(max(self._limit, FEW), max(1, LIMIT_SIZE // largest))
+        room = max(0, limit - len(self._messages))
         taken = messages[:room]
         with self._changed:
             self._messages.extend(taken)

@@ -59,6 +59,9 @@ class Link(WebSocketClient):
         """Tell the client."""
         self._owner.link_opened()
 
+    def give_up_calls(self) -> None:
+        """End calls that wait for an answer: here are none."""
+
     def wait_without_reading(self) -> None:
         """Write what waits to be written, until the client is woken."""
         if self._wire is not None:

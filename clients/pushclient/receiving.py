@@ -73,15 +73,21 @@ class Receiving:
             self._call(self._on_message, value)
 
     def _store(self, values: Sequence[Value]) -> None:
-        rest = self._inbox.put(values)
-        while rest and self._may_stop_reading():
-            link = self._link
-            while link is not None and not self._inbox.has_room and self._may_stop_reading():
-                link.wait_without_reading()
-            rest = self._inbox.put(rest)
-        if rest:
-            self._inbox.put_all(rest)
+        """Queue messages; while there is no room, read nothing, so that TCP slows the server.
 
-    def _may_stop_reading(self) -> bool:
-        """Tell whether nobody waits for what comes behind the messages: an answer, or the end."""
-        return not self._closing and not self._callers
+        Whoever waits for an answer needs what comes behind them: ``WAITED_FOR`` times as many are
+        taken for that. Past it the answer is given up, and not one message.
+        """
+        rest = self._inbox.put(values)
+        while rest and not self._closing:
+            link = self._link
+            if self._callers:
+                rest = self._inbox.put(rest, waited=True)
+                if rest and link is not None:
+                    link.give_up_calls()
+            if rest and link is not None and not self._inbox.has_room:
+                link.wait_without_reading()
+            if rest and self._inbox.has_room:
+                rest = self._inbox.put(rest)
+        if rest:
+            self._inbox.put_all(rest)  # the last ones: nothing more is read

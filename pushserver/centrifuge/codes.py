@@ -51,11 +51,6 @@ def permission_denied() -> CommandError:
     return CommandError(103, "permission denied")
 
 
-def method_not_found() -> CommandError:
-    """Return the error for a call of something that is not there."""
-    return CommandError(104, "method not found")
-
-
 def already_subscribed() -> CommandError:
     """Return the error for a second subscription to one channel."""
     return CommandError(105, "already subscribed")
@@ -89,10 +84,12 @@ def unrecoverable() -> CommandError:
 __all__ = ["EXPIRED", "CloseConnection", "CommandError"]
 
 INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
+TOO_MANY = Disconnect(3013, "too many connections of this user")
 INVALID_TOKEN = Disconnect(3500, "invalid token")
+NO_TOKEN = Disconnect(3500, "invalid token: none was shown")
+NO_TOKENS_HERE = Disconnect(3500, "invalid token: the site takes none")
 BAD_REQUEST = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "stale")
-CONNECTION_LIMIT = Disconnect(3504, "connection limit")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
 NOT_AVAILABLE = Disconnect(3508, "not available")
 

@@ -1,6 +1,7 @@
 """The protocol's commands: what each does, and what it answers."""
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -17,6 +18,8 @@ from .session import Session
 from .subscriptions import Subscriptions
 from .tokens import checked, expect_expiry, expiry
 from .wire import Request
+
+logger = logging.getLogger(__name__)
 
 SHORTEST_CLIENT = 60
 """Bytes that each client takes at least in a reply to ``presence``."""
@@ -106,13 +109,15 @@ class Commands:
             return self._checked(token)
         if self._connection.url_claims is None and not self._connection.has_id \
                 and not self._connection.anonymous:
-            raise CloseConnection(codes.INVALID_TOKEN)
+            logger.info("a client was refused: it showed neither a token nor an Id")
+            raise CloseConnection(codes.NO_TOKEN)
         found: Claims | None = self._connection.url_claims
         return found
 
     def _checked(self, token: str) -> Claims:
+        refusal = codes.INVALID_TOKEN if self._server.tokens else codes.NO_TOKENS_HERE
         return checked(self._session, lambda tokens: tokens.connection(token),
-                       CloseConnection(codes.INVALID_TOKEN))
+                       CloseConnection(refusal))
 
     def _identify(self, claims: Claims | None) -> None:
         """Take the user from the token, or from the URL; they must not say different things."""
@@ -136,7 +141,7 @@ class Commands:
         try:
             self._server.rename_connection(self._connection, user)
         except HandshakeRefused:
-            raise CloseConnection(codes.CONNECTION_LIMIT) from None
+            raise CloseConnection(codes.TOO_MANY) from None
 
     def _take_info(self, claims: Claims) -> None:
         if claims.info is not None:
@@ -177,6 +182,7 @@ class Commands:
 
     def _do_publish(self, number: int, request: Request) -> bytes:
         channel, data = wire.channel_of(request), request.get("data")
+        wire.check_plain(request)
         if data is None:
             raise codes.bad_request()
         self._session.check(self._connection.allows_publish, channel, data)

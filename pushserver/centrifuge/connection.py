@@ -35,6 +35,9 @@ class CentrifugeConnection(Connection):
     """
 
     protocol = NOT_CONNECTED
+    refused_subprotocols = {
+        "centrifuge-protobuf": "this server speaks Centrifugo's protocol in JSON only: use a "
+                               "client that does, in its JSON mode"}
     has_heartbeats = False
     needs_id = False
     expires_itself = True

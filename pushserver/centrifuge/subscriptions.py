@@ -12,7 +12,7 @@ from ..tokens import Claims
 from . import codes, wire
 from .codes import CloseConnection
 from .session import Session
-from .tokens import checked, expiry, ttl
+from .tokens import at_end, checked, expiry
 from .wire import CENTRIFUGE, Request
 
 MAX_CHANNELS = 128
@@ -131,6 +131,7 @@ class Subscriptions:
             CommandError, CloseConnection: see ``docs/protocol.md``.
         """
         session, channel = self._session, wire.channel_of(request)
+        wire.check_plain(request)
         since = _asked_position(request)
         token = wire.text_of(request, "token")
         reject = bool(wire.whole(request, "flag", 0, wire.MAX_OFFSET) & wire.REJECT_UNRECOVERED)
@@ -173,6 +174,7 @@ class Subscriptions:
             CommandError, CloseConnection: see ``docs/protocol.md``.
         """
         channel = wire.channel_of(request)
+        wire.check_plain(request)
         token = wire.text_of(request, "token")
         known = self._known.get(channel)
         if known is None:
@@ -271,13 +273,8 @@ class Subscriptions:
             return
         if known.expiry is not None:
             known.expiry.cancel()
-            known.expiry = None
-        seconds = ttl(self._session, claims)
-        if seconds is not None:
-            server = self._session.server
-            known.expiry = server.later(
-                self._session.connection, max(0.0, seconds) + server.tokens.grace,
-                lambda: self.push_out(channel, codes.SUBSCRIPTION_EXPIRED))
+        known.expiry = at_end(self._session, claims,
+                              lambda: self.push_out(channel, codes.SUBSCRIPTION_EXPIRED))
 
     def _remembers(self, channel: str) -> bool:
         return bool(self._session.server.rule(channel).history)

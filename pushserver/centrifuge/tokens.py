@@ -20,35 +20,35 @@ def checked(session: Session, check: Callable[[Any], Claims], refusal: PushError
         refusal: raised if the token is not to be taken.
 
     Raises:
-        CommandError: 109: it has expired.
+        CommandError: 109: it is not good now.
     """
     tokens = session.server.tokens
     try:
         if tokens is None:
-            raise TokenInvalid("the site takes no tokens: give PushPlugin(tokens=...)")
+            raise TokenInvalid("the site takes none: give PushPlugin(tokens=...)")
         return check(tokens)
     except TokenExpired:
         raise codes.token_expired() from None
     except TokenInvalid as error:
-        logger.debug("Id %r: token refused: %s", session.connection.Id, error)
+        logger.info("Id %r: a token was refused: %s", session.connection.Id, error)
         raise refusal from None
 
 
-def ttl(session: Session, claims: Claims | None) -> float | None:
-    """Return the seconds until a token expires; None: never, or there is none."""
-    return None if claims is None else claims.ttl(session.server.tokens.clock())
-
-
 def expiry(session: Session, claims: Claims | None) -> dict[str, Any]:
-    """Return what a client is told of that."""
-    seconds = ttl(session, claims)
+    """Return what a client is told of its token's end."""
+    seconds = None if claims is None else claims.ttl(session.server.tokens.clock())
     return {} if seconds is None else {"expires": True, "ttl": max(1, int(seconds))}
+
+
+def at_end(session: Session, claims: Claims | None, job: Callable[[], object]) -> Any:
+    """Have something done some time after a token's end; None if it has none."""
+    server = session.server
+    seconds = None if claims is None else server.tokens.life(claims, can_refresh=True)
+    return None if seconds is None else server.later(session.connection, seconds, job)
 
 
 def expect_expiry(session: Session, claims: Claims | None) -> None:
     """End the connection some time after its token, unless it has shown a new one."""
-    server, seconds = session.server, ttl(session, claims)
-    session.connection.keep(None if seconds is None else server.later(
-        session.connection, max(0.0, seconds) + server.tokens.grace,
-        lambda: session.end(codes.EXPIRED)))
-    session.refreshable = session.refreshable or seconds is not None
+    ending = at_end(session, claims, lambda: session.end(codes.EXPIRED))
+    session.connection.keep(ending)
+    session.refreshable = session.refreshable or ending is not None

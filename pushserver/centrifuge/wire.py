@@ -13,7 +13,7 @@ from ..errors import InvalidSetting
 from ..frames import OPCODE_TEXT, encode_json, frame
 from ..history import BINARY, JSON, Position, Publication
 from ..presence import Info
-from .codes import BAD_REQUEST, CloseConnection, bad_request
+from .codes import BAD_REQUEST, CloseConnection, bad_request, not_available
 
 MAX_OFFSET = (1 << 64) - 1
 MAX_ID = (1 << 32) - 1
@@ -122,6 +122,16 @@ def channel_of(request: Request) -> str:
         raise bad_request() from None
 
 
+def check_plain(request: Request) -> None:
+    """Refuse what means another kind of channel: a map, or shared polling.
+
+    Raises:
+        CommandError: 108.
+    """
+    if whole(request, "type", -(1 << 31), (1 << 31) - 1) or text_of(request, "key"):
+        raise not_available()
+
+
 def flag_of(request: Request, name: str) -> bool:
     """Return a flag of a request, false if it is not there; see ``whole``."""
     value = request.get(name)
@@ -189,6 +199,7 @@ class Centrifuge:
 
     ping = frame(OPCODE_TEXT, b"{}")
     always_pings = True
+    reason = "disconnected"     # some clients look at the code only where there is a reason
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

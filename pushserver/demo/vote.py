@@ -28,10 +28,10 @@ class Poll:
     def enter(self, who: Connection) -> None:
         """Show a window the counts and its own vote, from now on."""
         with self._lock:
-            who.send(self._counts())
-            who.send({"type": "mine", "name": who.user, "vote": self._votes.get(str(who.user))})
             who.subscribe(CHANNEL)
             who.subscribe(f"{CHANNEL} of {who.user}")
+            who.send(self._counts())
+            who.send({"type": "mine", "name": who.user, "vote": self._votes.get(str(who.user))})
 
     def vote(self, name: str, candidate: str) -> bool:
         """Count a vote in place of the name's former one; False if no more names can be held."""

@@ -18,13 +18,16 @@ TIMEOUT = 20_000
 LEFT_EARLY = "WebSocket is closed before the connection is established"
 """What Chromium says when a test leaves a page that is still connecting."""
 
+ICON_CUT_OFF = r"Failed to load resource: net::ERR_\w+ \S+/browser/icon\.svg"
+"""What it says when a test ends the site early: it loads a page's icon when all else is there."""
+
 
 class Console:
     """What the pages of a test have written to their consoles, but for what is expected."""
 
     def __init__(self):
         self.said = []
-        self._expected = [re.compile(LEFT_EARLY)]
+        self._expected = [re.compile(LEFT_EARLY), re.compile(ICON_CUT_OFF)]
 
     def expect(self, pattern):
         """Allow, from now on, what a regular expression finds: a lost connection is an error."""
@@ -32,7 +35,7 @@ class Console:
 
     def hear(self, page):
         """Listen to one page."""
-        page.on("console", lambda message: self._hear(message.text))
+        page.on("console", lambda message: self._hear(f"{message.text} {message.location['url']}"))
         page.on("pageerror", lambda error: self._hear(str(error)))
 
     def _hear(self, text):

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 
 import cherrypy
+import jwt
 import pytest
 
-from pushserver import ChannelRule
+from pushserver import ChannelRule, Tokens
 from tests.browser import test_push_client_live as live
 from tests.browser.test_push_client import block
 from tests.programs import ROOT
@@ -23,8 +25,8 @@ RULES = (ChannelRule("news:", history=10, publish="anyone", see_history="anyone"
 
 
 def test_they_are_short_and_need_only_each_other():
-    assert CLIENT.read_text("utf-8").count("\n") < 200
-    assert PROTOCOL.read_text("utf-8").count("\n") < 250
+    assert CLIENT.read_text("utf-8").count("\n") < 250
+    assert PROTOCOL.read_text("utf-8").count("\n") < 350
     imports = [set(re.findall(r'from "(.*)"', path.read_text("utf-8")))
                for path in (CLIENT, PROTOCOL)]
     assert imports == [{"./push-client.js", "./push-protocol.js"}, set()]
@@ -43,10 +45,11 @@ def test_what_is_public_is_typed():
 def test_events_are_typed():
     text = TYPES.read_text("utf-8")
     told = {name: set(re.findall(r"\b(\w+)(?:[,:]|$)", fields)) for name, fields in re.findall(
-        r'type: "(publication|gap|subscribed|lost)", ([^}]*?) }', PROTOCOL.read_text("utf-8"))}
+        r'type: "(publication|gap|subscribed|lost|retry)", ([^}]*?) }',
+        PROTOCOL.read_text("utf-8"))}
     assert set(told) | {"join", "leave"} == \
         set(re.findall(r"^  (\w+):", block(text, "interface ChannelEvents"), re.MULTILINE))
-    for name in ("gap", "subscribed", "lost"):
+    for name in ("gap", "subscribed", "lost", "retry"):
         typed = block(text, f"interface {name.title()}Event")
         assert set(re.findall(r"^  readonly (\w+):", typed, re.MULTILINE)) == told[name]
 
@@ -107,3 +110,78 @@ def test_a_client_in_node_calls_the_server(site, monkeypatch):
         run.tell("presence", "news:c")
         kind, found = run.next()
         assert kind == "presence" and [info["user"] for info in found.values()] == ["42"]
+
+
+# tokens, real ones
+
+KEY = "k" * 32
+
+
+def token(seconds=60.0, **claims):
+    return jwt.encode({"sub": "ann", "exp": time.time() + seconds, **claims}, KEY, "HS256")
+
+
+@contextlib.contextmanager
+def asking(monkeypatch, *channels, **settings):
+    """A site that takes tokens only, and a client that asks the test for each."""
+    class Root:
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def channels(self):
+            """Take tokens only."""
+    monkeypatch.setattr(live, "DRIVER", DRIVER)
+    rules = (ChannelRule("private:", subscribe="token", history=10),)
+    with running_site(Root(), settings=settings,
+                      plugin={"channels": rules, "tokens": Tokens(KEY, grace=0.5)}) as site, \
+            live.driver(site.url("/channels"), channels={}, asks=["", *channels]) as run:
+        yield site, run
+
+
+@pytest.mark.parametrize("duplicates", ["share", "replace"])
+def test_a_client_in_node_refreshes_its_tokens(monkeypatch, duplicates):
+    channel = "private:a"
+    with asking(monkeypatch, channel, duplicates=duplicates) as (site, run):
+        run.until("token", "")
+        run.tell("give", token(1))
+        run.until("token", channel)
+        run.tell("give", token(1, channel=channel))
+        run.until("subscribed", channel, False)
+        connection, = site.push.connections("ann")
+        for _ in range(4):  # longer than both and their grace
+            asked = next(one[1] for one in iter(run.next, None) if one[0] == "token")
+            run.tell("give", token(1, **({"channel": asked} if asked else {})))
+        site.push.publish(channel, "still in")
+        said = run.until("publication", channel, "still in", 1)
+        assert {one[0] for one in said} <= {"token", "publication"}
+        assert site.push.connections("ann") == [connection]
+
+
+def test_a_client_in_node_comes_back_with_another_token(monkeypatch):
+    channel = "private:a"
+    with asking(monkeypatch, channel) as (site, run):
+        run.until("token", "")
+        run.tell("give", token(1))
+        run.until("token", channel)
+        run.tell("give", token(60, channel=channel))
+        run.until("subscribed", channel, False)
+        run.until("close", 3005, "connection expired", False)  # nobody has given another
+        site.push.publish(channel, "missed")
+        said = run.until("token", "")
+        run.tell("give", token(60))  # for the refresh, whose connection has gone
+        run.tell("give", token(60))
+        run.until("token", channel)
+        run.tell("give", token(60, channel=channel))
+        run.until("publication", channel, "missed", 1)
+        assert "lost" not in {one[0] for one in said}
+
+
+def test_a_refused_token_loses_its_channel_in_node_and_nothing_else(monkeypatch):
+    with asking(monkeypatch, "private:a", "private:b") as (site, run):
+        run.until("token", "")
+        run.tell("give", token())
+        run.until("token", "private:b")
+        run.tell("give", token(channel="private:other"))
+        run.tell("give", token(channel="private:b"))
+        said = run.until("subscribed", "private:b", False)
+        assert ("lost", "private:a", 103, "permission denied") in said
+        assert site.push.channels() == {"private:b": 1}

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from pushclient import (ChannelLost, CommandFailed, ConnectionClosed, Disconnected, InvalidSetting,
-                        NotConnected, PushClient, PushError)
+                        NotConnected, PushClient, PushError, QueueFull)
 from pushserver import CentrifugeConnection, ChannelRule, Tokens
 from pushserver.frames import OPCODE_TEXT, frame
 from tests import cut_connections
@@ -145,6 +145,32 @@ def test_behind_the_answer_a_full_queue_stops_reading_again(site, person, name):
     assert [client.receive(PATIENCE).data for _ in range(9)] == list(range(9))
     wait_until(lambda: len(client._inbox) == 2)
     assert [client.receive(PATIENCE).data for _ in range(12)] == [*range(9, 20), "last"]
+
+
+def test_an_answer_behind_more_than_is_kept_is_given_up_and_no_message_is(site, person, name):
+    """The server answers once it has published far more than the queue takes."""
+    channel, total = "many:" + name, 20
+    client = person(channel, max_queue=2)
+    entered(site, channel)
+    big = "x" * 900_000
+
+    def flood():
+        for number in range(total):
+            site.push.publish(channel, [number, big])
+            wait_until(lambda: len(client._inbox) > min(number, 15))
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        with pytest.raises(QueueFull, match="the command may or may not have been run"):
+            while True:
+                client.rpc("double", 1)
+    finally:
+        found = [client.receive(PATIENCE).data[0] for _ in range(total)]
+        thread.join()
+    assert found == list(range(total))
+    assert client.rpc("double", 2) == 4
+    assert client.state == "open"
 
 
 def test_publications_come_by_callback_and_so_do_messages(site, person, name):

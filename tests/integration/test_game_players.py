@@ -70,7 +70,8 @@ def test_a_player_plays_whole_games(site, run, name):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_player_that_may_not_move_says_why_and_ends(site, run, name):
-    with Person(site, "/game/socket", "ann"):
+    with Person(site, "/game/socket", "ann") as ann:
+        ann.hear()
         player = run(name, site.url("/game/socket?Id=robot&watch=ann"))
         _, err = player.communicate(timeout=PATIENCE)
     assert (player.returncode, err) == (1, "you watch ann: the moves are theirs\n")

@@ -160,10 +160,30 @@ def test_an_expired_token_is_told_so_that_the_client_gets_another(site):
         assert client.connect(token=token(ttl=-1)) == 109
 
 
+def test_clocks_that_differ_a_little_keep_nobody_out(site):
+    with RawClient(site) as client:
+        assert client.connect(token=token(iat=time.time() + 5))["client"]
+    with RawClient(site) as client:
+        assert client.connect(token=token(nbf=time.time() + 5)) == 109
+
+
+def test_why_a_token_is_refused_is_in_the_sites_log(site, caplog):
+    caplog.set_level("INFO", "pushserver")
+    with RawClient(site) as client:
+        client.send(client.command("connect", token=jwt.encode({"sub": "42"}, "y" * 32)))
+        assert client.closing() == (3500, "invalid token")
+    with RawClient(site) as client:
+        client.send(client.command("connect"))
+        assert client.closing()[0] == 3500
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records
+            if record.name.startswith("pushserver")] == [
+        "Signature verification failed", "it showed neither a token nor an Id"]
+
+
 def test_without_a_token_nobody_connects_where_nobody_can_name_himself(site):
     with RawClient(site) as client:
         client.send(client.command("connect"))
-        assert client.closing() == (3500, "invalid token")
+        assert client.closing() == (3500, "invalid token: none was shown")
     assert refused(site, PATH + "?Id=admin")[0] == 404
 
 
@@ -171,7 +191,7 @@ def test_a_site_without_a_key_takes_no_token():
     with running_site(root()) as site:
         with RawClient(site, "/connection/named?Id=42") as client:
             client.send(client.command("connect", token=token()))
-            assert client.closing() == (3500, "invalid token")
+            assert client.closing() == (3500, "invalid token: the site takes none")
 
 
 def test_the_id_and_the_token_must_not_say_different_things(site):
@@ -207,7 +227,7 @@ def test_an_id_has_its_limit_also_when_a_token_says_it():
         with RawClient(site) as first, RawClient(site) as second:
             first.connect(token=token())
             second.send(second.command("connect", token=token()))
-            assert second.closing() == (3504, "connection limit")
+            assert second.closing() == (3013, "too many connections of this user")
     with serving(settings={"duplicates": "replace"}) as site:
         with RawClient(site) as first, RawClient(site) as second:
             first.connect(token=token())

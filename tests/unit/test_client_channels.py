@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushclient.channels import (Again, Answer, Channels, Connected, Gap, Ping, Presence,
-                                 Publication, checked_channels)
+from pushclient.channels import Channels
 from pushclient.errors import ChannelLost, CommandFailed, InvalidData, InvalidSetting
+from pushclient.events import (Again, Answer, Connected, Gap, Ping, Presence, Publication)
+from pushclient.wanted import checked_channels
 
 
 class Server:
@@ -182,7 +183,7 @@ def test_an_unsubscription_of_2500_or_more_means_again():
     server.connect()
     server.enter(a={"epoch": "e", "offset": 4})
     assert server.say({"push": {"channel": "a", "unsubscribe": {"code": 2500}}}) == \
-        [Again("a", True)]
+        [Again("a", 0, "2500: ")]
     assert server.asked()["a"]["subscribe"]["offset"] == 4
 
 
@@ -193,9 +194,10 @@ def test_refusals_are_final_unless_time_may_help():
     lost, = server.say({"id": asked["a"]["id"], "error": {"code": 103, "message": "no"}})
     assert lost.channel == "a" and str(lost) == "103: no: channel 'a'"
     assert server.say({"id": asked["b"]["id"], "error": {
-        "code": 100, "message": "internal", "temporary": True}}) == [Again("b", False)]
+        "code": 100, "message": "internal", "temporary": True}}) == [Again("b", 1, "100: internal")]
     assert server.say({"id": asked["c"]["id"], "error": {"code": 105, "message": "in"}}) == []
-    assert server.channels.subscribed() == ["c"] and list(server.asked()) == ["b"]
+    assert server.channels.subscribed() == ["c"] and server.asked() == {}
+    assert server.channels.due("b") == [] and list(server.asked()) == ["b"]
 
 
 def test_connect_may_be_refused():

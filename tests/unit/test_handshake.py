@@ -197,7 +197,7 @@ def test_a_site_whose_own_address_is_unknown_is_nobodys():
     ("x,b ,a", ["a", "b"], "b"), ("A", ["a"], None), (",,", ["a"], None)])
 def test_the_first_subprotocol_the_client_offers_and_the_site_speaks_is_chosen(offered, supported,
                                                                                chosen):
-    assert choose_subprotocol(offered, supported) == chosen
+    assert choose_subprotocol(offered, supported, {}) == chosen
 
 
 @pytest.mark.parametrize("value, seconds", [(None, 0), ("1", 1), ("25", 25), ("2.5", 2.5),

@@ -404,6 +404,28 @@ def test_an_id_is_put_into_a_channel_and_out_again(host):
     assert host.server.channels() == {}
 
 
+def test_what_checks_no_tokens_is_a_clear_error():
+    with pytest.raises(InvalidSetting, match=r"tokens is a str: use Tokens\(secret=...\)"):
+        PushServer(tokens="secret")
+
+
+def test_a_server_that_nobody_has_started_says_so_once_in_the_log(caplog):
+    server = PushServer()
+    for _ in range(2):
+        with pytest.raises(HandshakeRefused) as caught:
+            server.reserve("42")
+        assert caught.value.status == 503
+    record, = caplog.records
+    assert "call push.subscribe()" in record.getMessage()
+    caplog.clear()
+    server = PushServer()
+    server.start()
+    server.stop()
+    with pytest.raises(HandshakeRefused):
+        server.reserve("42")
+    assert not caplog.records
+
+
 def test_presence_and_history_outlive_a_stop_of_the_server():
     server = PushServer(Settings(), channels=RULES)
     server.start()

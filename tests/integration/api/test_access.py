@@ -61,13 +61,18 @@ def test_a_wrong_size_is_refused(size):
         PushAPI(PushServer(), keys=[KEY], max_body=size)
 
 
+def test_what_is_no_push_server_is_a_clear_error():
+    with pytest.raises(InvalidSetting, match="push is a str: use the PushPlugin"):
+        PushAPI("push", keys=[KEY])
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_other_methods_than_post_are_405(shared, method):
     status, headers, _ = Api(shared.port).request("info", method=method)
     assert (status, headers["Allow"]) == (405, "POST")
 
 
-@pytest.mark.parametrize("path", ["", "nothing", "info/more", "default", "_calls", "%2e%2e",
+@pytest.mark.parametrize("path", ["nothing", "info/more", "default", "_calls", "%2e%2e",
                                   "publish%2finfo", "keys"])
 def test_unknown_paths_are_404(shared, path):
     status, message = Api(shared.port).status(path)

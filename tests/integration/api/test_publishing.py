@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pushserver.calls import MAX_COMMANDS
 from tests.api_client import Api
 from tests.api_site import user
 from tests.centrifuge_client import RawClient
@@ -115,6 +116,33 @@ def test_channels_and_info_tell_who_is_there(site, api):
         assert (node["num_clients"], node["num_users"], node["num_channels"],
                 node["num_subs"]) == (3, 3, 2, 3)
         assert node["version"].startswith("pushserver ") and node["uid"] and node["name"]
+
+
+def test_what_is_null_in_a_command_is_not_there(api):
+    found = api.call("batch", commands=[
+        {"publish": {"channel": "c", "data": 1}, "presence": None}, {"info": None}])
+    assert found["replies"] == [{"publish": {}}, {"error": {
+        "code": 107, "message": 'a command has one method: send {"publish": {...}}'}}]
+
+
+def test_commands_that_say_their_method_are_answered_a_line_each(site, api):
+    """As older clients send them, to the API's own address."""
+    lines = [{"method": "publish", "params": {"channel": "news:l", "data": "a\u2028b"}},
+             {"method": "presence_stats", "params": {"channel": "news:l"}, "id": 5},
+             {"method": "nothing", "params": {}}, {"params": {}}, 5]
+    body = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n"
+    status, _, answer = api.request("", body.encode())
+    first, second, *bad = [json.loads(line) for line in answer.decode().split("\n")]
+    assert status == 200 and first["result"]["offset"] == 1
+    assert second == {"result": {"num_clients": 0, "num_users": 0}}
+    assert [one["error"]["code"] for one in bad] == [104, 107, 107]
+    assert bad[2]["error"]["message"].endswith("send an object")
+    assert [one.data for one in site.push.history("news:l").publications] == ["a\u2028b"]
+
+
+@pytest.mark.parametrize("body", [b"", b"\n\n", b"{}" + b"\n{}" * MAX_COMMANDS, b"{}\n{"])
+def test_lines_that_cannot_be_answered_are_a_400(api, body):
+    assert api.status("", body)[0] == 400
 
 
 def test_a_batch_answers_each_command_in_order(site, api):

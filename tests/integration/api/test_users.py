@@ -30,6 +30,13 @@ def test_subscribing_tells_the_client_with_all_that_was_missed(site, api):
         assert api.call("presence_stats", channel="news:s") == {"num_clients": 2, "num_users": 1}
 
 
+def test_a_disconnect_without_a_reason_has_one_for_clients_that_need_it(site, api):
+    client, _ = user(site)
+    with client:
+        assert api.call("disconnect", user="42", disconnect={"code": 4500}) == {}
+        assert client.closing() == (4500, "disconnected")
+
+
 def test_what_cannot_be_recovered_is_not_pushed(site, api):
     site.push.publish("news:s", 0)
     client, name = user(site)

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 
 def test_who_subscribes_receives_what_follows(site, join):
     client = join()
@@ -46,6 +48,20 @@ def test_what_may_not_be_is_refused_with_its_error(join):
     assert client.call("history", channel="open:a") == 103
     assert client.call("sub_refresh", channel="open:a", token="x") == 103
     assert client.call("ping") == 108
+
+
+@pytest.mark.parametrize("name, request_", [
+    ("subscribe", {"channel": "open:a", "type": 1}),
+    ("subscribe", {"channel": "open:a", "type": 4}),
+    ("publish", {"channel": "open:a", "data": 1, "key": "k"}),
+    ("publish", {"channel": "open:a", "data": 1, "type": 1}),
+    ("sub_refresh", {"channel": "open:a", "type": 2})])
+def test_maps_and_shared_polls_are_refused_and_not_taken_for_channels(site, join, name, request_):
+    client = join()
+    if name != "subscribe":
+        client.call("subscribe", channel="open:a")
+    assert client.call(name, **request_) == 108
+    assert site.push.channels() == ({} if name == "subscribe" else {"open:a": 1})
 
 
 def test_half_a_surrogate_pair_is_an_error_for_its_sender_only(join, caplog):

@@ -43,6 +43,18 @@ def test_any_other_text_is_an_id(Id):
             assert client.hang_up() == 1000
 
 
+def test_an_id_that_a_page_handler_needs_is_asked_for_with_a_400():
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def websocket(self, Id):
+            """Take who says who it is."""
+
+    with running_site(Site()) as site:
+        found = refusal(site, "/websocket")
+        assert found.status == 400 and b"Id" in found.body and b"missing" in found.body
+
+
 def test_a_page_handler_without_an_id_parameter_is_told_by_cherrypys_own_404():
     class Forgetful:
         @cherrypy.expose

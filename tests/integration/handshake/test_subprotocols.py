@@ -4,7 +4,24 @@ from __future__ import annotations
 import cherrypy
 import pytest
 
+from tests.handshakes import refusal
 from tests.support import running_site
+
+
+def test_a_client_that_speaks_only_protobuf_is_told_to_use_json():
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def websocket(self, Id):
+            """Accept everybody."""
+
+    with running_site(Site()) as site:
+        found = refusal(site, "/websocket?Id=42",
+                        headers={"Sec-WebSocket-Protocol": "centrifuge-protobuf"})
+        assert found.status == 400 and b"JSON" in found.body
+        both = {"Sec-WebSocket-Protocol": "centrifuge-protobuf, centrifuge-json"}
+        with site.client("/websocket?Id=42", headers=both):
+            pass
 
 
 @pytest.mark.parametrize("supported, offered, chosen", [

@@ -1,0 +1,92 @@
+"""What a server of Centrifugo's protocol can say, as values."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Union
+
+from .errors import CommandFailed
+
+
+class Publication(NamedTuple):
+    """What was published to a channel.
+
+    Attributes:
+        channel: its name; empty for what the site sent to the Id or to all.
+        data: what JSON made of it.
+        offset: its place in the channel's history, from 1; 0 where nothing is remembered.
+        epoch: names the history; with ``offset`` this is where to go on from.
+        info: the client that published it: ``user``, ``client``; None: the site did.
+        tags: names and values that came with it, or None.
+        after_gap: right before this one, publications may have been lost.
+        size: characters that it had on the way.
+    """
+
+    channel: str
+    data: Any
+    offset: int = 0
+    epoch: str = ""
+    info: Any = None
+    tags: Any = None
+    after_gap: bool = False
+    size: int = 0
+
+
+def size_of(publication: Publication) -> int:
+    """Return what a publication counts with in a queue."""
+    return publication.size
+
+
+class Presence(NamedTuple):
+    """Who came into a channel, or left it; ``info`` has ``user`` and ``client``."""
+
+    channel: str
+    info: Any
+    joined: bool
+
+
+class Ping(NamedTuple):
+    """The server wants to hear that the client is there."""
+
+
+class Connected(NamedTuple):
+    """The server knows the client, and calls it so; ``data`` is what it sent along, or None."""
+
+    client: str
+    data: Any
+
+
+class Gap(NamedTuple):
+    """What the client has missed of a channel could not be made up for."""
+
+    channel: str
+
+
+class Again(NamedTuple):
+    """A channel is to be asked for once more, or a token, after so many failures in a row.
+
+    Attributes:
+        channel: its name; empty for the connection's token.
+        failures: 0: at once; else after a delay of the back-off.
+        why: what failed.
+    """
+
+    channel: str
+    failures: int
+    why: str = ""
+
+
+class Expires(NamedTuple):
+    """A token is good for ``ttl`` seconds more; without a ``channel`` it is the connection's."""
+
+    channel: str
+    ttl: float
+
+
+class Answer(NamedTuple):
+    """What a command of the application came to: a result, or an error."""
+
+    number: int
+    result: dict[str, Any]
+    error: CommandFailed | None
+
+
+Event = Union[Publication, Presence, Ping, Connected, Gap, Again, Expires, Answer, CommandFailed]

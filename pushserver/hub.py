@@ -71,7 +71,6 @@ class Hub(Generic[M]):
         self._everyone: tuple[M, ...] | None = ()
         self._everyone_grouped: Groups[M] | None = ()
         self._channels: dict[str, dict[M, None]] = {}
-        self._subscribers: dict[str, tuple[M, ...]] = {}
         self._joining: dict[str, dict[M, Joining]] = {}
         self._audiences: dict[str, Audience] = {}
         self._reserved: dict[str, int] = {}
@@ -171,7 +170,6 @@ class Hub(Generic[M]):
         return True
 
     def _changed(self, channel: str) -> None:
-        self._subscribers.pop(channel, None)
         self._audiences.pop(channel, None)
 
     def join(self, member: M, channel: str, joining: Joining) -> bool:
@@ -307,16 +305,6 @@ class Hub(Generic[M]):
         """Return the connections of one Id, the oldest first."""
         with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
             return self._by_id.get(Id, ())
-
-    def of_channel(self, channel: str) -> tuple[M, ...]:
-        """Return the connections in one channel."""
-        with self._lock:
-            found = self._subscribers.get(channel)
-            if found is None:
-                found = self._subscribers[channel] = tuple(self._channels.get(channel, ()))
-                if not found:
-                    del self._subscribers[channel]
-            return found
 
     def audience(self, channel: str) -> Audience:
         """Return who is to get what is published to a channel."""

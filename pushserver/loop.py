@@ -102,7 +102,7 @@ class Loop:
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
         self._intake: deque[tuple[Sequence[Watched] | None, bytes | Call]] = deque()
-        self._again: list[Watched] = []
+        self._again: dict[Watched, None] = {}   # in order, each once
         self._haste = Haste()
         self._sleeping = False
         self._stopping = False
@@ -213,7 +213,7 @@ class Loop:
 
     def again(self, item: Watched) -> None:
         """Have a connection read again in the next round: it has more than the selector sees."""
-        self._again.append(item)
+        self._again[item] = None
 
     def call_later(self, delay: float, action: Call) -> Timer:
         """Have something called after a number of seconds."""
@@ -245,7 +245,7 @@ class Loop:
         if self.is_crowded:
             self._haste.begin()
         self.now = time.monotonic()
-        again, self._again = self._again, []
+        again, self._again = self._again, {}
         for item in again:
             self.guarded(item, item.readable)
         for number, (key, mask) in enumerate(events):

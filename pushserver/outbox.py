@@ -12,6 +12,13 @@ JOINED = 16 * 1024
 payload that are copied behind its header, so that the header does not go out alone."""
 
 
+JOINED_AT_MOST = 64 * 1024
+"""Bytes that are joined for one write: of the shortest frames that is work for milliseconds."""
+
+FRAME_OVERHEAD = 64
+"""Bytes that a waiting frame costs beside its own, so that empty ones count too."""
+
+
 class Head(bytes):
     """The header of a frame whose payload is the next buffer: the two are kept or dropped together.
 
@@ -33,7 +40,7 @@ class Outbox:
     next, ``advance`` is told how much of it was taken.
 
     Args:
-        limit: bytes that may wait behind the first message.
+        limit: bytes that may wait behind the first message; each frame there counts 64 more.
 
     Attributes:
         size: bytes that wait, with those of the first message.
@@ -57,20 +64,22 @@ class Outbox:
         Args:
             pieces: whole frames, or the ``Head`` of one and its payload.
         """
-        size = self.size + sum(map(len, pieces))
-        if size > self.limit and self._buffers and size - self._first_size() > self.limit:
+        if self._buffers and self._behind() + sum(map(len, pieces)) > self.limit:
             return False
         for data in pieces:
             self.force(data)
         return True
 
-    def _first_size(self) -> int:
-        """Return the bytes that are left of the first message."""
-        if not self._buffers:
-            return 0
-        first = self._buffers[0]
-        size = len(first) - self._cursor
-        return size + len(self._buffers[1]) if isinstance(first, Head) else size
+    def _behind(self) -> int:
+        """Return what the frames behind the first message count."""
+        buffers = self._buffers
+        assert buffers
+        first = len(buffers[0]) - self._cursor
+        count = len(buffers) - 1
+        if isinstance(buffers[0], Head):
+            first += len(buffers[1])
+            count -= 1
+        return self.size - first + count * FRAME_OVERHEAD
 
     def force(self, data: bytes, cursor: int = 0) -> None:
         """Queue whole frames without regard to the limit.
@@ -104,7 +113,7 @@ class Outbox:
             if not self._cursor and len(first) <= most:
                 return first
             return memoryview(first)[self._cursor:self._cursor + most]
-        return self._join(most)
+        return self._join(min(most, JOINED_AT_MOST))
 
     def _join(self, most: int) -> bytes:
         parts: list[Buffer] = []
@@ -112,7 +121,8 @@ class Outbox:
         for data in self._buffers or ():
             if isinstance(data, Head):
                 room = min(room, len(data) + JOINED)  # copy no more of its payload
-            part = memoryview(data)[cursor:cursor + room]
+            part = data[cursor:cursor + room] if len(data) < JOINED \
+                else memoryview(data)[cursor:cursor + room]
             parts.append(part)
             room -= len(part)
             cursor = 0

@@ -55,9 +55,10 @@ class Settings:
         drain_timeout: seconds that all clients together have to leave when the engine stops.
         max_message_size: bytes of one inbound message; past it 1009, and nothing more is read.
         max_outbox: bytes queued for one connection behind the message that is being written; past
-            it 3008. Also the largest message: what is passed to ``publish`` and the like, as
-            UTF-8, with its tags. It may become longer in a client's protocol and still be sent:
-            in Centrifugo's JSON bytes take 4/3 and control characters six times as much.
+            it 3008. Each frame counts 64 more than it has. Also the largest message: what is
+            passed to ``publish`` and the like, as UTF-8, with its tags. It may become longer in
+            a client's protocol and still be sent: in Centrifugo's JSON bytes take 4/3, control
+            characters six times as much.
         max_inbox: bytes received for one connection's handler and not yet handled; past it the
             socket is not read until the handler has caught up.
         max_connections: connections of the server; past it 503.

@@ -46,7 +46,7 @@ def test_a_connection_is_found_by_its_id_and_among_all():
 
 def test_nobody_is_there_at_first():
     hub = hub_of()
-    assert (hub.everyone(), hub.of_id("1"), hub.of_channel("a"), hub.ids()) == ((), (), (), [])
+    assert (hub.everyone(), hub.of_id("1"), hub.members("a"), hub.ids()) == ((), (), (), [])
 
 
 def test_connections_of_one_id_are_all_there_the_oldest_first():
@@ -61,7 +61,7 @@ def test_a_connection_that_left_is_nowhere():
     member = join(hub, "1", ["a"])
     assert hub.remove(member)
     assert not hub.remove(member)
-    assert (hub.everyone(), hub.of_id("1"), hub.of_channel("a"), hub.ids()) == ((), (), (), [])
+    assert (hub.everyone(), hub.of_id("1"), hub.members("a"), hub.ids()) == ((), (), (), [])
 
 
 def test_who_is_looked_up_once_its_first_frame_is_out_speaks_its_protocol():
@@ -84,7 +84,7 @@ def test_a_connection_that_left_joins_no_channel():
     member = join(hub, "1")
     hub.remove(member)
     assert not hub.subscribe(member, "a")
-    assert hub.of_channel("a") == ()
+    assert hub.members("a") == ()
 
 
 def test_subscribing_twice_counts_once():
@@ -92,10 +92,10 @@ def test_subscribing_twice_counts_once():
     member = join(hub, "1")
     assert hub.subscribe(member, "a")
     assert not hub.subscribe(member, "a")
-    assert hub.of_channel("a") == (member,)
+    assert hub.members("a") == (member,)
     assert hub.unsubscribe(member, "a")
     assert not hub.unsubscribe(member, "a")
-    assert hub.of_channel("a") == ()
+    assert hub.members("a") == ()
 
 
 def test_a_place_that_is_reserved_counts_as_taken():
@@ -176,7 +176,7 @@ class HubMachine(RuleBasedStateMachine):
     def snapshot(self):
         views = {"everyone": self.hub.everyone()}
         views.update({f"Id {Id}": self.hub.of_id(Id) for Id in "123"})
-        views.update({f"channel {channel}": self.hub.of_channel(channel) for channel in "abc"})
+        views.update({f"channel {channel}": self.hub.audience(channel) for channel in "abc"})
         return views
 
     @rule(target=reserved, Id=Ids)
@@ -256,7 +256,7 @@ class HubMachine(RuleBasedStateMachine):
             assert self.hub.of_id(Id) == tuple(member for member in self.members
                                                if member.Id == Id)
         for channel in "abc":
-            assert self.hub.of_channel(channel) == tuple(
+            assert self.hub.members(channel) == tuple(
                 member for member, other in self.subscribed if other == channel)
         self.snapshots = self.snapshot()
 
@@ -264,8 +264,8 @@ class HubMachine(RuleBasedStateMachine):
     def nothing_is_kept_of_what_is_over(self):
         if not self.members and not self.coming:
             assert not self.hub._by_id and not self.hub._channels
-            assert not self.hub._subscribers and not self.hub._reserved
-            assert not self.hub._reserved_count
+            assert not self.hub._audiences and not self.hub._joining
+            assert not self.hub._reserved and not self.hub._reserved_count
 
 
 TestAnySequence = HubMachine.TestCase

@@ -208,6 +208,18 @@ def test_a_connection_that_has_more_is_read_again_in_the_next_round(loop, item, 
     wait_until(lambda: item.record == [("read", b"hello")])
 
 
+def test_a_connection_that_has_more_has_one_turn_in_a_round_however_often_it_says_so(loop, item):
+    def say():
+        for _ in range(3):
+            loop.again(item)
+
+    loop.call(say)
+    loop.start()
+    wait_until(lambda: item.record)
+    done(loop)
+    assert item.record == [("read", None)]
+
+
 def test_later_calls_are_made_by_their_times_unless_cancelled(loop):
     made = []
     finished = threading.Event()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pushserver.outbox import JOINED, Head, Outbox
+from pushserver.outbox import FRAME_OVERHEAD, JOINED, JOINED_AT_MOST, Head, Outbox
 
 ROOM = 1_000_000
 
@@ -48,7 +48,7 @@ def test_small_buffers_are_joined_for_one_write():
 
 
 def test_the_limit_may_be_reached_and_not_exceeded():
-    outbox = Outbox(10)
+    outbox = Outbox(10 + FRAME_OVERHEAD)
     outbox.append(b"first")
     assert outbox.append(b"x" * 5)
     assert outbox.append(b"y" * 5)
@@ -59,13 +59,13 @@ def test_the_limit_may_be_reached_and_not_exceeded():
 
 
 def test_the_message_that_is_being_written_does_not_count():
-    outbox = Outbox(10)
-    assert outbox.append(b"x" * 25)
+    outbox = Outbox(10 + FRAME_OVERHEAD)
+    assert outbox.append(b"x" * 250)
     outbox.advance(1)
     assert outbox.append(b"y" * 4)
     assert outbox.append(b"z" * 6)
     assert not outbox.append(b"!")
-    outbox.advance(24)  # now "yyyy" is the one
+    outbox.advance(249)  # now "yyyy" is the one
     assert outbox.append(b"!" * 4)
     assert not outbox.append(b"!")
     assert drained(outbox) == b"yyyyzzzzzz!!!!"
@@ -83,12 +83,28 @@ def test_a_head_and_its_payload_are_one_message_that_is_being_written(written):
 
 
 def test_a_refused_message_leaves_no_trace():
-    outbox = Outbox(10)
+    outbox = Outbox(5)
     outbox.append(b"12345")
     outbox.append(b"12345")
-    assert not outbox.append(b"123456")
+    assert not outbox.append(b"6")
     assert outbox.size == 10
     assert drained(outbox) == b"1234512345"
+
+
+def test_empty_frames_fill_it_too():
+    outbox, count = Outbox(10_000), 0
+    while outbox.append(b"\x8a\x00"):
+        count += 1
+    assert 10_000 // (FRAME_OVERHEAD + 2) <= count <= 10_000 // FRAME_OVERHEAD + 1
+
+
+def test_no_more_short_frames_are_joined_than_a_socket_takes_soon():
+    outbox = Outbox(ROOM)
+    for number in range(JOINED_AT_MOST):
+        outbox.force(b"%02d" % (number % 100))
+    whole = b"".join(b"%02d" % (number % 100) for number in range(JOINED_AT_MOST))
+    assert outbox.peek(ROOM) == whole[:JOINED_AT_MOST]
+    assert drained(outbox, 5000) == whole
 
 
 def test_force_knows_no_limit():
@@ -209,7 +225,7 @@ def test_an_outbox_says_how_full_it_is():
 class OutboxMachine(RuleBasedStateMachine):
     """Do anything to an outbox, beside a plain list of the frames that wait."""
 
-    LIMIT = 60
+    LIMIT = 60 + 3 * FRAME_OVERHEAD
 
     def __init__(self):
         super().__init__()
@@ -229,7 +245,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(size=st.integers(1, 25))
     def append(self, size):
         data = self.new_frame(size)
-        behind = sum(len(data) for data, _ in self.frames[1:])
+        behind = sum(len(data) + FRAME_OVERHEAD for data, _ in self.frames[1:])
         fits = not self.frames or behind + size <= self.LIMIT
         assert self.outbox.append(data) == fits
         if fits:

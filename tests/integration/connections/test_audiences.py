@@ -103,7 +103,7 @@ def test_a_connection_that_has_closed_is_in_no_channel():
         connection, = site.push.connections()
         assert client.hang_up() == 1000
         wait_until(lambda: len(site.push) == 0)
-        assert site.push._hub.of_channel("news") == ()
+        assert site.push._hub.members("news") == ()
         assert connection.subscribe("news") is False
         assert connection.unsubscribe("news") is False
 

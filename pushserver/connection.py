@@ -22,6 +22,9 @@ from .tokens import Claims
 class Server(Protocol):
     """What a connection asks of the server; any thread may ask."""
 
+    def check_size(self, size: int) -> None:
+        """Raise ``MessageTooLarge`` for a message of more bytes than may be sent."""
+
     def deliver_frame(self, connection: "Connection", opcode: int, payload: bytes) -> bool:
         """Queue one frame for one connection; False if it no longer takes any."""
 

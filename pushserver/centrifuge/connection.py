@@ -122,8 +122,11 @@ class CentrifugeConnection(Connection):
         """Queue one message that belongs to no channel; see ``Connection``."""
         if isinstance(payload, Message):
             payload = bytes(payload.data).decode("utf-8", "replace")
-        data = message(Publication.of(payload))
-        if not self.connected or not self._session.queue(data):
+        made = Publication.of(payload)
+        server = self._push_server
+        if server is not None:
+            server.check_size(made.size)
+        if not self.connected or not self._session.queue(message(made)):
             raise ConnectionClosed(f"connection of Id {self.Id!r} is not open: nothing was sent")
 
     def subscribe(self, channel: str, *, since: Position | None = None, info: Any = None,
@@ -141,6 +144,7 @@ class CentrifugeConnection(Connection):
         Raises:
             InvalidSetting: this cannot be a channel's name.
             InvalidData: JSON cannot hold ``info`` or ``data``.
+            MessageTooLarge: they have more than ``max_outbox`` bytes.
         """
         checked_channel(channel)
         new = self._subscriptions.add_at_start([channel])

@@ -198,9 +198,10 @@ class Subscriptions:
 
         Raises:
             InvalidData: JSON cannot hold ``info`` or ``data``.
+            MessageTooLarge: they are too large.
         """
-        encode_json(info)  # raises what it raises before anything is done
         extra = None if data is None else encode_json(data)
+        self._session.server.check_size(len(encode_json(info)) + len(extra or b""))
 
         def prepare(pages: Sequence[Page]) -> Queue:
             page, = pages
@@ -224,9 +225,8 @@ class Subscriptions:
 
     def _pushable(self, page: Page) -> Sequence[Publication]:
         """Return what was missed, if it is all there and fits an outbox."""
-        if not page.recovered or sum(one.cost for one in page.publications) > self._session.room:
-            return ()
-        return page.publications
+        size = sum(len(wire.encoded_publication(one)) for one in page.publications)
+        return page.publications if page.recovered and size <= self._session.room else ()
 
     def push_out(self, channel: str, why: tuple[int, str]) -> bool:
         """Take the client out of a channel and tell it so; False if it was not in it."""

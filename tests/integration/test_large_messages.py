@@ -103,13 +103,17 @@ def done(site):
 
 
 def test_one_byte_more_is_an_error_at_the_call_whatever_it_would_become(site, plain, centrifuge):
-    connection, = site.push.connections("42")
+    one, other = (site.push.connections(Id)[0] for Id in ("42", "43"))
     calls = (site.push.broadcast, lambda data: site.push.send("42", data),
-             lambda data: site.push.publish("open:a", data), connection.send)
+             lambda data: site.push.publish("open:a", data), one.send, other.send)
     for call in calls:
         for data in ("x" * (LIMIT + 1), b"x" * (LIMIT + 1), "\u00e4" * (LIMIT // 2 + 1)):
             with pytest.raises(MessageTooLarge, match="max_outbox"):
                 call(data)
+    for told in ({"info": "x" * LIMIT}, {"data": "x" * LIMIT}):
+        with pytest.raises(MessageTooLarge, match="max_outbox"):
+            other.subscribe("open:a", **told)
+    assert site.push.channels() == {}
     site.push.broadcast("nothing came before")
     assert plain.message() == "nothing came before"
     assert centrifuge.push() == {"message": {"data": "nothing came before"}}

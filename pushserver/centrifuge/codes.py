@@ -4,6 +4,7 @@ Source: Centrifugo client protocol, client error codes and disconnect codes.
 """
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..disconnects import EXPIRED, Disconnect
@@ -41,44 +42,29 @@ class CloseConnection(PushError):
         self.disconnect = disconnect
 
 
-def internal() -> CommandError:
-    """Return the error for what failed here."""
-    return CommandError(100, "internal server error", temporary=True)
+internal = partial(CommandError, 100, "internal server error", temporary=True)
+"""What failed here."""
 
+permission_denied = partial(CommandError, 103, "permission denied")
+"""What a client may not do."""
 
-def permission_denied() -> CommandError:
-    """Return the error for what a client may not do."""
-    return CommandError(103, "permission denied")
+already_subscribed = partial(CommandError, 105, "already subscribed")
+"""A second subscription to one channel."""
 
+limit_exceeded = partial(CommandError, 106, "limit exceeded")
+"""Too many channels, or an answer that is too large."""
 
-def already_subscribed() -> CommandError:
-    """Return the error for a second subscription to one channel."""
-    return CommandError(105, "already subscribed")
+bad_request = partial(CommandError, 107, "bad request")
+"""A command whose contents cannot work."""
 
+not_available = partial(CommandError, 108, "not available")
+"""What is not switched on."""
 
-def limit_exceeded() -> CommandError:
-    """Return the error for too many channels, or an answer that is too large."""
-    return CommandError(106, "limit exceeded")
+token_expired = partial(CommandError, 109, "token expired")
+"""A token that the client has to replace."""
 
-
-def bad_request() -> CommandError:
-    """Return the error for a command whose contents cannot work."""
-    return CommandError(107, "bad request")
-
-
-def not_available() -> CommandError:
-    """Return the error for what is not switched on."""
-    return CommandError(108, "not available")
-
-
-def token_expired() -> CommandError:
-    """Return the error for a token that the client has to replace."""
-    return CommandError(109, "token expired")
-
-
-def unrecoverable() -> CommandError:
-    """Return the error for a history position whose followers are lost."""
-    return CommandError(112, "unrecoverable position")
+unrecoverable = partial(CommandError, 112, "unrecoverable position")
+"""A history position whose followers are lost."""
 
 
 __all__ = ["EXPIRED", "CloseConnection", "CommandError"]

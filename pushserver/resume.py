@@ -49,8 +49,9 @@ class Joining:
 
     @property
     def is_settled(self) -> bool:
-        """Tell whether the reply is out."""
-        return self._settled
+        """Tell whether the reply is out; while it is being queued, wait for that."""
+        with self._lock:
+            return self._settled
 
     def offer(self, publication: Publication, epoch: str) -> int:
         """Tell what becomes of a publication: KEPT, KNOWN or LIVE."""

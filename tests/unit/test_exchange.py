@@ -284,6 +284,21 @@ def test_who_has_the_answer_is_known_to_be_there_and_told_of_behind_it(world):
     assert ann.got[2:] == ["+bob"] and bob.got == ["answer", "+bob"]
 
 
+def test_who_has_just_been_answered_is_told_who_comes(world):
+    """The answer may be read before the one who queues it has noted that it is out."""
+    ann, bob = world.member("ann"), world.member("bob")
+
+    def queue(newer):
+        ann.got.append("answer")
+        coming.start()
+        coming.join(0.2)
+
+    coming = threading.Thread(target=world.exchange.subscribe, args=(bob, "here:a", bob.info))
+    assert world.exchange.join(ann, [("here:a", None)], ann.channel_info, lambda pages: queue)
+    coming.join()
+    assert ann.got[0] == "answer" and set(ann.got[1:]) == {"+ann", "+bob"}
+
+
 def test_who_leaves_before_the_others_are_told_has_left_for_them(world):
     ann, bob = world.member("ann"), world.member("bob")
     world.exchange.subscribe(ann, "here:a", ann.info)

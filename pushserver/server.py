@@ -100,7 +100,7 @@ class PushServer(Publishing):
         self._events = _Telling(events or NoEvents(), self._left)
         self._on_death = on_death
         self._lock = threading.RLock()
-        self._was_started = False
+        self._may_be_forgotten = True   # neither started nor said so
         self._draining = False
         self._deadline = 0.0
         self._emptied = threading.Event()
@@ -294,8 +294,8 @@ class PushServer(Publishing):
 
     def _check_running(self) -> Home[Link]:
         home = self._home
-        if home is None and not self._was_started:
-            self._was_started = True    # said once
+        if home is None and self._may_be_forgotten:
+            self._may_be_forgotten = False
             logger.error("the push server was not started, so it takes no connections: call "
                          "push.subscribe() before the engine starts, or push.start()")
         if home is None or self._draining or self.failure is not None:
@@ -340,7 +340,7 @@ class PushServer(Publishing):
             if self._home is not None:
                 return
             self.failure = None
-            self._was_started = True
+            self._may_be_forgotten = False
             self._draining = False
             self._emptied.clear()
             loop, workers = Loop(self._died), Workers(self.settings.workers)

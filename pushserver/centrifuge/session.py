@@ -87,7 +87,7 @@ class Session:
         if not replies:
             return True
         together = frame(OPCODE_TEXT, b"\n".join(replies))
-        if len(replies) == 1 or len(together) <= self.room * REPLY_SHARE:
+        if len(replies) == 1 or len(together) <= self.server.settings.max_outbox:
             return self.queue(together)
         return all(self.queue(frame(OPCODE_TEXT, one)) for one in replies)
 

@@ -1,32 +1,32 @@
 """Push for CherryPy sites: any thread of the site pushes to browsers and Python clients.
 
-The parts that need CherryPy load when they are first used, so that pushclient can share the wire
-code without it.
+Each name is loaded when it is first used, so that a program that needs only a part, as pushclient
+does, loads neither CherryPy nor the server.
 """
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .assets import browser_dir
-from .centrifuge import CentrifugeConnection, CloseConnection, CommandError
-from .channels import ChannelRule
-from .connection import Connection
-from .disconnects import Disconnect
-from .errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
-                     MessageTooLarge, PushError)
-from .history import Page, Position, Publication
-from .presence import Info, Stats
-from .server import PushServer
-from .settings import Settings
-from .ticker import Ticker
-from .tokens import Tokens
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import PushAPI
-    from .plugin import PushPlugin
-    from .tool import PushTool
+    from .api.http import PushAPI
+    from .assets import browser_dir
+    from .centrifuge import CentrifugeConnection, CloseConnection, CommandError
+    from .channels.history import Page, Position, Publication
+    from .channels.presence import Info, Stats
+    from .channels.rules import ChannelRule
+    from .connections.connection import Connection
+    from .errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
+                         MessageTooLarge, PushError)
+    from .server import PushServer
+    from .settings import Settings
+    from .ticker import Ticker
+    from .tokens import Tokens
+    from .web.plugin import PushPlugin
+    from .web.tool import PushTool
+    from .wire.disconnects import Disconnect
 
 __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandError", "Connection",
            "ConnectionClosed", "Disconnect", "HandshakeRefused", "Info", "InvalidData",
@@ -34,10 +34,34 @@ __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandErr
            "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats", "Ticker",
            "Tokens", "__version__", "browser_dir"]
 
-_NEED_CHERRYPY = {"PushAPI": ".api", "PushPlugin": ".plugin", "PushTool": ".tool"}
+_PUBLIC = {
+    "api.http": ("PushAPI",),
+    "assets": ("browser_dir",),
+    "centrifuge": ("CentrifugeConnection", "CloseConnection", "CommandError"),
+    "channels.history": ("Page", "Position", "Publication"),
+    "channels.presence": ("Info", "Stats"),
+    "channels.rules": ("ChannelRule",),
+    "connections.connection": ("Connection",),
+    "errors": ("ConnectionClosed", "HandshakeRefused", "InvalidData", "InvalidSetting",
+               "MessageTooLarge", "PushError"),
+    "server": ("PushServer",),
+    "settings": ("Settings",),
+    "ticker": ("Ticker",),
+    "tokens": ("Tokens",),
+    "web.plugin": ("PushPlugin",),
+    "web.tool": ("PushTool",),
+    "wire.disconnects": ("Disconnect",)}
+"""The public names, by the module that defines them."""
+
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEED_CHERRYPY:
-        return getattr(import_module(_NEED_CHERRYPY[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

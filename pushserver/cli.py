@@ -11,12 +11,12 @@ from typing import Any, NoReturn, Sequence
 
 import cherrypy
 
-from .channels import ChannelRule
+from .channels.rules import ChannelRule
 from .errors import InvalidSetting
-from .plugin import PushPlugin
 from .settings import Settings
-from .tool import PushTool
 from .version import __version__
+from .web.plugin import PushPlugin
+from .web.tool import PushTool
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

@@ -8,25 +8,25 @@ import time
 from functools import partial
 from typing import Any, Callable, Collection, Hashable, Iterable
 
-from .channels import ChannelRule, checked_channel
-from .connection import Connection
-from .disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED, SHUTTING_DOWN,
-                          Disconnect, checked, is_final)
+from .channels.history import Publication
+from .channels.hub import Groups, grouped
+from .channels.rules import ChannelRule, checked_channel
+from .connections.connection import Connection
+from .connections.keepalive import HEARTBEAT
+from .connections.link import Link
+from .connections.publishing import Publishing, checked_id
 from .errors import HandshakeRefused, InvalidSetting
-from .frames import Data, header
-from .history import Publication
-from .home import Events, Home
-from .hub import Groups, grouped
-from .keepalive import HEARTBEAT
-from .link import Link
-from .loop import Loop
-from .outbox import Head
-from .publishing import Publishing, checked_id
+from .runtime.loop import Loop
+from .runtime.outbox import Head
+from .runtime.runtime import Events, Home
+from .runtime.sockets import lend, transport
+from .runtime.workers import Workers
 from .settings import Settings
-from .sockets import lend, transport
 from .ticker import Ticker
 from .tokens import Tokens
-from .workers import Workers
+from .wire.disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED,
+                               SHUTTING_DOWN, Disconnect, checked, is_final)
+from .wire.frames import Data, header
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Iterable
-from urllib.parse import urlsplit
 
 from .errors import InvalidSetting
+from .wire.handshake import normal_origin
 
 try:
     import resource
@@ -111,35 +111,3 @@ def _checked_origins(origins: Iterable[str]) -> tuple[str, ...]:
     if isinstance(origins, str) or not isinstance(origins, Iterable):
         raise InvalidSetting(f"allowed_origins is {origins!r}: use a list, [{origins!r}]")
     return tuple(origin if origin == "*" else normal_origin(origin) for origin in origins)
-
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_HTTP_OF = {"ws": "http", "wss": "https"}
-
-
-def normal_origin(origin: str) -> str:
-    """Return an origin in the one form in which two can be compared.
-
-    Lower case, ``ws`` as ``http`` (a plain ws4py client sends that), no default port.
-
-    Args:
-        origin: scheme, host and optionally port: ``https://example.org:8443``.
-
-    Raises:
-        InvalidSetting: it is none of that.
-
-    Source: RFC 6454 section 4.
-    """
-    try:
-        parts = urlsplit(origin if isinstance(origin, str) else "")
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    scheme = _HTTP_OF.get(parts.scheme, parts.scheme)
-    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if not scheme or not parts.hostname or extra:
-        raise InvalidSetting(f"origin {origin!r}: use scheme://host or scheme://host:port")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if port is None or port == _DEFAULT_PORTS.get(scheme):
-        return f"{scheme}://{host}"
-    return f"{scheme}://{host}:{port}"

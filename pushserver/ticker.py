@@ -8,7 +8,7 @@ import time
 from typing import Callable
 
 from .errors import InvalidSetting
-from .frames import Data
+from .wire.frames import Data
 
 logger = logging.getLogger(__name__)
 

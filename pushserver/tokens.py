@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping
 
-from .channels import checked_channel
+from .channels.rules import checked_channel
 from .errors import InvalidData, InvalidSetting, PushError
-from .frames import encode_json
+from .wire.frames import encode_json
 
 logger = logging.getLogger(__name__)
 

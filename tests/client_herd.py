@@ -16,7 +16,7 @@ from typing import Any
 
 from pushclient import PushClient
 from pushclient.handshake import accept_for
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import threading
 from typing import Any, Callable, Iterator
 
 from pushclient.handshake import accept_for
-from pushserver.disconnects import Disconnect
-from pushserver.frames import OPCODE_TEXT, close_frame, frame
-from pushserver.reader import FrameReader
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import OPCODE_TEXT, close_frame, frame
+from pushserver.wire.parser import FrameReader
 
 LOOPBACK = "127.0.0.1"
 DEADLINE = 10.0

@@ -10,7 +10,7 @@ import time
 import pytest
 import trustme
 
-from pushserver.workers import SPARE_IDLE
+from pushserver.runtime.workers import SPARE_IDLE
 from tests.support import PATIENCE, close_clients
 
 SETTLE = SPARE_IDLE + PATIENCE

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from random import SystemRandom
 from typing import Any, Protocol, Sequence
 
-from pushserver.disconnects import ABNORMAL, Disconnect
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.disconnects import ABNORMAL, Disconnect
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from .agenda import NEVER, Agenda
 from .asking import Asking, Need

@@ -9,10 +9,10 @@ import threading
 import time
 from typing import Callable
 
-from pushserver.channels import checked_channel
+from pushserver.channels.rules import checked_channel
 from pushserver.errors import InvalidSetting
-from pushserver.frames import encode_json
-from pushserver.history import Position
+from pushserver.wire.frames import encode_json
+from pushserver.channels.history import Position
 
 from .asking import Need
 from .errors import ChannelLost

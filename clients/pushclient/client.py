@@ -8,8 +8,8 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Sequence
 
-from pushserver.disconnects import NORMAL, checked
-from pushserver.frames import encode_payload
+from pushserver.wire.disconnects import NORMAL, checked
+from pushserver.wire.frames import encode_payload
 
 from . import address, options
 from .backoff import Backoff

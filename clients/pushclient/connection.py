@@ -13,9 +13,9 @@ import threading
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from pushserver.disconnects import ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect, checked
-from pushserver.frames import OPCODE_PING, OPCODE_PONG, close_frame, frame
-from pushserver.reader import FrameReader, Received
+from pushserver.wire.disconnects import ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect, checked
+from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, close_frame, frame
+from pushserver.wire.parser import FrameReader, Received
 from ws4py.messaging import PingControlMessage, PongControlMessage
 
 from . import dialing, options

@@ -22,7 +22,7 @@ Each message is one line that names the cause::
 """
 from __future__ import annotations
 
-from pushserver.disconnects import Disconnect, is_final
+from pushserver.wire.disconnects import Disconnect, is_final
 from pushserver.errors import ConnectionClosed, InvalidData, InvalidSetting, PushError
 from ws4py.exc import HandshakeError
 

@@ -9,7 +9,7 @@ import threading
 from typing import Any, Callable, Iterator, Mapping
 
 from .errors import ChannelLost, CommandFailed
-from .events import (Again, Answer, Connected, Event, Expires, Gap, Ping, Presence, Publication)
+from .events import Again, Answer, Connected, Event, Expires, Gap, Ping, Presence, Publication
 from .place import IN, Pass, Place
 
 ALREADY_SUBSCRIBED = 105

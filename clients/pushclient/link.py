@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Sequence
 
-from pushserver.disconnects import ABNORMAL, Disconnect
-from pushserver.reader import FrameReader, Received
+from pushserver.wire.disconnects import ABNORMAL, Disconnect
+from pushserver.wire.parser import FrameReader, Received
 
 from .connection import WebSocketClient
 from .dialing import Resolver

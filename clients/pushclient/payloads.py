@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pushserver.frames import (MAX_SHORT, OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG,
-                               OPCODE_TEXT, encode_payload)
+from pushserver.wire.frames import (MAX_SHORT, OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING,
+                                    OPCODE_PONG, OPCODE_TEXT, encode_payload)
 from ws4py.messaging import Message
 
 from .errors import InvalidData

@@ -6,8 +6,8 @@ import threading
 from types import GeneratorType
 from typing import Any
 
-from pushserver.disconnects import Disconnect
-from pushserver.frames import FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_TEXT, frame
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_TEXT, frame
 from ws4py.framing import OPCODE_CONTINUATION
 
 from .errors import ConnectionClosed, InvalidData

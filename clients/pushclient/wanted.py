@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Union
 
-from pushserver.channels import checked_channel
+from pushserver.channels.rules import checked_channel
 from pushserver.errors import InvalidSetting
 
 Since = Union["tuple[int, str]", None]

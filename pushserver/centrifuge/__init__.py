@@ -5,7 +5,7 @@ supported.
 """
 from __future__ import annotations
 
-from .codes import CloseConnection, CommandError
 from .connection import CentrifugeConnection
+from .errors import CloseConnection, CommandError
 
 __all__ = ["CentrifugeConnection", "CloseConnection", "CommandError"]

@@ -5,19 +5,20 @@ import logging
 import math
 from typing import Any
 
+from ..channels.history import Page
 from ..errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
                       MessageTooLarge)
-from ..frames import OPCODE_TEXT, encode_json, frame
-from ..handshake import checked_id
-from ..history import Page
 from ..tokens import Claims
 from ..version import __version__
-from . import codes, wire
-from .codes import CloseConnection, CommandError
+from ..wire.frames import OPCODE_TEXT, encode_json, frame
+from ..wire.handshake import checked_id
+from . import errors as codes
+from . import json_codec as wire
+from .errors import CloseConnection, CommandError
+from .expiry import checked, expect_expiry, expiry
+from .json_codec import Request
 from .session import Session
 from .subscriptions import Subscriptions
-from .tokens import checked, expect_expiry, expiry
-from .wire import Request
 
 logger = logging.getLogger(__name__)
 

@@ -5,18 +5,18 @@ from typing import Any, Iterable
 
 from ws4py.messaging import Message
 
-from ..channels import Who, checked_channel
-from ..connection import Connection
+from ..channels.history import Position, Publication
+from ..channels.presence import Info
+from ..channels.rules import Who, checked_channel
+from ..connections.connection import Connection
 from ..errors import ConnectionClosed
-from ..frames import Data
-from ..history import Position, Publication
-from ..presence import Info
-from . import codes
-from .codes import CloseConnection
+from ..wire.frames import Data
+from . import errors as codes
 from .commands import Commands
+from .errors import CloseConnection
+from .json_codec import NOT_CONNECTED, message
 from .session import Session
 from .subscriptions import Subscriptions
-from .wire import NOT_CONNECTED, message
 
 
 class CentrifugeConnection(Connection):

@@ -4,11 +4,11 @@ from __future__ import annotations
 import logging
 from typing import Any, Callable
 
-from ..disconnects import Disconnect
 from ..errors import ConnectionClosed, InvalidData
-from ..frames import OPCODE_TEXT, encode_json, frame
-from . import codes
-from .codes import CloseConnection, CommandError
+from ..wire.disconnects import Disconnect
+from ..wire.frames import OPCODE_TEXT, encode_json, frame
+from . import errors as codes
+from .errors import CloseConnection, CommandError
 
 logger = logging.getLogger(__name__)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable, Iterable, Sequence
 
-from ..exchange import Queue, Wanted
-from ..frames import OPCODE_TEXT, encode_json, frame
-from ..history import Page, Position, Publication
-from ..presence import Info
+from ..channels.history import Page, Position, Publication
+from ..channels.node import Queue, Wanted
+from ..channels.presence import Info
 from ..tokens import Claims
-from . import codes, wire
-from .codes import CloseConnection
+from ..wire.frames import OPCODE_TEXT, encode_json, frame
+from . import errors as codes
+from . import json_codec as wire
+from .errors import CloseConnection
+from .expiry import at_end, checked, expiry
+from .json_codec import CENTRIFUGE, Request
 from .session import Session
-from .tokens import at_end, checked, expiry
-from .wire import CENTRIFUGE, Request
 
 MAX_CHANNELS = 128
 """Channels that one connection may be in."""

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import Any, Callable
 
 from pushclient.handshake import accept_for
-from pushserver.frames import OPCODE_BINARY, OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 
 CASES = ((32, 300_000), (64 * 1024, 4_000))
 SLOW_TEXT = 64 * 1024

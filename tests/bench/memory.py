@@ -12,8 +12,8 @@ import os
 import sys
 import time
 
-from pushserver.broker import MemoryBroker
-from pushserver.history import Limits, Publication
+from pushserver.channels.broker import MemoryBroker
+from pushserver.channels.history import Limits, Publication
 
 TOLERANCE = 0.15
 """The part by which measured and computed may differ: malloc rounds up and keeps some."""

@@ -17,7 +17,7 @@ import sys
 import time
 
 from pushserver import CentrifugeConnection, ChannelRule, Connection, PushServer, Settings
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 CHANNEL = "news:bench"
 KINDS = {"plain": Connection, "centrifuge": CentrifugeConnection}

@@ -11,7 +11,7 @@ import subprocess
 from cherrypy._cptree import Tree
 
 from pushserver import ChannelRule, PushAPI
-from pushserver.calls import METHODS
+from pushserver.api.methods import METHODS
 from tests.api_client import KEY
 from tests.peers import missing
 from tests.support import running_site

@@ -12,7 +12,7 @@ import pytest
 from pushclient import (ChannelLost, CommandFailed, ConnectionClosed, Disconnected, InvalidSetting,
                         NotConnected, PushClient, PushError, QueueFull)
 from pushserver import CentrifugeConnection, ChannelRule, Tokens
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 from tests import cut_connections
 from tests.client_servers import Server
 from tests.programs import program

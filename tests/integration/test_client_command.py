@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pushserver.disconnects import Disconnect
-from pushserver.frames import OPCODE_BINARY, OPCODE_TEXT, frame
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 
 from tests.client_servers import DEADLINE, LOOPBACK, Server, drain, free_port, hold
 

@@ -11,8 +11,8 @@ from ws4py.websocket import WebSocket
 
 from pushclient import (ConnectionClosed, Disconnected, InvalidData, InvalidSetting, NotConnected,
                         PushClient, WebSocketClient)
-from pushserver.disconnects import Disconnect
-from pushserver.frames import OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
 
 from tests.client_servers import DEADLINE, Server, drain, hold, until
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.client_servers import DEADLINE, Server
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from pushclient import ConnectFailed, ConnectTimeout, ProxyFailed, PushClient
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port
 

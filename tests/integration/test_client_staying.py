@@ -15,7 +15,7 @@ import pytest
 
 from pushclient import Disconnected, PushClient, PushError
 from pushclient.backoff import FIRST_WINDOW, SHORTEST_DELAY
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port
 

@@ -15,7 +15,7 @@ from ws4py.client.threadedclient import WebSocketClient as PlainClient
 from ws4py.exc import HandshakeError
 
 import pushclient
-from pushserver.frames import OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.client_servers import LOOPBACK, Server, until
 

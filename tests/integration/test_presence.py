@@ -7,7 +7,7 @@ import cherrypy
 import pytest
 
 from pushserver import ChannelRule
-from pushserver.presence import Presence
+from pushserver.channels.presence import Presence
 from tests.centrifuge_client import RawClient
 from tests.support import running_site
 

@@ -5,9 +5,9 @@ import contextlib
 import socket
 
 from pushserver import Connection, PushServer, Settings
-from pushserver.disconnects import Disconnect
-from pushserver.frames import frame
-from pushserver.reader import FrameReader
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import frame
+from pushserver.wire.parser import FrameReader
 from tests.support import PATIENCE
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"

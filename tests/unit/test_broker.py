@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from pushserver import broker as broker_module
-from pushserver.broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
+from pushserver.channels import broker as broker_module
+from pushserver.channels.broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
 from pushserver.errors import InvalidData
-from pushserver.history import NOWHERE, Limits, Position, Publication
+from pushserver.channels.history import NOWHERE, Limits, Position, Publication
 from tests.unit.test_history import FakeClock, offsets
 
 KEEP = Limits(100, 1 << 20, 60.0)

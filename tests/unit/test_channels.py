@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 
-from pushserver.channels import DEFAULT, ChannelRule, Channels, checked_channel
+from pushserver.channels.rules import DEFAULT, ChannelRule, Channels, checked_channel
 from pushserver.errors import InvalidSetting
-from pushserver.history import Limits
+from pushserver.channels.history import Limits
 
 
 def test_the_first_rule_that_matches_holds():

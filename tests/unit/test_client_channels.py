@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pushclient.channels import Channels
 from pushclient.errors import ChannelLost, CommandFailed, InvalidData, InvalidSetting
-from pushclient.events import (Again, Answer, Connected, Gap, Ping, Presence, Publication)
+from pushclient.events import Again, Answer, Connected, Gap, Ping, Presence, Publication
 from pushclient.wanted import checked_channels
 
 

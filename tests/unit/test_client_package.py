@@ -9,7 +9,7 @@ import pytest
 
 import pushclient
 from pushclient import errors, options, tls
-from pushserver.disconnects import Disconnect
+from pushserver.wire.disconnects import Disconnect
 from pushserver.errors import InvalidSetting, PushError
 
 

@@ -5,9 +5,9 @@ import pytest
 from ws4py.messaging import BinaryMessage, TextMessage
 from ws4py.websocket import WebSocket
 
-from pushserver.connection import Connection
+from pushserver.connections.connection import Connection
 from pushserver.errors import ConnectionClosed, InvalidData, InvalidSetting
-from pushserver.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT, frame
+from pushserver.wire.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT, frame
 
 
 class Recording:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver import disconnects
-from pushserver.disconnects import Disconnect, checked, is_final, may_be_received
+from pushserver.wire import disconnects
+from pushserver.wire.disconnects import Disconnect, checked, is_final, may_be_received
 from pushserver.errors import InvalidSetting
 
 OURS = {name: value for name, value in vars(disconnects).items() if isinstance(value, Disconnect)}

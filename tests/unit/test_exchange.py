@@ -6,11 +6,11 @@ import threading
 import pytest
 
 from pushserver import ChannelRule
-from pushserver.exchange import Exchange
-from pushserver.history import NOWHERE, Position, Publication
-from pushserver.hub import Hub
-from pushserver.presence import Info
-from pushserver.resume import Joining
+from pushserver.channels.node import Exchange
+from pushserver.channels.history import NOWHERE, Position, Publication
+from pushserver.channels.hub import Hub
+from pushserver.channels.presence import Info
+from pushserver.channels.joining import Joining
 from tests.unit.test_history import FakeClock
 
 RULES = (ChannelRule("kept:", history=100), ChannelRule("here:", join_leave=True, linger=15))

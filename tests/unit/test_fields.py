@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushserver.fields import BadField, Fields
-from pushserver.history import Position
+from pushserver.api.fields import BadField, Fields
+from pushserver.channels.history import Position
 
 
 def test_what_is_not_there_is_empty():

@@ -12,11 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ws4py.messaging import PingControlMessage, PongControlMessage
 
-from pushserver.disconnects import ABNORMAL, NO_STATUS, Disconnect
+from pushserver.wire.disconnects import ABNORMAL, NO_STATUS, Disconnect
 from pushserver.errors import InvalidData
-from pushserver.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT,
-                               apply_mask, close_frame, encode, encode_payload, frame)
-from pushserver.reader import FrameReader
+from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG,
+                                    OPCODE_TEXT, apply_mask, close_frame, encode, encode_payload,
+                                    frame)
+from pushserver.wire.parser import FrameReader
 from tests.support import masked_frame
 
 KEY = b"\x11\xf2\x33\x44"

@@ -8,7 +8,7 @@ import pytest
 from cheroot.server import Gateway, HTTPServer
 
 from pushserver.errors import HandshakeRefused
-from pushserver.handover import Handover, current_request
+from pushserver.web.socket_takeover import Handover, current_request
 from tests.support import PATIENCE, running, wait_until
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"

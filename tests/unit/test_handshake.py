@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.errors import HandshakeRefused, InvalidSetting
-from pushserver.handshake import (accept_key, asks_to_connect, check_key, check_origin,
-                                  check_request, checked_heartbeat, checked_id,
-                                  choose_subprotocol)
-from pushserver.settings import normal_origin
+from pushserver.wire.handshake import (accept_key, asks_to_connect, check_key, check_origin,
+                                       check_request, checked_heartbeat, checked_id,
+                                       choose_subprotocol)
+from pushserver.wire.handshake import normal_origin
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 SITE = "https://example.org"

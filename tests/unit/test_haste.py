@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pushserver.haste import SHORT, Haste
+from pushserver.runtime.switch_interval import SHORT, Haste
 from tests.support import running_site, wait_until
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushserver.frames import OPCODE_TEXT
+from pushserver.wire.frames import OPCODE_TEXT
 from tests.support import wait_until
 from tests.unit.serving import codes, hosting
 

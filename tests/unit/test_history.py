@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver.history import (BINARY, JSON, NOWHERE, PUBLICATION_OVERHEAD, TEXT, History, Limits,
-                                Position, Publication)
+from pushserver.channels.history import (BINARY, JSON, NOWHERE, PUBLICATION_OVERHEAD, TEXT, History,
+                                         Limits, Position, Publication)
 
 PLENTY = 1 << 30
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import (Bundle, RuleBasedStateMachine, consumes, initia
                                  precondition, rule)
 
 from pushserver.errors import HandshakeRefused
-from pushserver.hub import Hub
+from pushserver.channels.hub import Hub
 
 
 class Member:

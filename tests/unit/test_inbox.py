@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from pushserver import Connection
-from pushserver.frames import OPCODE_TEXT
+from pushserver.wire.frames import OPCODE_TEXT
 from tests.support import PATIENCE, wait_until
 from tests.unit.serving import hosting
 

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from pushserver import Connection
-from pushserver.disconnects import Disconnect
-from pushserver.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
-from pushserver.link import HANDLER_GRACE
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
+from pushserver.connections.link import HANDLER_GRACE
 from tests.support import PATIENCE, recorder, wait_until
 from tests.unit.serving import KEY, codes, hosting
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from pushserver.loop import READ, WRITE, Loop
-from pushserver.sockets import FAN_OUT_SIZE, transport
+from pushserver.runtime.loop import READ, WRITE, Loop
+from pushserver.runtime.sockets import FAN_OUT_SIZE, transport
 from tests.support import PATIENCE, wait_until
 
 

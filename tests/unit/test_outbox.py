@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pushserver.outbox import FRAME_OVERHEAD, JOINED, JOINED_AT_MOST, Head, Outbox
+from pushserver.runtime.outbox import FRAME_OVERHEAD, JOINED, JOINED_AT_MOST, Head, Outbox
 
 ROOM = 1_000_000
 

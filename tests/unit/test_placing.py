@@ -4,9 +4,9 @@ import socket
 import pytest
 from hypothesis import given, strategies as st
 
-from pushserver.reader import WORTH_PLACING, FrameReader
-from pushserver.sockets import NativeSocket
-from pushserver.speedups import HAVE_NATIVE
+from pushserver.wire.parser import WORTH_PLACING, FrameReader
+from pushserver.runtime.sockets import NativeSocket
+from pushserver.wire.speedups import HAVE_NATIVE
 from tests.support import masked_frame
 
 pytestmark = pytest.mark.skipif(not HAVE_NATIVE, reason="the C extension is not built, or not used")

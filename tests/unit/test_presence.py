@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushserver.presence import Info, Presence
+from pushserver.channels.presence import Info, Presence
 from tests.unit.test_history import FakeClock
 
 ANN, ANN_AGAIN, BOB = Info("1", "ann"), Info("2", "ann"), Info("3", "bob")

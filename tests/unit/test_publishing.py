@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 
 from pushserver import ChannelRule
-from pushserver.home import Home
-from pushserver.presence import Info
-from pushserver.publishing import Publishing
+from pushserver.runtime.runtime import Home
+from pushserver.channels.presence import Info
+from pushserver.connections.publishing import Publishing
 from pushserver.settings import Settings
 
 RULES = (ChannelRule("long:", join_leave=True, linger=60),

@@ -4,8 +4,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver.history import NOWHERE, History, Limits, Page, Position, Publication
-from pushserver.resume import KEPT, KNOWN, LIVE, Joining
+from pushserver.channels.history import NOWHERE, History, Limits, Page, Position, Publication
+from pushserver.channels.joining import KEPT, KNOWN, LIVE, Joining
 
 EPOCH = "e"
 
@@ -78,7 +78,7 @@ def test_who_has_left_gets_nothing():
 
 
 def test_too_much_at_once_is_told_and_not_kept(monkeypatch):
-    monkeypatch.setattr("pushserver.resume.MAX_KEPT", 2)
+    monkeypatch.setattr("pushserver.channels.joining.MAX_KEPT", 2)
     joining = Joining("m")
     for offset in (1, 2, 3):
         joining.offer(publication(offset), EPOCH)

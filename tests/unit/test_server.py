@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from pushserver import (ChannelRule, Connection, HandshakeRefused, InvalidData,
-                        InvalidSetting, MessageTooLarge, PushServer, Settings)
-from pushserver.disconnects import Disconnect
-from pushserver.frames import OPCODE_TEXT, encode
-from pushserver.protocols import PLAIN
+from pushserver import (ChannelRule, Connection, HandshakeRefused, InvalidData, InvalidSetting,
+                        MessageTooLarge, PushServer, Settings)
+from pushserver.wire.disconnects import Disconnect
+from pushserver.wire.frames import OPCODE_TEXT, encode
+from pushserver.connections.plain import PLAIN
 from tests.support import PATIENCE, recorder, wait_until
 from tests.unit.serving import codes, hosting
 

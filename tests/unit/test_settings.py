@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.errors import InvalidSetting
-from pushserver.settings import Settings, default_max_connections, normal_origin
+from pushserver.settings import Settings, default_max_connections
+from pushserver.wire.handshake import normal_origin
 
 resource = pytest.importorskip("resource")
 

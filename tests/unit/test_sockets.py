@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from pushserver.disconnects import SLOW
-from pushserver.frames import OPCODE_BINARY, close_frame, encode, header
-from pushserver.reader import FrameReader
-from pushserver.outbox import Head, Outbox
-from pushserver.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, NativeTlsSocket,
-                                PlainSocket, TlsSocket, transport)
-from pushserver.speedups import HAVE_NATIVE, SKIPPED, native
+from pushserver.wire.disconnects import SLOW
+from pushserver.wire.frames import OPCODE_BINARY, close_frame, encode, header
+from pushserver.wire.parser import FrameReader
+from pushserver.runtime.outbox import Head, Outbox
+from pushserver.runtime.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, NativeTlsSocket,
+                                        PlainSocket, TlsSocket, transport)
+from pushserver.wire.speedups import HAVE_NATIVE, SKIPPED, native
 from tests.support import wait_until
 
 

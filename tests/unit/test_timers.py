@@ -7,7 +7,7 @@ import weakref
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from pushserver.timers import FEW, Timers
+from pushserver.runtime.timers import FEW, Timers
 
 MOST = 60.0
 

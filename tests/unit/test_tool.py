@@ -4,10 +4,10 @@ from __future__ import annotations
 import pytest
 from cherrypy._cptools import Toolbox
 
-from pushserver.connection import Connection
+from pushserver.connections.connection import Connection
 from pushserver.errors import InvalidSetting
 from pushserver.server import PushServer
-from pushserver.tool import PushTool, check_options
+from pushserver.web.tool import PushTool, check_options
 
 
 class Chat(Connection):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver.centrifuge import wire
-from pushserver.centrifuge.codes import CloseConnection
-from pushserver.history import Position, Publication
-from pushserver.presence import Info
-from pushserver.reader import FrameReader
+from pushserver.centrifuge import json_codec as wire
+from pushserver.centrifuge.errors import CloseConnection
+from pushserver.channels.history import Position, Publication
+from pushserver.channels.presence import Info
+from pushserver.wire.parser import FrameReader
 
 
 def contents(data):

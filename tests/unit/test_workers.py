@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from pushserver.workers import SPARES_PER_WORKER, TURN, Mailbox, Workers
+from pushserver.runtime.workers import SPARES_PER_WORKER, TURN, Mailbox, Workers
 from tests.support import PATIENCE, wait_until
 
 
@@ -211,7 +211,7 @@ def test_a_blocked_worker_has_woken_another_for_what_came_with_its_own_mailbox(s
 
 
 def test_a_spare_worker_ends_when_it_has_had_nothing_to_do(start, gate, monkeypatch):
-    monkeypatch.setattr("pushserver.workers.SPARE_IDLE", 0.01)
+    monkeypatch.setattr("pushserver.runtime.workers.SPARE_IDLE", 0.01)
     workers = start(1)
     block_all(workers, gate, 1)
     workers.relieve()

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from ..harness import Sampling
-from .base import (BEST_PEER, CONNECTS, CPU, DELIVERED, MAX, P50, P99, Column, Ratio,
-                   Scenario, connected, pushed)
+from .base import (BEST_PEER, CONNECTS, CPU, DELIVERED, MAX, P50, P99, Column, Ratio, Scenario,
+                   connected, pushed)
 
 MIB = 1 << 20
 SMALL_BUFFER = 4096

@@ -1,8 +1,8 @@
 """One message to one client: echoes, and messages to one Id each."""
 from __future__ import annotations
 
-from .base import (BEST_PEER, CONNECTS, CPU, DELIVERED, FLOOR, MAX, MEMORY, MICRO, P50, P99,
-                   Column, Ratio, Scenario, connected)
+from .base import (BEST_PEER, CONNECTS, CPU, DELIVERED, FLOOR, MAX, MEMORY, MICRO, P50, P99, Column,
+                   Ratio, Scenario, connected)
 
 MIB = 1e6
 

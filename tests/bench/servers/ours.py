@@ -67,7 +67,7 @@ class Server:
 
 def leave_switch_interval():
     """Do without the loop's short switch interval, to measure what it brings and costs."""
-    from pushserver.haste import Haste
+    from pushserver.runtime.switch_interval import Haste
     Haste.begin = lambda haste: None
 
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from pushserver import InvalidSetting, PushAPI, PushServer
-from pushserver.calls import METHODS
+from pushserver.api.methods import METHODS
 from tests.api_client import Api, KEY
 from tests.api_site import SECOND_KEY, serving
 

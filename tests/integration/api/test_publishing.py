@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pushserver.calls import MAX_COMMANDS
+from pushserver.api.methods import MAX_COMMANDS
 from tests.api_client import Api
 from tests.api_site import user
 from tests.centrifuge_client import RawClient

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from pushserver.handshake import accept_key
+from pushserver.wire.handshake import accept_key
 from tests.handshakes import accepted, refusal
 from tests.support import Refused, running_site
 

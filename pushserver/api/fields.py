@@ -1,0 +1,162 @@
+"""The fields of a request, checked one by one: each refusal is a line that says what to change."""
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Iterable, Mapping
+
+from ..channels.history import Position
+from ..channels.rules import MAX_CHANNEL
+from ..errors import PushError
+
+MAX_NUMBER = (1 << 63) - 1
+MAX_OFFSET = (1 << 64) - 1
+
+
+class BadField(PushError, ValueError):
+    """Say what is wrong with a field, and what would do."""
+
+
+class Fields:
+    """Take fields out of one request. One that is null is not there.
+
+    Args:
+        request: the decoded JSON.
+
+    Raises:
+        BadField: it is no object.
+    """
+
+    def __init__(self, request: Any) -> None:
+        if not isinstance(request, dict):
+            raise BadField(f"the request is {_kind(request)}: send an object")
+        self._found = {name: value for name, value in request.items() if value is not None}
+
+    def expect(self, known: Iterable[str], unsupported: Iterable[str] = ()) -> None:
+        """Refuse fields that nobody would look at.
+
+        Args:
+            known: those that are looked at.
+            unsupported: those that Centrifugo has and that change nothing while empty.
+
+        Raises:
+            BadField: there is another.
+        """
+        known = tuple(known)
+        for name, value in self._found.items():
+            if name in known or name in unsupported and not value:
+                continue
+            if name in unsupported:
+                raise BadField(f"{name} is not supported here: leave it out")
+            raise BadField(f"there is no field {_shown(name)}: use {', '.join(known) or 'none'}")
+
+    def has(self, name: str) -> bool:
+        """Tell whether a field is there."""
+        return name in self._found
+
+    def raw(self, name: str) -> Any:
+        """Return a field as it came, or None."""
+        return self._found.get(name)
+
+    def text(self, name: str, *, needed: bool = False) -> str:
+        """Return text, empty if it is not there."""
+        value = self._take(name, str, "text", "")
+        if needed and not value:
+            raise BadField(f"{name} is missing: give it")
+        return _utf8(name, value)
+
+    def flag(self, name: str) -> bool:
+        """Return true or false, false if it is not there."""
+        value: bool = self._take(name, bool, "true or false", False)
+        return value
+
+    def whole(self, name: str, least: int = 0, most: int = MAX_NUMBER) -> int:
+        """Return a whole number, 0 if it is not there."""
+        value: int = self._take(name, int, "a whole number", 0)
+        if isinstance(value, bool) or not least <= value <= most:
+            raise BadField(f"{name} is {_shown(value)}: use a whole number from {least} to {most}")
+        return value
+
+    def channel(self) -> str:
+        """Return the channel that the request is about."""
+        return checked_channel_field(self.text("channel", needed=True))
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of text, empty if it is not there."""
+        value: list[str] = self._take(name, list, "a list of text", [])
+        if not all(isinstance(one, str) for one in value):
+            raise BadField(f"{name} is no list of text: use one")
+        return [_utf8(name, one) for one in value]
+
+    def tags(self) -> Mapping[str, str]:
+        """Return the names and values that go with a publication."""
+        value: dict[str, str] = self._take("tags", dict, "an object of text to text", {})
+        if not all(isinstance(one, str) for one in value.values()):
+            raise BadField("tags have a value that is no text: use an object of text to text")
+        for item in value.items():
+            _utf8("tags", "".join(item))
+        return value
+
+    def inner(self, name: str) -> "Fields | None":
+        """Return an object inside the request, None if it is not there."""
+        return Fields(self._take(name, dict, "an object", None)) if self.has(name) else None
+
+    def position(self, name: str) -> Position | None:
+        """Return a position in a history, None if it is not there."""
+        inner = self.inner(name)
+        if inner is None:
+            return None
+        inner.expect(("offset", "epoch"))
+        return Position(inner.whole("offset", most=MAX_OFFSET), inner.text("epoch"))
+
+    def data(self, name: str = "data", coded: str = "b64data") -> Any:
+        """Return what is to be published or told, as it came or out of base64; None: nothing."""
+        given: str = self._take(coded, str, "base64 text", "")
+        if not given:
+            return self.raw(name)
+        if self.has(name):
+            raise BadField(f"{name} and {coded} are both given: use one")
+        try:
+            return base64.b64decode(given, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadField(f"{coded} is no base64: encode the bytes so") from None
+
+    def _take(self, name: str, kind: type, wanted: str, missing: Any) -> Any:
+        value = self._found.get(name)
+        if value is None:
+            return missing
+        if not isinstance(value, kind):
+            raise BadField(f"{name} is {_kind(value)}: use {wanted}")
+        return value
+
+
+def checked_channel_field(channel: str) -> str:
+    """Return a channel's name.
+
+    Raises:
+        BadField: it cannot be one.
+    """
+    if not 0 < len(channel) <= MAX_CHANNEL:
+        raise BadField(f"a channel's name has {len(channel)} characters: use 1 to {MAX_CHANNEL}")
+    return channel
+
+
+_KINDS = ((bool, "true or false"), (str, "text"), ((int, float), "a number"), (list, "a list"),
+          (dict, "an object"))
+
+
+def _kind(value: Any) -> str:
+    """Return what JSON calls a value."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
+
+
+def _shown(value: Any) -> str:
+    return f"{str(value)!r:.40}" if isinstance(value, str) else f"{value!s:.40}"
+
+
+def _utf8(name: str, text: str) -> str:
+    try:
+        text.isascii() or text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadField(f"{name} holds half of a surrogate pair: use whole characters") from None
+    return text

@@ -1,0 +1,220 @@
+"""The HTTP API for other processes, Centrifugo's: a page handler that a site mounts."""
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from typing import Any, Iterable, NoReturn
+
+import cherrypy
+from cheroot.errors import MaxSizeExceeded
+
+from ..errors import InvalidSetting
+from ..server import PushServer
+from ..settings import MIB
+from ..web.socket_takeover import end_connection
+from .methods import BAD_REQUEST, INTERNAL, METHODS, NOT_AVAILABLE, NOT_FOUND, UNRECOVERABLE
+from .methods import MAX_COMMANDS, CallError, Calls
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 8 * MIB
+"""Bytes of a request's body, unless the site says otherwise."""
+
+SHORTEST_KEY = 16
+"""Characters of a key; fewer are guessed too soon, which is logged."""
+
+TAKEN_TYPES = ("application/json", "text/plain", "application/x-www-form-urlencoded")
+"""Content types that a JSON body may come with; the last is what curl says of itself."""
+
+TRANSPORT_STATUS = {INTERNAL: 500, NOT_FOUND: 404, BAD_REQUEST: 400, NOT_AVAILABLE: 400,
+                    UNRECOVERABLE: 416}
+"""What HTTP says of an error where the caller wants it to."""
+
+
+_PATHS = tuple((method,) for method in METHODS)
+
+
+class HTTPRefusal(Exception):
+    """Carry an answer that is none of 200, with one line that says what to change."""
+
+    def __init__(self, status: int, message: str, code: int = BAD_REQUEST, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = CallError(code, message)
+        self.headers = headers
+
+
+class PushAPI:
+    """Let other processes push through a site, as they would through Centrifugo's HTTP API:
+    ``cherrypy.tree.mount(PushAPI(push, keys=[...]), "/api")``.
+
+    Whoever has a key may do everything with every channel. An error in what is asked comes as
+    ``{"error": {"code": ..., "message": ...}}`` with status 200, as Centrifugo's libraries expect,
+    or with a status of its own if the request has ``X-Centrifugo-Error-Mode: transport``.
+
+    Args:
+        push: the plugin, or a ``PushServer``.
+        keys: a request has to show one of them, in ``X-API-Key``; without any the API is off.
+        max_body: bytes of a request's body at most.
+
+    Raises:
+        InvalidSetting: the keys are no list of printable ASCII text, or one is empty; or what is
+            to be pushed through is no push server.
+    """
+
+    _cp_config = {"request.process_request_body": False, "request.show_tracebacks": False}
+
+    def __init__(self, push: PushServer, *, keys: Iterable[str], max_body: int = MAX_BODY) -> None:
+        if not isinstance(push, PushServer):
+            raise InvalidSetting(f"push is a {type(push).__name__}: use the PushPlugin, or a "
+                                 "PushServer")
+        self._calls = Calls(push)
+        self._keys = tuple(map(_checked_key, _checked_list(keys)))
+        if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
+            raise InvalidSetting(f"max_body is {max_body!r:.40}: use bytes, 1 or more")
+        self._max_body = max_body
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self._keys)} keys>"
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    def default(self, *path: str, **_: Any) -> bytes:
+        """Answer a call; CherryPy calls this."""
+        response = cherrypy.serving.response
+        response.headers["Content-Type"] = "application/json"
+        try:
+            method = self._admitted(path)
+            if not method:
+                return b"\n".join(map(self._calls.answer_named, self._requests()))
+            return b'{"result":%s}' % self._calls.answer(method, self._request()) \
+                if method != "batch" else self._calls.answer(method, self._request())
+        except HTTPRefusal as refusal:
+            end_connection()  # there may be a body that nobody has read
+            response.status = refusal.status
+            response.headers.update({name.replace("_", "-"): value
+                                     for name, value in refusal.headers.items()})
+            response.headers["Connection"] = "close"
+            return b'{"error":%s}' % refusal.error.encoded()
+        except CallError as error:
+            return self._error(error)
+
+    @staticmethod
+    def _error(error: CallError) -> bytes:
+        if cherrypy.serving.request.headers.get("X-Centrifugo-Error-Mode") == "transport":
+            cherrypy.serving.response.status = TRANSPORT_STATUS[error.code]
+            return error.encoded()
+        return b'{"error":%s}' % error.encoded()
+
+    def _admitted(self, path: tuple[str, ...]) -> str:
+        """Return the method that is called, before anything of the body is read.
+
+        Empty: the body says it.
+        """
+        request = cherrypy.serving.request
+        if not self._keys:
+            raise HTTPRefusal(403, "the HTTP API is off: give PushAPI(push, keys=[...]) keys")
+        if not self._knows(_shown_key(request.headers)):
+            logger.info("API: a request without a valid key from %s", request.remote.ip)
+            raise HTTPRefusal(401, "no valid key: send one in the X-API-Key header",
+                              WWW_Authenticate="apikey")
+        if (path or request.path_info.strip("/")) and path not in _PATHS:
+            raise HTTPRefusal(404, f"there is no such method: use {', '.join(METHODS)}", NOT_FOUND)
+        if request.method != "POST":
+            raise HTTPRefusal(405, "use POST", Allow="POST")
+        return path[0] if path else ""
+
+    def _knows(self, shown: str) -> bool:
+        """Compare with all keys, in a time that tells nothing of them."""
+        given = shown.encode("utf-8", "replace")
+        return sum([hmac.compare_digest(given, key) for key in self._keys]) > 0
+
+    def _request(self) -> Any:
+        """Return the request's body, decoded; an empty one is an empty object."""
+        body = self._text()
+        return _decoded(body) if body else {}
+
+    def _requests(self) -> list[Any]:
+        """Return the lines of the request's body, each decoded."""
+        lines = [line for line in self._text().split("\n") if line.strip()]
+        if not 0 < len(lines) <= MAX_COMMANDS:
+            raise HTTPRefusal(400, f"send 1 to {MAX_COMMANDS} lines of "
+                              '{"method": "publish", "params": {...}}, or call api/publish')
+        return [_decoded(line) for line in lines]
+
+    def _text(self) -> str:
+        """Return the request's body."""
+        headers = cherrypy.serving.request.headers
+        kind, _, options = headers.get("Content-Type", "").lower().partition(";")
+        if kind.strip() and kind.strip() not in TAKEN_TYPES or "charset" in options and \
+                "utf-8" not in options and "utf8" not in options:
+            raise HTTPRefusal(415, "the body has to be JSON in UTF-8: send Content-Type: "
+                              "application/json")
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise HTTPRefusal(415, "the body is encoded: send it as it is")
+        try:
+            return self._body(headers).decode("utf-8")
+        except ValueError as error:
+            raise HTTPRefusal(400, f"the body is no JSON: {error!s:.80}") from None
+
+    def _body(self, headers: Any) -> bytes:
+        size = headers.get("Content-Length")
+        chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+        if size is None and not chunked:
+            return b""
+        if size is not None and not size.isdecimal():
+            raise HTTPRefusal(400, "Content-Length is no number: send the body's bytes")
+        if size is not None and int(size) > self._max_body:
+            self._refuse_size()
+        try:
+            body: bytes = cherrypy.serving.request.rfile.read(self._max_body + 1)
+        except MaxSizeExceeded:
+            self._refuse_size()
+        except (OSError, ValueError) as error:
+            raise HTTPRefusal(400, f"the body could not be read: {error!s:.80}") from None
+        if len(body) > self._max_body:
+            self._refuse_size()
+        if size is not None and len(body) < int(size):
+            raise HTTPRefusal(400, "the body ends before its Content-Length")
+        return body
+
+    def _refuse_size(self) -> NoReturn:
+        raise HTTPRefusal(413, f"the body is too large: send at most {self._max_body} bytes")
+
+
+def _checked_list(keys: Any) -> list[Any]:
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        raise InvalidSetting("keys is no list: use [\"...\"], or [] to switch the API off")
+    return list(keys)
+
+
+def _checked_key(key: Any) -> bytes:
+    """Return a key as bytes. No error tells what it is."""
+    if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable() \
+            or " " in key:
+        raise InvalidSetting("keys has one that is no key: use printable ASCII text without "
+                             "spaces, secrets.token_hex(32), say")
+    if len(key) < SHORTEST_KEY:
+        logger.warning("an API key has %d characters and can be guessed: use %d or more random "
+                       "ones", len(key), SHORTEST_KEY)
+    return key.encode("ascii")
+
+
+def _shown_key(headers: Any) -> str:
+    """Return the key that a request shows; ``Authorization: apikey`` is how older clients do."""
+    key: str = headers.get("X-API-Key", "")
+    if key:
+        return key
+    parts = headers.get("Authorization", "").split()
+    return parts[1] if len(parts) == 2 and parts[0].lower() == "apikey" else ""
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise HTTPRefusal(400, f"the body is no JSON: {error!s:.80}") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is none of its numbers")

@@ -1,0 +1,304 @@
+"""What other processes may ask of a push server: Centrifugo's server API, without its HTTP.
+
+Source: Centrifugo server API, HTTP API methods and errors.
+"""
+from __future__ import annotations
+
+import fnmatch
+import logging
+import re
+import socket
+import time
+import uuid
+from typing import Any, Callable, Iterator, Mapping
+
+from ..centrifuge import CentrifugeConnection
+from ..centrifuge.json_codec import encoded_info, encoded_publication
+from ..connections.connection import Connection
+from ..connections.publishing import MAX_KEY
+from ..errors import PushError
+from ..server import PushServer
+from ..version import __version__
+from ..wire.disconnects import BY_SITE, EXPIRED, checked
+from ..wire.frames import encode_json
+from .fields import BadField, Fields, checked_channel_field
+
+logger = logging.getLogger(__name__)
+
+INTERNAL, NOT_FOUND, BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE = 100, 104, 107, 108, 112
+"""Error codes of the API."""
+
+MAX_COMMANDS = 10_000
+"""Commands in one batch, and channels in one broadcast."""
+
+LONGEST = 10.0 ** 10
+"""Seconds since 1970 that a time may be at most."""
+
+_PUBLISH = ("data", "b64data", "tags", "idempotency_key", "skip_history")
+_NO_DELTA = ("delta", "version", "version_epoch")
+_WHO = ("user", "client")
+_PRO = ("session", "all_users", "label_filter")
+
+
+class CallError(PushError):
+    """Answer a call with an error.
+
+    Args:
+        code: its number.
+        message: one line that says what to change.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def encoded(self) -> bytes:
+        """Return it as JSON."""
+        return encode_json({"code": self.code, "message": self.message})
+
+
+class Calls:
+    """Answer the calls of Centrifugo's server API. Any thread may call it.
+
+    Args:
+        server: what is asked.
+    """
+
+    def __init__(self, server: PushServer) -> None:
+        self._server = server
+        self._uid = str(uuid.uuid4())
+        self._started = time.monotonic()
+        self._methods: Mapping[str, Callable[[Fields], bytes]] = {
+            name: getattr(self, f"_do_{name}") for name in METHODS}
+
+    def answer(self, method: str, request: Any) -> bytes:
+        """Return a call's result as JSON.
+
+        Args:
+            method: its name.
+            request: what came with it, decoded.
+
+        Raises:
+            CallError: it cannot be done, and why.
+        """
+        if method not in self._methods:
+            raise CallError(NOT_FOUND, f"there is no method {method!r:.40}: use "
+                            f"{', '.join(METHODS)}")
+        try:
+            return self._methods[method](Fields(request))
+        except CallError:
+            raise
+        except PushError as error:  # a field, a channel, data: each message says what to change
+            raise CallError(BAD_REQUEST, " ".join(str(error).split())) from None
+        except Exception:
+            logger.exception("API: %s failed", method)
+            raise CallError(INTERNAL, "internal server error: see the site's log") from None
+
+    def answer_named(self, command: Any) -> bytes:
+        """Answer a call that says its method itself, as older clients send it.
+
+        Args:
+            command: decoded: ``{"method": ..., "params": {...}}``.
+
+        Returns:
+            the reply, with its result or its error.
+        """
+        try:
+            fields = Fields(command)
+            fields.expect(("method", "params", "id"))
+            params = fields.raw("params")
+            return b'{"result":%s}' % self.answer(fields.text("method", needed=True),
+                                                  {} if params is None else params)
+        except CallError as error:
+            return b'{"error":%s}' % error.encoded()
+        except BadField as error:
+            return b'{"error":%s}' % CallError(BAD_REQUEST, str(error)).encoded()
+
+    def _do_batch(self, request: Fields) -> bytes:
+        request.expect(("commands", "parallel"))
+        request.flag("parallel")
+        commands = request.raw("commands")
+        if not isinstance(commands, list) or len(commands) > MAX_COMMANDS:
+            raise BadField(f"commands: give a list of at most {MAX_COMMANDS} objects, as "
+                           '{"publish": {...}}')
+        return b'{"replies":[' + b",".join(map(self._reply, commands)) + b"]}"
+
+    def _reply(self, command: Any) -> bytes:
+        """Answer one command of a batch."""
+        try:
+            given = {name: value for name, value in command.items() if value is not None} \
+                if isinstance(command, dict) else {}
+            if len(given) != 1:
+                raise CallError(BAD_REQUEST, "a command has one method: send "
+                                '{"publish": {...}}')
+            (method, request), = given.items()
+            if method == "batch":
+                raise CallError(NOT_FOUND, "a batch holds no other: send its commands here")
+            return b"{%s:%s}" % (encode_json(method), self.answer(method, request))
+        except CallError as error:
+            return b'{"error":%s}' % error.encoded()
+
+    # Publishing
+
+    def _do_publish(self, request: Fields) -> bytes:
+        request.expect(("channel", *_PUBLISH), _NO_DELTA)
+        return self._publish(request.channel(), *_what(request))
+
+    def _publish(self, channel: str, data: Any, options: Mapping[str, Any]) -> bytes:
+        position = self._server.publish(channel, data, **options)
+        return encode_json(position._asdict() if position.offset else {})
+
+    def _do_broadcast(self, request: Fields) -> bytes:
+        request.expect(("channels", *_PUBLISH), _NO_DELTA)
+        channels = request.texts("channels")
+        if not 0 < len(channels) <= MAX_COMMANDS:
+            raise BadField(f"channels: give a list of 1 to {MAX_COMMANDS} names")
+        data, options = _what(request)
+        return b'{"responses":[' + b",".join(
+            self._publish_one(channel, data, options) for channel in channels) + b"]}"
+
+    def _publish_one(self, channel: str, data: Any, options: Mapping[str, Any]) -> bytes:
+        """Publish to one channel of several: what is wrong with it is no matter of the others."""
+        try:
+            checked_channel_field(channel)
+            return b'{"result":%s}' % self._publish(channel, data, options)
+        except PushError as error:
+            return b'{"error":%s}' % CallError(BAD_REQUEST, str(error)).encoded()
+
+    # Users
+
+    def _connections(self, request: Fields) -> Iterator[Connection]:
+        """Find those that a request is about: all of a user's, or one."""
+        user, client = request.text("user"), request.text("client")
+        if not user and not client:
+            raise BadField("user is missing: give it")
+        for connection in self._server.connections(user or None):
+            if not client or connection.has_client and connection.client == client:
+                yield connection
+
+    def _do_subscribe(self, request: Fields) -> bytes:
+        request.expect((*_WHO, "channel", "info", "b64info", "data", "b64data", "recover_since"),
+                       (*_PRO, "expire_at", "override"))
+        channel, since = request.channel(), request.position("recover_since")
+        info, data = request.data("info", "b64info"), request.data()
+        if isinstance(info, bytes) or isinstance(data, bytes):
+            raise BadField("base64 is for binary clients, which are none here: use info and data")
+        for connection in self._connections(request):
+            if isinstance(connection, CentrifugeConnection):
+                connection.subscribe(channel, since=since, info=info, data=data)
+            else:
+                connection.subscribe(channel)
+        return b"{}"
+
+    def _do_unsubscribe(self, request: Fields) -> bytes:
+        request.expect((*_WHO, "channel"), _PRO)
+        channel = request.channel()
+        for connection in self._connections(request):
+            connection.unsubscribe(channel)
+        return b"{}"
+
+    def _do_disconnect(self, request: Fields) -> bytes:
+        request.expect((*_WHO, "disconnect", "whitelist"), _PRO)
+        disconnect, spared = BY_SITE, set(request.texts("whitelist"))
+        given = request.inner("disconnect")
+        if given is not None:
+            given.expect(("code", "reason"), ("reconnect",))
+            disconnect = checked(given.whole("code"), given.text("reason"))
+        for connection in list(self._connections(request)):
+            if not (connection.has_client and connection.client in spared):
+                self._server.close_connection(connection, *disconnect)
+        return b"{}"
+
+    def _do_refresh(self, request: Fields) -> bytes:
+        request.expect((*_WHO, "expired", "expire_at"), (*_PRO, "info"))
+        expired, until = request.flag("expired"), request.whole("expire_at", most=int(LONGEST))
+        for connection in list(self._connections(request)):
+            if expired:
+                self._server.close_connection(connection, *EXPIRED)
+            elif getattr(connection, "connected", True):
+                self._expire(connection, max(0.0, until - time.time()) if until else None)
+        return b"{}"
+
+    def _expire(self, connection: Connection, seconds: float | None) -> None:
+        """Set when a connection ends, in order with its own callbacks."""
+        def set_end() -> None:
+            connection.keep(None)
+            if seconds is not None:
+                self._server.expire_connection(connection, seconds)
+        self._server.later(connection, 0.0, set_end)
+
+    # Channels
+
+    def _do_presence(self, request: Fields) -> bytes:
+        request.expect(("channel",))
+        found = self._server.presence(request.channel())
+        parts = (encode_json(client) + b":" + encoded_info(info)
+                 for client, info in found.items())
+        return b'{"presence":{' + b",".join(parts) + b"}}"
+
+    def _do_presence_stats(self, request: Fields) -> bytes:
+        request.expect(("channel",))
+        stats = self._server.presence_stats(request.channel())
+        return encode_json({"num_clients": stats.clients, "num_users": stats.users})
+
+    def _remembering(self, request: Fields) -> str:
+        channel = request.channel()
+        if not self._server.rule(channel).history:
+            raise CallError(NOT_AVAILABLE, "not available: the channel remembers nothing, give "
+                            "it a ChannelRule with a history")
+        return channel
+
+    def _do_history(self, request: Fields) -> bytes:
+        request.expect(("channel", "limit", "since", "reverse"))
+        limit, reverse = request.whole("limit", -(1 << 31), (1 << 31) - 1), request.flag("reverse")
+        since, channel = request.position("since"), self._remembering(request)
+        page = self._server.history(channel, None if limit < 0 else limit, since, reverse)
+        if since is not None and not page.recovered:
+            raise CallError(UNRECOVERABLE, "unrecoverable position: what followed it is lost")
+        return b'{"publications":[' + b",".join(map(encoded_publication, page.publications)) \
+            + b"]," + encode_json(page.top._asdict())[1:]
+
+    def _do_history_remove(self, request: Fields) -> bytes:
+        request.expect(("channel",))
+        self._server.remove_history(self._remembering(request))
+        return b"{}"
+
+    def _do_channels(self, request: Fields) -> bytes:
+        request.expect(("pattern",))
+        matches = _matcher(request.text("pattern"))
+        return encode_json({"channels": {
+            channel: {"num_clients": count} for channel, count in self._server.channels().items()
+            if matches(channel)}})
+
+    def _do_info(self, request: Fields) -> bytes:
+        request.expect(())
+        connections, channels = self._server.connections(), self._server.channels()
+        users = {getattr(one, "user_id", one.Id) for one in connections}
+        return encode_json({"nodes": [{
+            "uid": self._uid, "name": socket.gethostname(), "version": f"pushserver {__version__}",
+            "num_clients": len(connections), "num_users": len(users),
+            "num_channels": len(channels), "num_subs": sum(channels.values()),
+            "uptime": int(time.monotonic() - self._started)}]})
+
+
+METHODS = tuple(name[len("_do_"):] for name in vars(Calls) if name.startswith("_do_"))
+
+
+def _what(request: Fields) -> tuple[Any, dict[str, Any]]:
+    """Return what is to be published, and how."""
+    data = request.data()
+    if data is None:
+        raise BadField("data is missing: give what is to be published")
+    key = request.text("idempotency_key")
+    if len(key) > MAX_KEY:
+        raise BadField(f"idempotency_key has {len(key)} characters: use at most {MAX_KEY}")
+    return data, {"key": key or None, "tags": request.tags(),
+                  "remember": not request.flag("skip_history")}
+
+
+def _matcher(pattern: str) -> Callable[[str], object]:
+    """Return what tells whether a channel's name is of a pattern; an empty one means all."""
+    if any(char in pattern for char in "{}\\"):
+        raise BadField("pattern has a character that means nothing here: use *, ? and [abc]")
+    return re.compile(fnmatch.translate(pattern)).match if pattern else lambda channel: True

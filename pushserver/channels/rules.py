@@ -1,0 +1,169 @@
+"""What holds for a channel: who may use it, and what it remembers."""
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Callable, Iterable, Union
+
+from ..errors import InvalidSetting
+from ..settings import MIB
+from .history import Limits
+
+MAX_CHANNEL = 255
+"""Characters of a channel's name."""
+
+WHO = ("nobody", "subscribers", "users", "anyone", "token")
+
+Who = Union[str, Callable[[Any, str], bool]]
+"""Who may do something with a channel from a client: one of ``WHO``, or a function of connection
+and channel, called on a worker, that says so."""
+
+CACHED = 4096
+"""Channels whose rule is kept at hand."""
+
+
+def checked_channel(channel: str) -> str:
+    """Return a channel's name.
+
+    Raises:
+        InvalidSetting: it is not text of 1 to 255 characters, or UTF-8 cannot hold it.
+    """
+    if not isinstance(channel, str) or not 0 < len(channel) <= MAX_CHANNEL:
+        raise InvalidSetting(f"channel is {channel!r:.80}: use text of 1 to {MAX_CHANNEL} "
+                             "characters")
+    try:
+        channel.isascii() or channel.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidSetting(f"channel is {channel!r:.80}, with half of a surrogate pair: use "
+                             "whole characters") from None
+    return channel
+
+
+@dataclass(frozen=True)
+class ChannelRule:
+    """Say what holds for the channels whose names match. Immutable, checked when it is made.
+
+    What a rule says of clients holds for what they ask for themselves, through Centrifugo's
+    protocol; the site's own code may do everything with every channel. Each of ``subscribe``,
+    ``publish``, ``see_presence`` and ``see_history`` is one of
+
+    - "nobody"
+    - "subscribers": connections that are in the channel (not for ``subscribe``)
+    - "users": connections whose user is known, so not anonymous ones
+    - "anyone"
+    - "token": connections that show a token for this channel (only for ``subscribe``)
+    - a function of connection and channel that returns true or false.
+
+    Attributes:
+        match: the beginning of a name, as ``news:``; with a ``*`` in it a pattern for the whole
+            name, as ``room:*:typing``; empty: every channel.
+        history: publications that are remembered; 0: none, and nobody can resume.
+        history_bytes: bytes of them all, each counted with 256 more; the last one always stays.
+        history_age: seconds for which each is remembered; 0: however long.
+        subscribe: who may subscribe.
+        publish: who may publish.
+        see_presence: who may ask who is in the channel. Presence is kept unless it is "nobody".
+        see_history: who may read what is remembered; resuming needs ``subscribe`` only.
+        join_leave: tell subscribers who comes and goes.
+        linger: seconds for which a user whose connection was lost is still held to be there, so
+            that a reload is neither a leave nor a join.
+
+    Raises:
+        InvalidSetting: a value is of the wrong type or out of its range.
+    """
+
+    match: str
+    history: int = 0
+    history_bytes: int = MIB
+    history_age: float = 300.0
+    subscribe: Who = "anyone"
+    publish: Who = "nobody"
+    see_presence: Who = "nobody"
+    see_history: Who = "nobody"
+    join_leave: bool = False
+    linger: float = 15.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.match, str) or len(self.match) > MAX_CHANNEL:
+            raise InvalidSetting(f"match is {self.match!r:.80}: use the beginning of a channel's "
+                                 "name, or a pattern with *")
+        for name in ("history", "history_bytes", "history_age", "linger"):
+            _check_number(name, getattr(self, name), whole=name.startswith("history")
+                          and name != "history_age")
+        if not isinstance(self.join_leave, bool):
+            raise InvalidSetting(f"join_leave is {self.join_leave!r}: use True or False")
+        for name in ("subscribe", "publish", "see_presence", "see_history"):
+            _check_who(name, getattr(self, name))
+
+    @property
+    def limits(self) -> Limits:
+        """Return what such a channel may remember."""
+        return Limits(self.history, self.history_bytes, self.history_age)
+
+    @property
+    def keeps_presence(self) -> bool:
+        """Tell whether it is kept who is in such a channel."""
+        return self.join_leave or self.see_presence != "nobody"
+
+    def matches(self, channel: str) -> bool:
+        """Tell whether the rule is for a channel."""
+        if "*" not in self.match:
+            return channel.startswith(self.match)
+        parts = map(re.escape, self.match.split("*"))
+        return re.fullmatch(".*".join(parts), channel, re.DOTALL) is not None
+
+
+def _check_number(name: str, value: object, *, whole: bool) -> None:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InvalidSetting(f"{name} is {value!r:.80}: use a {'whole ' if whole else ''}number")
+    if not math.isfinite(value) or value < 0:
+        raise InvalidSetting(f"{name} is {value!r}: use 0 or more")
+
+
+_NOT_FOR = {"subscribe": ("subscribers",), "publish": ("token",), "see_presence": ("token",),
+            "see_history": ("token",)}
+
+
+def _check_who(name: str, who: object) -> None:
+    allowed = [word for word in WHO if word not in _NOT_FOR[name]]
+    if not callable(who) and who not in allowed:
+        raise InvalidSetting(f"{name} is {who!r:.80}: use {', '.join(allowed)}, or a function of "
+                             "connection and channel")
+
+
+DEFAULT = ChannelRule("", subscribe="nobody")
+"""What holds for a channel that no rule is for: it remembers nothing, and clients cannot ask for
+it themselves."""
+
+
+class Channels:
+    """Find the rule for a channel. Any thread may ask.
+
+    Args:
+        rules: the first that matches holds; without one, ``DEFAULT``.
+
+    Raises:
+        InvalidSetting: these are no rules, or two have the same ``match``.
+    """
+
+    def __init__(self, rules: Iterable[ChannelRule] = ()) -> None:
+        if isinstance(rules, (str, ChannelRule)) or not isinstance(rules, Iterable):
+            raise InvalidSetting(f"channels is {rules!r:.80}: use a list of ChannelRule")
+        self._rules = tuple(rules)
+        seen = set()
+        for rule in self._rules:
+            if not isinstance(rule, ChannelRule):
+                raise InvalidSetting(f"channels has {rule!r:.80}: use ChannelRule('news:', ...)")
+            if rule.match in seen:
+                raise InvalidSetting(f"channels has two rules for {rule.match!r}: use one")
+            seen.add(rule.match)
+        self.rule = lru_cache(CACHED)(self._find)
+
+    def __repr__(self) -> str:
+        return f"<Channels {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
+
+    def _find(self, channel: str) -> ChannelRule:
+        return next((rule for rule in self._rules if rule.matches(channel)), DEFAULT)

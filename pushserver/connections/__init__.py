@@ -1,0 +1,1 @@
+"""What the site sees of a client, and what stands behind it."""

@@ -1,0 +1,140 @@
+"""What a connection has received, on its way to the application: the workers' side of a link."""
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Callable
+from typing import Protocol as Interface
+
+from ..errors import ConnectionClosed
+from ..runtime.loop import Watched
+from ..runtime.runtime import Home
+from ..runtime.workers import Mailbox
+from ..wire.disconnects import HANDLER_FAILED, Disconnect
+from ..wire.frames import OPCODE_PONG
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_OVERHEAD = 256
+"""Bytes that a waiting message costs beside its data, so that empty ones count too."""
+
+
+class Reader(Watched, Interface):
+    """Who fills an inbox. An inbox calls it on the loop's thread only."""
+
+    def resume(self) -> None:
+        """Read on: the handler has caught up."""
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Begin the closing handshake."""
+
+
+class Inbox(Mailbox):
+    """Call the application for one connection: one call at a time, in order, on a worker.
+
+    The loop's thread calls everything here but ``run`` and the jobs (``_run_*``), which workers
+    run.
+
+    Args:
+        connection: the application's object.
+        home: what all connections share.
+        reader: its side on the loop's thread.
+
+    Attributes:
+        is_full: more than ``max_inbox`` waits, so that nothing more is to be read. The reader
+            resets it when it reads on.
+    """
+
+    __slots__ = ("is_full", "_connection", "_home", "_reader", "_received", "_handled", "_deaf")
+
+    def __init__(self, connection: Any, home: Home[Any], reader: Reader) -> None:
+        super().__init__()
+        self.is_full = False
+        self._connection = connection
+        self._home = home
+        self._reader: Reader | None = reader
+        self._received = 0
+        self._handled = 0
+        self._deaf = False      # the handler has failed: the connection is being closed
+
+    def __repr__(self) -> str:
+        return f"<Inbox {self.backlog} bytes{', full' if self.is_full else ''}>"
+
+    @property
+    def backlog(self) -> int:
+        """Return the bytes that were received and are not yet handled."""
+        return self._received - self._handled
+
+    # On the loop's thread
+
+    def open(self) -> None:
+        """Have the application told that the connection is open."""
+        self._home.post(self, self._run_opened)
+
+    def put(self, message: Any) -> bool:
+        """Hand over a message; True if the inbox is full with it."""
+        self._received += len(message.data) + MESSAGE_OVERHEAD
+        self._home.post(self, partial(self._run_message, message))
+        limit = self._home.settings.max_inbox
+        if self.is_full or self._received - self._handled <= limit:
+            return False
+        self.is_full = True  # before the second look: a worker that is done by now sees it
+        if self.backlog <= limit // 2:
+            self.is_full = False
+        return self.is_full
+
+    def let_go(self) -> None:
+        """Forget the reader, which has ended: the two refer to each other."""
+        self._reader = None
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Have the application told, behind all else, that the connection has ended."""
+        self._home.post(self, partial(self._run_closed, disconnect))
+
+    # Jobs, on a worker
+
+    def _run_opened(self) -> None:
+        if self._run(self._connection.opened):
+            self._home.events.opened(self._connection)
+
+    def _run_message(self, message: Any) -> None:
+        if self._deaf:
+            pass
+        elif message.opcode == OPCODE_PONG:
+            self._run(self._connection.ponged, message)
+        elif self._run(self._connection.received_message, message):
+            self._home.events.received(self._connection, message)
+        self._handled += len(message.data) + MESSAGE_OVERHEAD
+        if self.is_full and self.backlog <= self._home.settings.max_inbox // 2:
+            reader = self._reader
+            if reader is not None:
+                self._home.loop.call_for(reader, reader.resume)
+
+    def _run_closed(self, disconnect: Disconnect) -> None:
+        self._run(self._connection.closed, *disconnect)
+        self._home.events.closed(self._connection, *disconnect)
+        self._connection.detach()
+
+    def run(self, job: Callable[[], object]) -> None:
+        """Do something for the connection, on a worker; not once it has failed or ended."""
+        if not self._deaf and self._reader is not None:
+            self._run(job)
+
+    def _run(self, callback: Callable[..., object], *args: object) -> bool:
+        """Call the application; tell whether it went well. Its errors end only this connection."""
+        try:
+            callback(*args)
+        except ConnectionClosed:
+            logger.debug("Id %r: left while %s ran", self._connection.Id, _name(callback))
+        except BaseException:  # a SystemExit of a handler's ends its connection, not a worker
+            logger.exception("Id %r: %s failed", self._connection.Id, _name(callback))
+            self._deaf = True
+            reader = self._reader
+            if reader is not None:
+                self._home.loop.call_for(reader, reader.close, HANDLER_FAILED)
+            return False
+        return True
+
+
+def _name(callback: Callable[..., object]) -> str:
+    return getattr(callback, "__name__", "a job")

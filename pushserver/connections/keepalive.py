@@ -1,0 +1,98 @@
+"""Pings and heartbeats: how the two ends of a connection learn that the other is there."""
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from typing import Protocol as Interface
+
+from ..runtime.loop import Watched
+from ..runtime.outbox import Outbox
+from ..runtime.runtime import Home
+from ..runtime.timers import Action, Timer
+from ..wire.frames import OPCODE_TEXT, frame
+from .inbox import Inbox
+from .plain import Protocol
+
+HEARTBEAT = frame(OPCODE_TEXT, b"")
+"""What a client gets that asked to be told that the server is there: browsers hide pings."""
+
+
+class Living(Watched, Interface):
+    """Who is kept alive, and is told when its client seems to be gone."""
+
+    home: Home[Any]
+    inbox: Inbox
+    outbox: Outbox
+    protocol: Protocol
+    last_read: float
+    """The loop's time at which something came."""
+
+    def write(self, *pieces: bytes) -> None:
+        """Queue a frame and write it."""
+
+    def no_pong(self) -> None:
+        """End: the client has not answered a ping."""
+
+
+class KeepAlive:
+    """Ping a client that is silent, and tell it by heartbeats that the server is there.
+
+    Made when a connection opens; ``stop`` has to follow when it begins to close. Only the loop's
+    thread may call it.
+
+    Args:
+        link: the connection.
+        heartbeat: seconds between heartbeats; 0: none.
+    """
+
+    __slots__ = ("_link", "_pinged_at", "_ping", "_heartbeat")
+
+    def __init__(self, link: Living, heartbeat: float = 0) -> None:
+        self._link = link
+        self._pinged_at = 0.0
+        interval = link.home.settings.ping_interval
+        self._ping = self._later(interval, self._check) if interval else None
+        self._heartbeat = self._later(heartbeat, partial(self._beat, heartbeat)) \
+            if heartbeat else None
+
+    def __repr__(self) -> str:
+        return f"<KeepAlive {'with' if self._heartbeat else 'without'} heartbeats>"
+
+    def stop(self) -> None:
+        """Do nothing more."""
+        for timer in (self._ping, self._heartbeat):
+            if timer is not None:
+                timer.cancel()
+
+    def _later(self, seconds: float, action: Action) -> Timer:
+        loop = self._link.home.loop
+        return loop.call_later(seconds, partial(loop.guarded, self._link, action))
+
+    def _check(self) -> None:
+        """Ping a client that has been silent; end one that does not answer."""
+        link = self._link
+        settings, now = link.home.settings, link.home.loop.now
+        silent = now - (self._pinged_at if link.protocol.always_pings else link.last_read)
+        if link.inbox.is_full:
+            self._check_in(settings.ping_interval)
+        elif self._pinged_at > link.last_read:
+            left = self._pinged_at + settings.pong_timeout - now
+            if left > 0:
+                self._check_in(left)
+            else:
+                link.no_pong()
+        elif silent < settings.ping_interval:
+            self._check_in(settings.ping_interval - silent)
+        else:
+            self._pinged_at = now
+            self._check_in(min(settings.ping_interval, settings.pong_timeout))
+            link.write(link.protocol.ping)
+
+    def _check_in(self, seconds: float) -> None:
+        self._ping = self._later(seconds, self._check)
+
+    def _beat(self, seconds: float) -> None:
+        """Say that the server is there, unless something else that waits will say it."""
+        self._heartbeat = self._later(seconds, partial(self._beat, seconds))
+        if not self._link.outbox.size:
+            self._link.write(HEARTBEAT)

@@ -1,0 +1,1 @@
+"""The thread that owns the sockets, the threads that run callbacks, and what they share."""

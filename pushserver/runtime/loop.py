@@ -1,0 +1,383 @@
+"""The thread that owns the sockets."""
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import Any, Callable, Iterator, Protocol, Sequence
+
+from ..wire.speedups import HAVE_NATIVE, SKIPPED, native
+from .outbox import Buffer
+from .sockets import FAN_OUT_SIZE
+from .switch_interval import Haste
+from .timers import Timer, Timers
+
+logger = logging.getLogger(__name__)
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+LONGEST_SLEEP = 60.0
+"""Seconds that the loop sleeps at most; nothing depends on it."""
+
+WAKE_SIZE = 4096
+
+FEW = 8
+"""Sockets that are worth no haste: it makes the site's threads switch more often."""
+
+EVENTS_IN_A_ROW = 16
+"""Sockets that are read and written before what has been published meanwhile has its turn."""
+
+JOIN_SIZE = 16 * 1024
+"""Bytes of frames that are joined into one write at most. A client that is too slow is spared what
+was not begun; what was joined is begun as one."""
+
+Call = Callable[[], None]
+
+
+class Watched(Protocol):
+    """What the loop does with a connection."""
+
+    busy: bool
+    """False: an own ``send`` of the loop may go straight to the socket."""
+
+    direct: int | ssl.SSLSocket | None
+    """What the C extension may write to now, or None."""
+
+    watching: int
+    """The events that the selector looks for, kept by the loop."""
+
+    @property
+    def send(self) -> Callable[[Buffer], int]:
+        """Write to the socket without waiting; how many bytes were taken, or -1."""
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+
+    def readable(self) -> None:
+        """Read what has come."""
+
+    def flush(self) -> None:
+        """Write what waits."""
+
+    def enqueue(self, data: bytes) -> None:
+        """Queue frames; ``flush`` follows."""
+
+    def partial(self, data: bytes, sent: int) -> None:
+        """Take over frames of which the loop could write only a part."""
+
+    def crashed(self) -> None:
+        """End: one of the above raised what it should not have."""
+
+
+class Loop:
+    """Run everything that touches a socket on one thread.
+
+    Any thread may call ``deliver``, ``call``, ``put``, ``wake``, ``start`` and ``stop``: the first
+    two queue and wake the thread. All else may be called on the loop's thread only, that is from
+    what it calls.
+
+    What has been queued while the thread was busy is written together, in one ``send`` for each
+    socket and 16 KiB; what comes when it is idle goes out at once. The queue itself has no bound:
+    it holds a message once, however many are to get it.
+
+    Args:
+        on_death: called on the loop's thread with the exception that ended it, which is an error
+            in this package: nothing that a client or the site does should get there.
+
+    Attributes:
+        now: monotonic seconds at which the current round began.
+        is_crowded: more than a few sockets have to have their turn in this round.
+    """
+
+    def __init__(self, on_death: Callable[[BaseException], None]) -> None:
+        self.now = time.monotonic()
+        self.is_crowded = False
+        self._timers = Timers()
+        self._on_death = on_death
+        self._selector = selectors.DefaultSelector()
+        self._intake: deque[tuple[Sequence[Watched] | None, bytes | Call]] = deque()
+        self._again: dict[Watched, None] = {}   # in order, each once
+        self._haste = Haste()
+        self._sleeping = False
+        self._stopping = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._selector.register(self._wake_in, READ, None)
+        self._thread = threading.Thread(target=self._run, name="pushserver-loop", daemon=True)
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_alive else "stopped"
+        return f"<Loop {state}, {len(self._intake)} queued>"
+
+    # Any thread
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def deliver(self, targets: Sequence[Watched], data: bytes) -> None:
+        """Have whole frames written to several connections, behind all that was queued before.
+
+        Args:
+            targets: the same tuple for the same connections: what consecutive calls have for
+                them is then joined once for all.
+            data: what to write; it is not copied.
+        """
+        self.put(targets, data)
+        if self._sleeping:
+            self._wake()
+
+    def put(self, targets: Sequence[Watched], data: bytes) -> None:
+        """Do as ``deliver``, but for a caller that holds a lock: ``wake`` has to follow it.
+
+        To wake is a system call, which also gives up the interpreter's lock.
+        """
+        if len(targets) > FEW:
+            self._haste.begin()  # also where the loop is awake: it may be waiting for the lock
+        self._intake.append((targets, data))
+
+    def wake(self) -> None:
+        """See to it that what was put is done soon."""
+        if self._sleeping:
+            self._wake()
+
+    def call(self, action: Call) -> None:
+        """Have something called on the loop's thread, behind all that was queued before."""
+        self._intake.append((None, action))
+        if self._sleeping:
+            self._wake()
+
+    def call_for(self, item: Watched, step: Callable[..., None], *args: Any) -> None:
+        """Have something done for one connection, as ``call``; its errors end only that one."""
+        self.call(partial(self.guarded, item, step, *args))
+
+    def _wake(self) -> None:
+        self._sleeping = False
+        try:
+            self._wake_out.send(b"\0")
+        except OSError:
+            pass  # full: it is waking up already; closed: it has stopped
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread once all that is queued is done; tell whether it has ended.
+
+        Args:
+            timeout: seconds to wait for that.
+        """
+        self.call(self._stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        return not self.is_alive
+
+    # The loop's thread
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def watch(self, item: Watched, events: int) -> None:
+        """Have the selector look for these events of a connection, 0 for none."""
+        if events == item.watching:
+            return
+        before, item.watching = item.watching, 0  # as it is if one of these raises
+        if self._selector.get_map() is None:
+            return  # closed: the thread has ended
+        if not before:
+            self._register(item, events)
+        elif events:
+            self._selector.modify(item.fileno(), events, item)
+        else:
+            self._selector.unregister(item.fileno())
+        item.watching = events
+
+    def _register(self, item: Watched, events: int) -> None:
+        """Begin to watch; whoever had the descriptor before has lost it without telling."""
+        try:
+            self._selector.register(item.fileno(), events, item)
+        except KeyError:
+            stale = self._selector.unregister(item.fileno()).data
+            stale.watching = 0
+            self._selector.register(item.fileno(), events, item)
+            self.guarded(stale, stale.crashed)
+
+    def again(self, item: Watched) -> None:
+        """Have a connection read again in the next round: it has more than the selector sees."""
+        self._again[item] = None
+
+    def call_later(self, delay: float, action: Call) -> Timer:
+        """Have something called after a number of seconds."""
+        return self._timers.add(time.monotonic() + delay, action)
+
+    def _run(self) -> None:
+        if HAVE_NATIVE:
+            native.wait_sharply()
+        try:
+            while not self._stopping:
+                self._round()
+        except BaseException as error:
+            logger.critical("the loop died: no connection is served any more", exc_info=True)
+            self._on_death(error)
+        finally:
+            self._sleeping = False
+            self._haste.stop()
+            self._selector.close()
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _round(self) -> None:
+        self._sleeping = True
+        idle = not self._intake and not self._again
+        timeout = self._timers.wait(time.monotonic(), LONGEST_SLEEP) if idle else 0
+        events = self._selector.select(timeout)
+        self._sleeping = False
+        self.is_crowded = len(events) > FEW
+        if self.is_crowded:
+            self._haste.begin()
+        self.now = time.monotonic()
+        again, self._again = self._again, {}
+        for item in again:
+            self.guarded(item, item.readable)
+        for number, (key, mask) in enumerate(events):
+            if self._intake and number % EVENTS_IN_A_ROW == 0:
+                self._take_intake()
+            item = key.data
+            if item is None:
+                self._wake_in.recv(WAKE_SIZE)
+                continue
+            if mask & WRITE and item.watching & WRITE:
+                self.guarded(item, item.flush)
+            if mask & READ and item.watching & READ:
+                self.guarded(item, item.readable)
+        self._take_intake()
+        for timer in self._timers.due(self.now):
+            timer.fire()
+        if not self._intake:
+            self._haste.end()
+
+    @staticmethod
+    def guarded(item: Watched, step: Callable[..., None], *args: Any) -> None:
+        """Let an error that one connection meets end that connection only."""
+        try:
+            step(*args)
+        except Exception:
+            logger.exception("%r failed and is closed", item)
+            try:
+                item.crashed()
+            except Exception:
+                logger.exception("%r could not be closed", item)
+
+    def _take_intake(self) -> None:
+        """Do what was queued: frames for the same connections together, calls in their place."""
+        groups: list[tuple[Sequence[Watched], list[bytes]]] = []
+        for _ in range(len(self._intake)):
+            targets, what = self._intake.popleft()
+            if targets is None:
+                self._write(groups)
+                groups = []
+                what()  # type: ignore[operator]
+            elif groups and groups[-1][0] is targets:
+                groups[-1][1].append(what)  # type: ignore[arg-type]
+            else:
+                groups.append((targets, [what]))  # type: ignore[list-item]
+        self._write(groups)
+
+    def _write(self, groups: list[tuple[Sequence[Watched], list[bytes]]]) -> None:
+        if len(groups) == 1:
+            targets, frames = groups[0]
+            for data in _joined(frames):
+                self._fan_out(targets, data)
+        elif groups:
+            self._write_each(groups)
+
+    def _write_each(self, groups: list[tuple[Sequence[Watched], list[bytes]]]) -> None:
+        """Write what differs from connection to connection, still once for each."""
+        waiting: dict[Watched, list[bytes]] = {}
+        for targets, frames in groups:
+            for item in targets:
+                known = waiting.get(item)
+                if known is None:
+                    waiting[item] = frames[:]
+                else:
+                    known += frames
+        plain = []
+        shared: dict[tuple[int, ...], list[bytes]] = {}  # whoever gets the same shares its bytes
+        for item, frames in waiting.items():
+            if len(frames) > 1:
+                key = tuple(map(id, frames))
+                frames = shared.get(key) or shared.setdefault(key, list(_joined(frames)))
+            if item.direct is not None and len(frames) == 1:
+                plain.append((item, frames[0]))
+            else:
+                for data in frames:
+                    self._write_one(item, data)
+        if HAVE_NATIVE:
+            self._write_each_native(plain)
+        else:
+            for item, data in plain:
+                self._write_one(item, data)
+
+    def _write_one(self, item: Watched, data: bytes) -> None:
+        if item.busy:
+            self.guarded(item, item.enqueue, data)
+            return
+        sent = item.send(_start(data))
+        if sent != len(data):
+            self.guarded(item, item.partial, data, sent)
+
+    def _write_each_native(self, plain: list[tuple[Watched, bytes]]) -> None:
+        items = [item for item, _ in plain]
+        for index, sent in native.send_each(items, [data for _, data in plain], FAN_OUT_SIZE):
+            item, data = plain[index]
+            assert sent != SKIPPED, "only what can be written to was given"
+            self.guarded(item, item.partial, data, sent)
+
+    def _fan_out(self, targets: Sequence[Watched], data: bytes) -> None:
+        """Write the same bytes to many sockets: the one place where every microsecond counts."""
+        if HAVE_NATIVE:
+            targets = self._fan_out_native(targets, data)
+        size, start = len(data), _start(data)
+        for item in targets:  # as _write_one, without its call
+            if item.busy:
+                self.guarded(item, item.enqueue, data)
+                continue
+            sent = item.send(start)
+            if sent != size:
+                self.guarded(item, item.partial, data, sent)
+
+    def _fan_out_native(self, targets: Sequence[Watched], data: bytes) -> list[Watched]:
+        """Write to all sockets that wait for nothing, in one call; return the others."""
+        others = []
+        for index, sent in native.send_many(targets, data, FAN_OUT_SIZE):
+            item = targets[index]
+            if sent == SKIPPED:
+                others.append(item)
+            else:
+                self.guarded(item, item.partial, data, sent)
+        return others
+
+
+def _start(data: bytes) -> Buffer:
+    """Return as much as one connection may write while others wait for the same."""
+    return data if len(data) <= FAN_OUT_SIZE else memoryview(data)[:FAN_OUT_SIZE]
+
+
+def _joined(frames: list[bytes]) -> Iterator[bytes]:
+    """Join short frames; not more at once than an outbox can forget again."""
+    start = size = 0
+    for end, data in enumerate(frames):
+        if size and size + len(data) > JOIN_SIZE:
+            yield b"".join(frames[start:end])
+            start, size = end, 0
+        size += len(data)
+    yield b"".join(frames[start:])

@@ -1,0 +1,304 @@
+"""The HTTP side of one WebSocket address: what happens to a request, stage by stage."""
+from __future__ import annotations
+
+import html
+import inspect
+import logging
+import sys
+import uuid
+from typing import Any, Iterable, Mapping, Sequence
+from urllib.parse import parse_qsl
+
+import cherrypy
+
+from ..connections.connection import Connection
+from ..errors import HandshakeRefused
+from ..server import PushServer
+from ..tokens import Claims, TokenInvalid
+from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
+                              checked_id, choose_subprotocol)
+from .socket_takeover import Handover, current_request, end_connection
+
+logger = logging.getLogger(__name__)
+
+_NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
+"""What a WSGI environment holds that would keep the request's objects alive."""
+
+_OF_A_PAGE = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
+              "Accept-Ranges", "Vary", "Connection")
+"""Headers that describe a body, which a 101 has none of, and the end of a connection."""
+
+
+class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
+    """Answer with one line of plain text instead of CherryPy's error page."""
+
+    def __init__(self, refused: HandshakeRefused) -> None:
+        super().__init__(refused.status, refused.message)
+        self._headers = refused.headers
+
+    def set_response(self) -> None:
+        """Make the answer of it; CherryPy calls this."""
+        super().set_response()
+        plain_text(self._message, self._headers)
+
+
+def plain_text(message: str, headers: dict[str, str]) -> None:
+    """Replace the body of CherryPy's response by one line."""
+    response = cherrypy.serving.response
+    response.headers.pop("Content-Length", None)
+    response.headers.update({**headers, "Content-Type": "text/plain;charset=utf-8"})
+    response.body = (" ".join(message.split()) + "\n").encode("utf-8")
+
+
+def plain_error_page(status: str, message: str, **_: object) -> str:
+    """Return an error page that a WebSocket client can show: for what the site itself raises."""
+    cherrypy.serving.response.headers["Content-Type"] = "text/plain;charset=utf-8"
+    return f"{status}: {' '.join(html.unescape(message).split())}\n"
+
+
+class Endpoint:
+    """Take one request from its first check to the handover of its socket.
+
+    CherryPy's hooks call the methods in the order in which they stand here, on the thread that
+    answers the request. The socket is handed over at the very end and only if the answer that
+    would be sent is a 101; until then nothing has been written.
+
+    Args:
+        server: takes the connection.
+        handler_cls: what the connection becomes.
+        channels: those that it is in from the start.
+        subprotocols: those that the site speaks.
+    """
+
+    def __init__(self, server: PushServer, *, handler_cls: type[Connection] = Connection,
+                 channels: Iterable[str] = (), subprotocols: Sequence[str] = ()) -> None:
+        self._server = server
+        self._handler_cls = handler_cls
+        self._channels = tuple(channels)
+        self._subprotocols = subprotocols
+        self._Id = ""
+        self._has_id = True
+        self._claims: Claims | None = None
+        self._heartbeat = 0.0
+        self._reserved = False
+        self._subprotocol: str | None = None
+        self._handover: Handover | None = None
+        self._held = False
+        self._done = False
+        request = cherrypy.serving.request
+        request.push_data = {}
+        request.push_claims = None
+        request.show_tracebacks = False
+        if not request.error_page:
+            request.error_page = {"default": plain_error_page}
+        if current_request() is not None:  # other servers do not let a site say this
+            cherrypy.serving.response.headers["Connection"] = "close"
+
+    def attach(self, hooks: Any) -> None:
+        """Hook the stages into a request, each behind the tools of the site."""
+        hooks.attach("on_start_resource", self.check_request, priority=10)
+        hooks.attach("before_request_body", self.check_client, priority=70)
+        hooks.attach("before_finalize", self.upgrade, priority=95)
+        hooks.attach("after_error_response", self.tidy, priority=95)
+        hooks.attach("on_end_resource", self.hold_back, priority=95)
+        hooks.attach("on_end_request", self.hand_over, priority=95)
+        hooks.attach("on_end_request", self.settle, priority=99, failsafe=True)
+
+    def check_request(self) -> None:
+        """Refuse what is not an opening handshake, before its body or its query is read."""
+        request = cherrypy.serving.request
+        with _refusing():
+            check_request(request.method, request.protocol, request.headers)
+            self._handover = Handover()
+            try:
+                parse_qsl(request.query_string, errors="strict")
+            except (UnicodeDecodeError, ValueError):
+                raise HandshakeRefused(400, "Id is not UTF-8: percent-encode it so") from None
+
+    def check_client(self) -> None:
+        """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
+        request = cherrypy.serving.request
+        with _refusing():
+            self._take_token(request.params)
+            if "Id" in request.params or not self._Id and (
+                    self._handler_cls.needs_id or _needs(request.handler, "Id")):
+                self._Id = checked_id(request.params.get("Id"))
+            if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
+                heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
+                self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
+            check_origin(request.headers.get("Origin"), request.base,
+                         self._server.settings.allowed_origins)
+            offered = request.headers.get("Sec-WebSocket-Protocol", "")
+            self._subprotocol = choose_subprotocol(offered, self._subprotocols,
+                                                   self._handler_cls.refused_subprotocols)
+
+    def _take_token(self, params: dict[str, Any]) -> None:
+        """Take who the client is from a token in the URL, if the site takes any."""
+        tokens = self._server.tokens
+        if tokens is None or "token" not in params:
+            return
+        token = params.pop("token")
+        try:
+            claims = tokens.connection(token if isinstance(token, str) else "")
+        except TokenInvalid as error:
+            raise HandshakeRefused(401, f"token: {error}") from None
+        request = cherrypy.serving.request
+        if claims.user:
+            if params.get("Id", claims.user) != claims.user:
+                raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
+            self._Id = checked_id(claims.user)
+            if _takes(request.handler, "Id", among_others=True):
+                params["Id"] = self._Id
+        self._claims = request.push_claims = claims
+
+    def _name(self) -> None:
+        """Take the Id that the page handler has chosen, or else the URL's.
+
+        Without both it is the one that the site knows, or one that nobody else has.
+        """
+        request = cherrypy.serving.request
+        chosen = getattr(request, "push_id", None)
+        if self._Id and not chosen:
+            return
+        known = chosen or request.login
+        self._has_id = known is not None
+        self._Id = checked_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
+
+    def upgrade(self) -> None:
+        """Make a 101 of the answer, if the page handler has run and raised nothing."""
+        request, response = cherrypy.serving.request, cherrypy.serving.response
+        status = str(response.status or 200)
+        self.tidy()
+        if request.stage != "before_finalize" or request.handler is None:
+            return
+        if not status.startswith("200"):
+            return
+        with _refusing():
+            self._name()
+            self._server.reserve(self._Id)
+        self._reserved = True
+        response.status = 101
+        response.body = b""
+
+    def tidy(self) -> None:
+        """Take away the blanks with which CherryPy lengthens error pages for old browsers."""
+        request, response = cherrypy.serving.request, cherrypy.serving.response
+        ours = request.error_page.get("default") is plain_error_page
+        if ours and str(response.status or 200)[0] in "45":
+            response.body = response.collapse_body().rstrip() + b"\n"
+            response.headers.pop("Content-Length", None)
+
+    def hold_back(self) -> None:
+        """Keep the finished answer from being sent before the connection is known."""
+        response = cherrypy.serving.response
+        if self._handover is None or not self._reserved:
+            return
+        if not (getattr(response, "output_status", None) or b"").startswith(b"101"):
+            return  # some tool has made another answer of it
+        self._handover.hold_back()
+        self._held = True
+        response.header_list = [(name, value) for name, value in response.header_list
+                                if name.decode("latin-1").title() not in _OF_A_PAGE]
+        response.header_list += self._switching()
+
+    def _switching(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a 101, spelled as RFC 6455 does: some clients compare so."""
+        key = cherrypy.serving.request.headers["Sec-WebSocket-Key"]
+        headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"),
+                   ("Sec-WebSocket-Accept", accept_key(key))]
+        if self._subprotocol is not None:
+            headers.append(("Sec-WebSocket-Protocol", self._subprotocol))
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+    def hand_over(self) -> None:
+        """Give the socket to the loop; it writes the answer first."""
+        handover = self._handover
+        if handover is None or not self._held or not handover.is_upgrade:
+            return
+        connection = self._connection(handover)
+        channels = connection.starts_in(self._channels)
+        self._server.accept(connection, handover.socket, channels=channels,
+                            answer=handover.answer, early=handover.take_early(),
+                            heartbeat=self._heartbeat)
+        self._reserved = False
+        self._done = True
+        handover.give_away()
+        if connection.expires_itself or self._claims is None:
+            return
+        assert self._server.tokens is not None
+        seconds = self._server.tokens.life(self._claims, can_refresh=False)
+        if seconds is not None:
+            self._server.expire_connection(connection, seconds)
+
+    def _connection(self, handover: Handover) -> Connection:
+        request = cherrypy.serving.request
+        environ = {key: value for key, value in request.wsgi_environ.items()
+                   if key not in _NOT_FOR_KEEPING}
+        chosen = [self._subprotocol] if self._subprotocol else []
+        connection = self._handler_cls(handover.socket, chosen, [], environ)
+        connection.attach(self._server, Id=self._Id, user=request.login, data=request.push_data,
+                          peer=(request.remote.ip, request.remote.port))
+        connection.has_id = self._has_id
+        connection.session = getattr(request, "push_session", None)
+        connection.url_claims = self._claims
+        if self._claims is not None:
+            connection.info = self._claims.info
+        return connection
+
+    def settle(self) -> None:
+        """Undo what was begun when the socket was not handed over after all, and end it."""
+        if not self._done:
+            end_connection()
+        if self._reserved:
+            self._server.release(self._Id)
+            self._reserved = False
+        handover = self._handover
+        if handover is None or not self._held or self._done:
+            return
+        if not handover.is_upgrade:
+            handover.let_go()
+            return
+        error = sys.exc_info()[1]
+        if isinstance(error, HandshakeRefused):
+            handover.refuse(error.status, error.message, error.headers)
+        else:
+            status = error.code if isinstance(error, cherrypy.HTTPError) else 500
+            handover.refuse(status, "the site could not take the connection", {})
+
+
+def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:
+    """Tell whether the site's page handler has a parameter of this name; then it is the site's.
+
+    Args:
+        handler: CherryPy's.
+        name: the parameter's.
+        among_others: one for whatever has no parameter of its own, ``**kwargs``, will do.
+    """
+    parameters = _parameters(handler)
+    return name in parameters or among_others and any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _needs(handler: Any, name: str) -> bool:
+    """Tell whether the site's page handler cannot be called without a parameter of this name."""
+    parameter = _parameters(handler).get(name)
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def _parameters(handler: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(handler.callable).parameters
+    except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
+        return {}
+
+
+class _refusing:
+    """Turn a ``HandshakeRefused`` into CherryPy's way of answering."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, HandshakeRefused):
+            logger.debug("refused with %d: %s", error.status, error.message)
+            raise Refusal(error) from None

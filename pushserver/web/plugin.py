@@ -1,0 +1,149 @@
+"""The CherryPy plugin that runs the push server with the engine."""
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Hashable, Iterable
+
+import cherrypy
+from cherrypy.process.plugins import SimplePlugin
+
+from ..channels.rules import ChannelRule
+from ..errors import InvalidSetting
+from ..server import PushServer
+from ..settings import Settings
+from ..tokens import Tokens
+
+START_PRIORITY = 70
+"""After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
+
+DRAIN_PRIORITY = 10
+"""Clients are told to leave before the HTTP server stops, at 25."""
+
+STOP_PRIORITY = 50
+"""After it has stopped."""
+
+
+class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
+    """Run a push server with a CherryPy engine, and push through it.
+
+    It is a ``PushServer``, so any thread can call ``broadcast``, ``send``, ``publish`` and the
+    rest of it on the plugin. The same goes over the engine's bus channels ``push-broadcast``
+    (data), ``push-send`` (Id, data) and ``push-publish`` (channel, data). It publishes
+    ``push-opened`` (connection), ``push-received`` (connection, message) and ``push-closed``
+    (connection, code, reason), on worker threads.
+
+    Args:
+        bus: the engine.
+        channels: what holds for which channel: ``[ChannelRule("news:", history=100)]``.
+        tokens: what checks the tokens that clients show: ``Tokens(secret=...)``.
+        settings: fields of ``Settings`` by keyword: ``PushPlugin(engine, ping_interval=10)``.
+
+    Raises:
+        InvalidSetting: a setting has a value that cannot work.
+    """
+
+    def __init__(self, bus: Any, *, channels: Iterable[ChannelRule] = (),
+                 tokens: Tokens | None = None, **settings: Any) -> None:
+        SimplePlugin.__init__(self, bus)
+        PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
+                            events=BusEvents(bus),
+                            on_death=self._end_engine)
+        self._listeners = (("start", self.start, START_PRIORITY),
+                           ("stop", self.drain, DRAIN_PRIORITY),
+                           ("stop", self.stop, STOP_PRIORITY),
+                           ("push-broadcast", self.broadcast, None),
+                           ("push-send", self.send, None),
+                           ("push-publish", self.publish, None))
+
+    def subscribe(self) -> None:
+        """Join the engine: start and stop with it, and listen to its bus channels."""
+        for channel, listener, priority in self._listeners:
+            self.bus.subscribe(channel, listener, priority)
+
+    def unsubscribe(self) -> None:
+        """Leave the engine."""
+        for channel, listener, _ in self._listeners:
+            self.bus.unsubscribe(channel, listener)
+
+    def start(self) -> None:
+        """Start the threads; the engine calls this before its HTTP server starts."""
+        PushServer.start(self)
+        self.bus.log("Push server started")
+
+    def stop(self) -> None:
+        """Close all connections; the engine calls this after its HTTP server has stopped."""
+        PushServer.stop(self)
+        self.bus.log("Push server stopped")
+
+    def bind_session(self, session: Hashable = None) -> None:
+        """Bind the connection that this request becomes to a session; for page handlers.
+
+        ``end_session`` closes it then: call it where users log out.
+
+        Args:
+            session: what to bind to; None: CherryPy's session, which must be switched on.
+
+        Raises:
+            InvalidSetting: there is no session, or no request.
+        """
+        request = cherrypy.serving.request
+        if not hasattr(request, "push_data"):
+            raise InvalidSetting("bind_session is for the page handler of a WebSocket address")
+        request.push_session = current_session() if session is None else session
+
+    def end_session(self, session: Hashable = None) -> int:
+        """Begin to close the connections that are bound to a session; return how many there were.
+
+        Args:
+            session: what they were bound to; None: CherryPy's session of this request.
+
+        Raises:
+            InvalidSetting: there is no session.
+        """
+        return PushServer.end_session(self, current_session() if session is None else session)
+
+    def _end_engine(self, error: BaseException) -> None:
+        """Stop the engine, on a thread that this does not end."""
+        self.bus.log(f"Push server died, stopping the engine: {error!r}", level=logging.ERROR,
+                     traceback=True)
+        threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
+
+
+def current_session() -> str:
+    """Return the id of CherryPy's session of this request.
+
+    Raises:
+        InvalidSetting: there is none.
+    """
+    session = getattr(cherrypy.serving, "session", None)
+    if session is None:
+        raise InvalidSetting("there is no session: switch tools.sessions.on on for this page")
+    return str(session.id)
+
+
+class BusEvents:
+    """Publish what happens to connections on the engine's bus."""
+
+    def __init__(self, bus: Any) -> None:
+        self._bus = bus
+
+    def opened(self, connection: Any) -> None:
+        """See ``Events``."""
+        self._publish("push-opened", connection)
+
+    def received(self, connection: Any, message: Any) -> None:
+        """See ``Events``."""
+        self._publish("push-received", connection, message)
+
+    def closed(self, connection: Any, code: int, reason: str) -> None:
+        """See ``Events``."""
+        self._publish("push-closed", connection, code, reason)
+
+    def _publish(self, channel: str, *args: object) -> None:
+        if not self._bus.listeners.get(channel):
+            return
+        try:
+            self._bus.publish(channel, *args)
+        except BaseException:  # the bus has logged it; a SystemExit is not a worker's to obey
+            self._bus.log(f"A listener of {channel} failed")

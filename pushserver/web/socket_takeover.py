@@ -1,0 +1,115 @@
+"""Taking a socket from under cheroot, at the only place that knows how cheroot holds it.
+
+cheroot has no interface for this. A request that is being answered is found on the stack of the
+thread that answers it; its answer is held back in a buffer, so that the loop writes it; and
+cheroot is told to leave the socket open when it is done.
+"""
+from __future__ import annotations
+
+import io
+import socket
+import sys
+from http.client import responses
+from typing import Any
+
+from cheroot.server import HTTPRequest
+
+from ..errors import HandshakeRefused
+
+SWITCHING = b"HTTP/1.1 101 "
+
+
+class _HeldBack(io.BytesIO):
+    """Take the place of a connection's ``wfile`` and keep what is written."""
+
+    bytes_written = 0
+
+
+def current_request() -> Any:
+    """Return the cheroot request that this thread is answering, or None."""
+    frame = sys._getframe()
+    answering = HTTPRequest.respond.__code__
+    while frame is not None:
+        if frame.f_code is answering:
+            return frame.f_locals["self"]
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def end_connection() -> None:
+    """Have cheroot close the connection behind the answer to the request that is being answered."""
+    request = current_request()
+    if request is not None:
+        request.close_connection = True
+
+
+class Handover:
+    """Hold a request's answer back, then either give its socket away or let the answer go.
+
+    Used by the one thread that answers the request.
+
+    Raises:
+        HandshakeRefused: 501: the site is not served by cheroot, or through a TLS adapter whose
+            sockets cannot be polled.
+    """
+
+    def __init__(self) -> None:
+        request = current_request()
+        if request is None:
+            raise HandshakeRefused(501, "push needs CherryPy's own HTTP server (cheroot): serve "
+                                   "the site with it, behind a proxy if need be")
+        if not isinstance(request.conn.socket, socket.socket):
+            raise HandshakeRefused(501, "push needs cheroot's builtin TLS adapter: set "
+                                   "server.ssl_module to 'builtin'")
+        self._request = request
+        self._connection = request.conn
+        self._wfile = request.conn.wfile
+        self._held = _HeldBack()
+
+    def hold_back(self) -> None:
+        """Keep what cheroot writes from now on."""
+        self._connection.wfile = self._held
+
+    @property
+    def socket(self) -> socket.socket:
+        """Return the client's socket."""
+        sock: socket.socket = self._connection.socket
+        return sock
+
+    @property
+    def answer(self) -> bytes:
+        """Return the answer that is held back."""
+        return self._held.getvalue()
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Tell whether that answer is the one that makes a WebSocket of the socket."""
+        return self.answer.startswith(SWITCHING)
+
+    def take_early(self) -> bytes:
+        """Return what the client has sent behind its handshake already."""
+        rfile = self._connection.rfile
+        return bytes(rfile.peek(0)) if rfile.has_data() else b""
+
+    def give_away(self) -> None:
+        """Make cheroot leave the socket alone; whoever took it has to close it."""
+        self._request.close_connection = True
+        self._connection.linger = True
+        self._connection.wfile = self._wfile
+
+    def let_go(self) -> None:
+        """Write the answer after all, which is some refusal, as cheroot would have."""
+        self._connection.wfile = self._wfile
+        if self.answer and not self.is_upgrade:
+            self._wfile.write(self.answer)
+
+    def refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
+        """Write a refusal in the place of the answer that is held back, and end the connection."""
+        self._connection.wfile = self._wfile
+        self._request.close_connection = True
+        body = (message + "\n").encode("utf-8")
+        fields = {**headers, "Content-Type": "text/plain;charset=utf-8",
+                  "Content-Length": str(len(body)), "Connection": "close"}
+        lines = [f"HTTP/1.1 {status} {responses.get(status, 'Refused')}",
+                 *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        self._wfile.write("\r\n".join(lines).encode("latin-1") + body)

@@ -1,0 +1,102 @@
+"""The CherryPy tool that makes a WebSocket address of a page handler."""
+from __future__ import annotations
+
+from typing import Any, Collection, Sequence
+
+import cherrypy
+
+from ..centrifuge import CentrifugeConnection
+from ..channels.rules import checked_channel
+from ..connections.connection import Connection
+from ..errors import InvalidSetting
+from ..server import PushServer
+from ..wire.handshake import asks_to_connect
+from .endpoint import Endpoint
+
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional")
+
+PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
+"""What a connection can speak, and what it is then at least."""
+
+
+class PushTool(cherrypy.Tool):  # type: ignore[misc]
+    """Turn a page handler into a WebSocket address: ``cherrypy.tools.push = PushTool(push)``.
+
+    The handler runs before the upgrade and may refuse it by raising ``HTTPError`` or
+    ``HTTPRedirect``, as may any tool of the site; what it returns is not used. It can leave
+    something for the connection in ``cherrypy.request.push_data``.
+
+    Args:
+        push: the plugin, or a ``PushServer``, that takes the connections.
+    """
+
+    def __init__(self, push: PushServer) -> None:
+        self._push = push
+        super().__init__("before_request_body", self._options)
+
+    @staticmethod
+    def _options(handler_cls: type[Connection] | None = None, channels: Collection[str] = (),
+                 subprotocols: Sequence[str] = (), protocol: str = "plain",
+                 optional: bool = False) -> None:
+        """Show CherryPy what the tool can be told."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a decorator that switches the tool on for one page handler.
+
+        Args:
+            protocol: "plain", in which what is published is the message, or "centrifuge",
+                Centrifugo's JSON protocol.
+            handler_cls: a subclass of ``Connection``, or of ``CentrifugeConnection`` for that
+                protocol; what each connection becomes.
+            channels: names of the channels that each connection is in from the start.
+            subprotocols: those that the site speaks, of which the client's first is chosen.
+            optional: a request that asks for no WebSocket gets what the page handler returns,
+                as without the tool; otherwise it is answered 426.
+
+        Raises:
+            InvalidSetting: one of them cannot be that.
+        """
+        check_options(**kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def _setup(self) -> None:
+        options = self._merged_args()
+        options.pop("priority", None)
+        check_options(**options)
+        request = cherrypy.serving.request
+        if options.pop("optional", False) and not asks_to_connect(request.headers):
+            request.push_data = {}  # a handler may fill it without asking which it is
+            return
+        protocol = options.pop("protocol", "plain")
+        options.setdefault("handler_cls", PROTOCOLS[protocol])
+        Endpoint(self._push, **options).attach(cherrypy.serving.request.hooks)
+
+
+def check_options(**options: Any) -> None:
+    """Check what the tool was told, where the site's author can see it.
+
+    Raises:
+        InvalidSetting: an option is unknown, or has a value that cannot work.
+    """
+    unknown = sorted(set(options) - {*_ARGUMENTS, "on", "priority"})
+    if unknown:
+        raise InvalidSetting(f"the push tool has no option {unknown[0]!r}: use "
+                             f"{', '.join(_ARGUMENTS)}")
+    protocol = options.get("protocol", "plain")
+    if protocol not in PROTOCOLS:
+        raise InvalidSetting(f"protocol is {protocol!r}: use {' or '.join(PROTOCOLS)}")
+    base = PROTOCOLS[protocol]
+    handler_cls = options.get("handler_cls", base)
+    if not (isinstance(handler_cls, type) and issubclass(handler_cls, base)):
+        raise InvalidSetting(f"handler_cls is {handler_cls!r}: use a subclass of "
+                             f"pushserver.{base.__name__}")
+    if protocol == "plain" and issubclass(handler_cls, CentrifugeConnection):
+        raise InvalidSetting(f"handler_cls is {handler_cls!r}: say protocol=\"centrifuge\" too")
+    for name in ("channels", "subprotocols"):
+        value = options.get(name, ())
+        if isinstance(value, str) or not isinstance(value, Collection):
+            raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
+    for channel in options.get("channels", ()):
+        checked_channel(channel)
+    if not isinstance(options.get("optional", False), bool):
+        raise InvalidSetting(f"optional is {options['optional']!r}: use True or False")

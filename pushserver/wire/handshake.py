@@ -1,0 +1,223 @@
+"""Whether a request may become a connection: the rules of the opening handshake, without I/O.
+
+Source: RFC 6455 sections 4.2.1 and 4.2.2.
+"""
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from hashlib import sha1
+from typing import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from ws4py import WS_KEY
+
+from ..errors import HandshakeRefused, InvalidSetting
+
+VERSION = "13"
+
+MAX_ID = 128
+"""Characters of an Id."""
+
+KEY_SIZE = 16
+"""Bytes that a ``Sec-WebSocket-Key`` decodes to."""
+
+LEAST_HEARTBEAT = 1
+MOST_HEARTBEAT = 3600
+"""Seconds between heartbeats."""
+
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
+
+_UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade",
+                    "Sec-WebSocket-Version": VERSION}
+
+
+_ASKING = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
+
+_EMPTY = ("", "0")
+"""What ``Content-Length`` says of no body; some WSGI servers add it without a value."""
+
+
+def _tokens(value: str) -> list[str]:
+    return [token.strip() for token in value.split(",") if token.strip()]
+
+
+def asks_to_connect(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request means to be an opening handshake, be it a good one or not.
+
+    A proxy that does not pass ``Upgrade`` on leaves the other headers, which no other request has.
+
+    Args:
+        headers: the request's, looked up without regard to case.
+    """
+    upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
+    return "websocket" in upgrade or any(headers.get(name) is not None for name in _ASKING)
+
+
+def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, str]) -> None:
+    """Check all of a request that says whether it is an opening handshake.
+
+    Args:
+        method: the HTTP method.
+        protocol: the HTTP version, (1, 1).
+        headers: the request's, looked up without regard to case.
+
+    Raises:
+        HandshakeRefused: 405, 426 or 400.
+    """
+    if method != "GET":
+        raise HandshakeRefused(405, f"use GET for a WebSocket handshake, not {method:.20}",
+                               {"Allow": "GET"})
+    if protocol < (1, 1):
+        raise HandshakeRefused(426, "use HTTP/1.1 (in nginx: proxy_http_version 1.1)",
+                               _UPGRADE_HEADERS)
+    upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
+    if "websocket" not in upgrade:
+        raise HandshakeRefused(426, "this is a WebSocket address: send 'Upgrade: websocket' "
+                               "(a proxy in between has to pass it on)", _UPGRADE_HEADERS)
+    if headers.get("Sec-WebSocket-Version", "").strip() != VERSION:
+        raise HandshakeRefused(426, f"send 'Sec-WebSocket-Version: {VERSION}'", _UPGRADE_HEADERS)
+    connection = [token.lower() for token in _tokens(headers.get("Connection", ""))]
+    if "upgrade" not in connection:
+        raise HandshakeRefused(400, "send 'Connection: Upgrade'")
+    check_key(headers.get("Sec-WebSocket-Key", ""))
+    if headers.get("Transfer-Encoding") or headers.get("Content-Length", "").strip() not in _EMPTY:
+        raise HandshakeRefused(400, "send the handshake without a body")
+
+
+def check_key(key: str) -> None:
+    """Check a ``Sec-WebSocket-Key``.
+
+    Raises:
+        HandshakeRefused: 400: it is missing, or not 16 bytes in base64.
+    """
+    try:
+        size = len(base64.b64decode(key.strip(), validate=True))
+    except (binascii.Error, ValueError):
+        size = 0
+    if size != KEY_SIZE:
+        raise HandshakeRefused(400, "send a Sec-WebSocket-Key of 16 bytes in base64")
+
+
+def accept_key(key: str) -> str:
+    """Return the ``Sec-WebSocket-Accept`` that answers a key."""
+    return base64.b64encode(sha1(key.strip().encode("ascii") + WS_KEY).digest()).decode("ascii")
+
+
+def checked_id(value: object) -> str:
+    """Return the Id that a client gave.
+
+    Args:
+        value: what the query's ``Id`` became: text, a list if there were several, None if none.
+
+    Raises:
+        HandshakeRefused: 400, saying which rule it breaks.
+    """
+    if value is None:
+        raise HandshakeRefused(400, "Id is missing: connect with ?Id=... in the URL")
+    if not isinstance(value, str):
+        raise HandshakeRefused(400, "Id is given more than once: give one")
+    if not value:
+        raise HandshakeRefused(400, "Id is empty: give 1 to 128 characters")
+    if len(value) > MAX_ID:
+        raise HandshakeRefused(400, f"Id has {len(value)} characters: give at most {MAX_ID}")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in value):
+        raise HandshakeRefused(400, "Id has control characters: leave them out")
+    return value
+
+
+def checked_heartbeat(value: object) -> float:
+    """Return the seconds between the heartbeats that a client asked for, 0 if it did not.
+
+    Args:
+        value: what the query's ``heartbeat`` became; see ``checked_id``.
+
+    Raises:
+        HandshakeRefused: 400, saying which rule it breaks.
+    """
+    if value is None:
+        return 0
+    if not isinstance(value, str):
+        raise HandshakeRefused(400, "heartbeat is given more than once: give one")
+    seconds = float(value) if _SECONDS.fullmatch(value) else 0
+    if not LEAST_HEARTBEAT <= seconds <= MOST_HEARTBEAT:
+        raise HandshakeRefused(400, f"heartbeat is not a number from {LEAST_HEARTBEAT} to "
+                               f"{MOST_HEARTBEAT}: give seconds, or leave it out")
+    return seconds
+
+
+def check_origin(origin: str | None, site: str, allowed: Sequence[str]) -> None:
+    """Check that the page that opens the connection is one of the site's, or a friend's.
+
+    Args:
+        origin: the request's ``Origin``; programs that are no browsers send none.
+        site: the site's own address as its clients see it, ``https://example.org``.
+        allowed: further origins, in their normal form; "*" is any.
+
+    Raises:
+        HandshakeRefused: 403.
+
+    Source: RFC 6455 section 10.2.
+    """
+    if not origin or "*" in allowed:
+        return
+    try:
+        asked = normal_origin(origin)
+        if asked in allowed or asked == normal_origin(site):
+            return
+    except InvalidSetting:
+        pass  # "null", for example, which is nobody's origin
+    raise HandshakeRefused(403, "this Origin is not the site's own: add it to allowed_origins "
+                           "(behind a proxy: let CherryPy's proxy tool see the outer host)")
+
+
+def choose_subprotocol(offered: str, supported: Sequence[str],
+                       refused: Mapping[str, str]) -> str | None:
+    """Return the first subprotocol the client offers that is supported, or None.
+
+    Args:
+        offered: the request's ``Sec-WebSocket-Protocol``; may be empty.
+        supported: those that the site speaks.
+        refused: others, with the line that refuses a client which offers only them.
+
+    Raises:
+        HandshakeRefused: 400: there is nothing else.
+    """
+    names = _tokens(offered)
+    if names and all(name in refused for name in names):
+        raise HandshakeRefused(400, refused[names[0]])
+    return next((name for name in names if name in supported), None)
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HTTP_OF = {"ws": "http", "wss": "https"}
+
+
+def normal_origin(origin: str) -> str:
+    """Return an origin in the one form in which two can be compared.
+
+    Lower case, ``ws`` as ``http`` (a plain ws4py client sends that), no default port.
+
+    Args:
+        origin: scheme, host and optionally port: ``https://example.org:8443``.
+
+    Raises:
+        InvalidSetting: it is none of that.
+
+    Source: RFC 6454 section 4.
+    """
+    try:
+        parts = urlsplit(origin if isinstance(origin, str) else "")
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    scheme = _HTTP_OF.get(parts.scheme, parts.scheme)
+    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if not scheme or not parts.hostname or extra:
+        raise InvalidSetting(f"origin {origin!r}: use scheme://host or scheme://host:port")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port is None or port == _DEFAULT_PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{port}"

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import Any, Callable, Collection, Hashable, Iterable
 
-from .channels.history import Publication
+from .channels.publication import Publication
 from .channels.hub import Groups, grouped
 from .channels.rules import ChannelRule, checked_channel
 from .connections.connection import Connection

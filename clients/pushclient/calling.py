@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Callable
 
-from pushserver.channels.history import Position
+from pushserver.channels.publication import Position
 
 from .asking import Asking
 from .channel_link import ChannelLink

@@ -12,7 +12,7 @@ from typing import Callable
 from pushserver.channels.rules import checked_channel
 from pushserver.errors import InvalidSetting
 from pushserver.wire.frames import encode_json
-from pushserver.channels.history import Position
+from pushserver.channels.publication import Position
 
 from .asking import Need
 from .errors import ChannelLost

@@ -5,7 +5,7 @@ import base64
 import binascii
 from typing import Any, Iterable, Mapping
 
-from ..channels.history import Position
+from ..channels.publication import Position
 from ..channels.rules import MAX_CHANNEL
 from ..errors import PushError
 

@@ -5,7 +5,7 @@ import logging
 import math
 from typing import Any
 
-from ..channels.history import Page
+from ..channels.publication import Page
 from ..errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
                       MessageTooLarge)
 from ..tokens import Claims

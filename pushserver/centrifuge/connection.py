@@ -5,7 +5,7 @@ from typing import Any, Iterable
 
 from ws4py.messaging import Message
 
-from ..channels.history import Position, Publication
+from ..channels.publication import Position, Publication
 from ..channels.presence import Info
 from ..channels.rules import Who, checked_channel
 from ..connections.connection import Connection

@@ -8,7 +8,7 @@ import base64
 import json
 from typing import Any, NoReturn
 
-from ..channels.history import BINARY, JSON, Position, Publication
+from ..channels.publication import BINARY, JSON, Position, Publication
 from ..channels.presence import Info
 from ..channels.rules import checked_channel
 from ..errors import InvalidSetting

@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable, Iterable, Sequence
 
-from ..channels.history import Page, Position, Publication
+from ..channels.publication import Page, Position, Publication
 from ..channels.node import Queue, Wanted
 from ..channels.presence import Info
 from ..tokens import Claims

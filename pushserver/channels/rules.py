@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Callable, Iterable, Union
 
 from ..errors import InvalidSetting
 from ..settings import MIB
-from .history import Limits
+from .publication import Limits
 
 MAX_CHANNEL = 255
 """Characters of a channel's name."""
@@ -69,6 +69,9 @@ class ChannelRule:
         join_leave: tell subscribers who comes and goes.
         linger: seconds for which a user whose connection was lost is still held to be there, so
             that a reload is neither a leave nor a join.
+        limits: what such a channel may remember, from the history's settings.
+        keeps_presence: whether it is kept who is in such a channel, from the settings of who may
+            see presence.
 
     Raises:
         InvalidSetting: a value is of the wrong type or out of its range.
@@ -84,6 +87,8 @@ class ChannelRule:
     see_history: Who = "nobody"
     join_leave: bool = False
     linger: float = 15.0
+    limits: Limits = field(init=False, repr=False, compare=False)
+    keeps_presence: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.match, str) or len(self.match) > MAX_CHANNEL:
@@ -96,16 +101,10 @@ class ChannelRule:
             raise InvalidSetting(f"join_leave is {self.join_leave!r}: use True or False")
         for name in ("subscribe", "publish", "see_presence", "see_history"):
             _check_who(name, getattr(self, name))
-
-    @property
-    def limits(self) -> Limits:
-        """Return what such a channel may remember."""
-        return Limits(self.history, self.history_bytes, self.history_age)
-
-    @property
-    def keeps_presence(self) -> bool:
-        """Tell whether it is kept who is in such a channel."""
-        return self.join_leave or self.see_presence != "nobody"
+        limits = Limits(self.history, self.history_bytes, self.history_age)
+        object.__setattr__(self, "limits", limits)
+        object.__setattr__(self, "keeps_presence",
+                           self.join_leave or self.see_presence != "nobody")
 
     def matches(self, channel: str) -> bool:
         """Tell whether the rule is for a channel."""
@@ -139,7 +138,7 @@ DEFAULT = ChannelRule("", subscribe="nobody")
 it themselves."""
 
 
-class Channels:
+class ChannelRules:
     """Find the rule for a channel. Any thread may ask.
 
     Args:
@@ -163,7 +162,7 @@ class Channels:
         self.rule = lru_cache(CACHED)(self._find)
 
     def __repr__(self) -> str:
-        return f"<Channels {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
+        return f"<ChannelRules {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
 
     def _find(self, channel: str) -> ChannelRule:
         return next((rule for rule in self._rules if rule.matches(channel)), DEFAULT)

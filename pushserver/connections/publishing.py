@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ..channels.history import Page, Position, Publication
+from ..channels.publication import Page, Position, Publication
 from ..channels.hub import Hub
 from ..channels.node import Answer, Exchange, Wanted
 from ..channels.presence import Info, Stats

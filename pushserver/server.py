@@ -19,7 +19,7 @@ from .errors import HandshakeRefused, InvalidSetting
 from .runtime.loop import Loop
 from .runtime.outbox import Head
 from .runtime.runtime import Events, Home
-from .runtime.sockets import lend, transport
+from .runtime.sockets import lend, loop_socket
 from .runtime.workers import Workers
 from .settings import Settings
 from .ticker import Ticker
@@ -323,7 +323,7 @@ class PushServer(Publishing):
         with self._lock:
             home = self._check_running()
             connection.sock = lend(sock)
-            link = Link(connection, connection.Id, transport(connection.sock),
+            link = Link(connection, connection.Id, loop_socket(connection.sock),
                         answer + HEARTBEAT if heartbeat else answer, home)
             replaced = self._hub.add(link, channels)
             arrivals = self._exchange.enter(channels, lambda _: connection.presence_info())

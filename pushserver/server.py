@@ -25,7 +25,7 @@ from .settings import Settings
 from .ticker import Ticker
 from .tokens import Tokens
 from .wire.disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED,
-                               SHUTTING_DOWN, Disconnect, checked, is_final)
+                               SHUTTING_DOWN, Disconnect, checked_disconnect, is_final)
 from .wire.frames import Data, header
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class PushServer(Publishing):
         Raises:
             InvalidSetting: the code or the reason cannot be sent, or ``Id`` is not text.
         """
-        disconnect = checked(code, reason)
+        disconnect = checked_disconnect(code, reason)
         return sum(self._close(link, disconnect) for link in self._hub.of_id(checked_id(Id)))
 
     # For connections

@@ -11,7 +11,7 @@ from .history import NOTHING, Clock, Page, Position, Publication
 from .hub import Hub, M, grouped
 from .joining import LIVE, Joining
 from .presence import Info, Presence, Stats
-from .rules import ChannelRule, Channels
+from .rules import ChannelRule, ChannelRules
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Exchange(Generic[M]):
     def __init__(self, hub: Hub[M], rules: Iterable[ChannelRule], send: Send,
                  on_linger: Callable[[], None] = lambda: None,
                  clock: Clock = time.monotonic) -> None:
-        self.channels = Channels(rules)
+        self.channels = ChannelRules(rules)
         self.broker: Broker = MemoryBroker(self._deliver, clock)
         self._hub = hub
         self._send = send

@@ -139,7 +139,7 @@ DEFAULT = ChannelRule("", subscribe="nobody")
 it themselves."""
 
 
-class Channels:
+class ChannelRules:
     """Find the rule for a channel. Any thread may ask.
 
     Args:
@@ -163,7 +163,7 @@ class Channels:
         self.rule = lru_cache(CACHED)(self._find)
 
     def __repr__(self) -> str:
-        return f"<Channels {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
+        return f"<ChannelRules {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
 
     def _find(self, channel: str) -> ChannelRule:
         return next((rule for rule in self._rules if rule.matches(channel)), DEFAULT)

@@ -56,7 +56,7 @@ def may_be_received(code: int) -> bool:
     return code in _RECEIVABLE
 
 
-def checked(code: int, reason: str) -> Disconnect:
+def checked_disconnect(code: int, reason: str) -> Disconnect:
     """Return a disconnect that may be put into a close frame.
 
     Args:

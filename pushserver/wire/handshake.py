@@ -18,7 +18,7 @@ from ..errors import HandshakeRefused, InvalidSetting
 
 VERSION = "13"
 
-MAX_ID = 128
+MAX_ID_LENGTH = 128
 """Characters of an Id."""
 
 KEY_SIZE = 16
@@ -106,7 +106,7 @@ def accept_key(key: str) -> str:
     return base64.b64encode(sha1(key.strip().encode("ascii") + WS_KEY).digest()).decode("ascii")
 
 
-def checked_id(value: object) -> str:
+def admitted_id(value: object) -> str:
     """Return the Id that a client gave.
 
     Args:
@@ -121,8 +121,8 @@ def checked_id(value: object) -> str:
         raise HandshakeRefused(400, "Id is given more than once: give one")
     if not value:
         raise HandshakeRefused(400, "Id is empty: give 1 to 128 characters")
-    if len(value) > MAX_ID:
-        raise HandshakeRefused(400, f"Id has {len(value)} characters: give at most {MAX_ID}")
+    if len(value) > MAX_ID_LENGTH:
+        raise HandshakeRefused(400, f"Id has {len(value)} characters: give at most {MAX_ID_LENGTH}")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in value):
         raise HandshakeRefused(400, "Id has control characters: leave them out")
     return value
@@ -132,7 +132,7 @@ def checked_heartbeat(value: object) -> float:
     """Return the seconds between the heartbeats that a client asked for, 0 if it did not.
 
     Args:
-        value: what the query's ``heartbeat`` became; see ``checked_id``.
+        value: what the query's ``heartbeat`` became; see ``admitted_id``.
 
     Raises:
         HandshakeRefused: 400, saying which rule it breaks.

@@ -19,13 +19,13 @@ from .errors import HandshakeRefused, InvalidSetting
 from .runtime.loop import Loop
 from .runtime.outbox import Head
 from .runtime.runtime import Events, Home
-from .runtime.sockets import lend, transport
+from .runtime.sockets import lend, loop_socket
 from .runtime.workers import Workers
 from .settings import Settings
 from .ticker import Ticker
 from .tokens import Tokens
 from .wire.disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED,
-                               SHUTTING_DOWN, Disconnect, checked, is_final)
+                               SHUTTING_DOWN, Disconnect, checked_disconnect, is_final)
 from .wire.frames import Data, header
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class PushServer(Publishing):
         Raises:
             InvalidSetting: the code or the reason cannot be sent, or ``Id`` is not text.
         """
-        disconnect = checked(code, reason)
+        disconnect = checked_disconnect(code, reason)
         return sum(self._close(link, disconnect) for link in self._hub.of_id(checked_id(Id)))
 
     # For connections
@@ -323,7 +323,7 @@ class PushServer(Publishing):
         with self._lock:
             home = self._check_running()
             connection.sock = lend(sock)
-            link = Link(connection, connection.Id, transport(connection.sock),
+            link = Link(connection, connection.Id, loop_socket(connection.sock),
                         answer + HEARTBEAT if heartbeat else answer, home)
             replaced = self._hub.add(link, channels)
             arrivals = self._exchange.enter(channels, lambda _: connection.presence_info())

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Sequence
 
-from pushserver.wire.disconnects import NORMAL, checked
+from pushserver.wire.disconnects import NORMAL, checked_disconnect
 from pushserver.wire.frames import encode_payload
 
 from . import address, options
@@ -198,7 +198,7 @@ class PushClient(Receiving, Calling):
         Raises:
             InvalidSetting: one of them cannot be sent.
         """
-        checked(code, reason)
+        checked_disconnect(code, reason)
         with self._changed:
             self._closing = True
             link, thread = self._link, self._thread

@@ -13,7 +13,8 @@ import threading
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from pushserver.wire.disconnects import ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect, checked
+from pushserver.wire.disconnects import (ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect,
+                                         checked_disconnect)
 from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, close_frame, frame
 from pushserver.wire.parser import FrameReader, Received
 from ws4py.messaging import PingControlMessage, PongControlMessage
@@ -300,7 +301,7 @@ class WebSocketClient(Sending, Opening):
         """
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
-        disconnect = checked(code, reason)
+        disconnect = checked_disconnect(code, reason)
         with self._lock:
             self._close_asked = True
         if self._wire is not None:

@@ -19,7 +19,7 @@ from ..connections.publishing import MAX_KEY
 from ..errors import PushError
 from ..server import PushServer
 from ..version import __version__
-from ..wire.disconnects import BY_SITE, EXPIRED, checked
+from ..wire.disconnects import BY_SITE, EXPIRED, checked_disconnect
 from ..wire.frames import encode_json
 from .fields import BadField, Fields, checked_channel_field
 
@@ -31,7 +31,7 @@ INTERNAL, NOT_FOUND, BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE = 100, 104, 107, 
 MAX_COMMANDS = 10_000
 """Commands in one batch, and channels in one broadcast."""
 
-LONGEST = 10.0 ** 10
+MAX_TIME = 10.0 ** 10
 """Seconds since 1970 that a time may be at most."""
 
 _PUBLISH = ("data", "b64data", "tags", "idempotency_key", "skip_history")
@@ -204,7 +204,7 @@ class Calls:
         given = request.inner("disconnect")
         if given is not None:
             given.expect(("code", "reason"), ("reconnect",))
-            disconnect = checked(given.whole("code"), given.text("reason"))
+            disconnect = checked_disconnect(given.whole("code"), given.text("reason"))
         for connection in list(self._connections(request)):
             if not (connection.has_client and connection.client in spared):
                 self._server.close_connection(connection, *disconnect)
@@ -212,7 +212,7 @@ class Calls:
 
     def _do_refresh(self, request: Fields) -> bytes:
         request.expect((*_WHO, "expired", "expire_at"), (*_PRO, "info"))
-        expired, until = request.flag("expired"), request.whole("expire_at", most=int(LONGEST))
+        expired, until = request.flag("expired"), request.whole("expire_at", most=int(MAX_TIME))
         for connection in list(self._connections(request)):
             if expired:
                 self._server.close_connection(connection, *EXPIRED)

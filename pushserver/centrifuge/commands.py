@@ -11,7 +11,7 @@ from ..errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSe
 from ..tokens import Claims
 from ..version import __version__
 from ..wire.frames import OPCODE_TEXT, encode_json, frame
-from ..wire.handshake import checked_id
+from ..wire.handshake import admitted_id
 from . import errors as codes
 from . import json_codec as wire
 from .errors import CloseConnection, CommandError
@@ -136,7 +136,7 @@ class Commands:
 
     def _rename(self, user: str) -> None:
         try:
-            checked_id(user)
+            admitted_id(user)
         except HandshakeRefused:
             raise CloseConnection(codes.INVALID_TOKEN) from None
         try:

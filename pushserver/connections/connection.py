@@ -12,7 +12,7 @@ from ws4py.websocket import WebSocket
 from ..channels.presence import Info
 from ..errors import ConnectionClosed, InvalidData
 from ..tokens import Claims
-from ..wire.disconnects import NORMAL, checked
+from ..wire.disconnects import NORMAL, checked_disconnect
 from ..wire.frames import MAX_SHORT as MAX_CONTROL
 from ..wire.frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload
 from .plain import PLAIN
@@ -227,7 +227,7 @@ class Connection(WebSocket):  # type: ignore[misc]
         """
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
-        disconnect = checked(code, reason)
+        disconnect = checked_disconnect(code, reason)
         if self._push_server is not None:
             self._push_server.close_connection(self, *disconnect)
 

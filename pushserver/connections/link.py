@@ -13,7 +13,7 @@ from ws4py.websocket import WebSocket
 from ..runtime.loop import READ, WRITE
 from ..runtime.outbox import Outbox
 from ..runtime.runtime import Home
-from ..runtime.sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, Transport
+from ..runtime.sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, LoopSocket
 from ..runtime.timers import Action, Timer
 from ..wire.disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
 from ..wire.frames import OPCODE_PONG, close_frame, frame
@@ -50,25 +50,25 @@ class Link:
     Args:
         connection: the application's object for this connection.
         Id: who the client is.
-        transport: the socket, non-blocking.
+        sock: the socket, non-blocking.
         answer: the handshake's answer, the first bytes to be written.
         home: what all links share.
     """
 
-    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "inbox",
+    __slots__ = ("connection", "Id", "channels", "protocol", "home", "socket", "send", "inbox",
                  "outbox", "busy", "direct", "watching", "state", "disconnect", "last_read",
                  "_reader", "_keepalive", "_deadline", "_peer_closed", "_failed", "_fd",
                  "_can_place")
 
-    def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
+    def __init__(self, connection: Any, Id: str, sock: LoopSocket, answer: bytes,
                  home: Home[Link]) -> None:
         self.connection = connection
         self.Id = Id
         self.channels: set[str] | None = None
         self.protocol: Protocol = connection.protocol
         self.home = home
-        self.transport = transport
-        self.send = transport.send
+        self.socket = sock
+        self.send = sock.send
         self.inbox = Inbox(connection, home, self)
         self.outbox = Outbox(home.settings.max_outbox)
         self.outbox.force(answer)
@@ -83,8 +83,8 @@ class Link:
         self._deadline: Timer | None = None
         self._peer_closed = False
         self._failed = False
-        self._fd = transport.socket.fileno()
-        self._can_place = transport.can_place
+        self._fd = sock.socket.fileno()
+        self._can_place = sock.can_place
 
     def __repr__(self) -> str:
         return f"<Link Id={self.Id!r} {_STATE_NAMES[self.state]}>"
@@ -132,21 +132,21 @@ class Link:
             if not size:
                 self.end(ABNORMAL)
                 return
-            if size < RECEIVE_SIZE and not self.transport.pinned:
+            if size < RECEIVE_SIZE and not self.socket.pinned:
                 return
             if time.monotonic() > deadline:
                 break
-        if self.transport.has_pending():
+        if self.socket.has_pending():
             self.home.loop.again(self)
 
     def _read_once(self) -> int | None:
         """Read and handle what has come: its size, None if nothing has, 0 if nothing ever will."""
         place = self._reader.place() if self._can_place else None
         if place is not None:
-            size = self.transport.receive_to(*place)  # type: ignore[union-attr]
+            size = self.socket.receive_to(*place)  # type: ignore[union-attr]
             data = None
         else:
-            data = self.transport.receive()
+            data = self.socket.receive()
             size = data if data is None else len(data)
         if size:
             self.last_read = self.home.loop.now
@@ -227,7 +227,7 @@ class Link:
         room = WRITE_SIZE if self.home.loop.is_crowded else WRITE_SIZE * WRITES_WHEN_FEW
         while self.outbox.size and room > 0:
             data = self.outbox.peek(room)
-            sent = self.transport.send(data)
+            sent = self.socket.send(data)
             if sent == LOST:
                 self.end(ABNORMAL)
                 return
@@ -240,7 +240,7 @@ class Link:
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
-        self.direct = None if busy else self.transport.direct
+        self.direct = None if busy else self.socket.direct
 
     def _wait_writable(self) -> None:
         self._set_busy(True)
@@ -251,11 +251,11 @@ class Link:
         if self.state == OPEN:
             self._set_busy(False)
         elif self._peer_closed:
-            self.transport.finish()
+            self.socket.finish()
             self.end(ABNORMAL)
         elif self._failed and self.state == CLOSING:
             self.state = LINGERING
-            self.transport.finish()
+            self.socket.finish()
 
     # Ending
 
@@ -323,13 +323,13 @@ class Link:
         """Close on a client that does not read: what it has not seen is dropped."""
         logger.debug("Id %r: slow, %d bytes waited", self.Id, self.outbox.size)
         if self.state == OPEN:
-            self.outbox.drop_unsent(self.transport.pinned)
+            self.outbox.drop_unsent(self.socket.pinned)
         self.close(SLOW)
 
     def no_pong(self) -> None:
         """End on a client that has not answered a ping; see ``Living``."""
         if not self.outbox.size:
-            self.transport.send(close_frame(NO_PONG))
+            self.socket.send(close_frame(NO_PONG))
         logger.debug("Id %r: no pong", self.Id)
         self.end(ABNORMAL)
 
@@ -360,7 +360,7 @@ class Link:
         self.connection.client_terminated = self.connection.server_terminated = True
         try:
             self.home.loop.watch(self, 0)
-            self.transport.close()
+            self.socket.close()
         finally:
             if was_open:
                 self.inbox.close(self.disconnect)

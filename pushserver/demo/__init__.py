@@ -4,9 +4,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import PushPlugin, browser_dir
-from .channels import Connection
+from .channels import CentrifugeSocket
 from .chat import Chat
-from .clock import Clock
+from .clock import ClockPage
 from .direct import Direct
 from .echo import EchoPage
 from .game import Game
@@ -25,12 +25,12 @@ Not every browser counts ws: among 'self'; the push tool refuses other origins i
 """
 
 
-class Site(Clock):
+class Site(ClockPage):
     """The demo site: the clock is its first page, every other demo hangs below."""
 
     def __init__(self, push: PushPlugin, interval: float) -> None:
         super().__init__(push, interval)
-        self.connection = Connection()
+        self.connection = CentrifugeSocket()
         self.echo = EchoPage()
         self.chat = Chat()
         self.direct = Direct(push)

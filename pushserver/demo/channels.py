@@ -4,7 +4,7 @@ from __future__ import annotations
 import cherrypy
 
 
-class Connection:
+class CentrifugeSocket:
     """What is there to be subscribed to is the plugin's ``channels``, in ``cli.py``."""
 
     @cherrypy.expose  # type: ignore[untyped-decorator]

@@ -27,7 +27,7 @@ class Visitor(Connection):
             self.subscribe(COUNT)
 
 
-class Clock:
+class ClockPage:
     """``/`` is the page, ``/websocket?Id=...`` what it connects to.
 
     Args:

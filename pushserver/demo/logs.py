@@ -12,7 +12,7 @@ CHANNEL = "log"
 KEPT = 100
 """Records that who comes later is shown."""
 
-LONGEST = 1000
+MAX_LINE = 1000
 """Characters of one record: all that are kept fit one message."""
 
 
@@ -38,7 +38,7 @@ class LogPush(logging.Handler):
             return
         self._pushing.now = True
         try:
-            line = self.format(record)[:LONGEST].encode("utf-8", "replace").decode("utf-8")
+            line = self.format(record)[:MAX_LINE].encode("utf-8", "replace").decode("utf-8")
             self._kept.append(line)
             self._push.publish(CHANNEL, {"log": [line]})
         except Exception:  # as each handler does: a log must not end what it reports of

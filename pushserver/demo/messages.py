@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-LONGEST = 1000
+MAX_TEXT = 1000
 """Characters of one field."""
 
 
@@ -37,7 +37,7 @@ def check_text(name: str, text: object) -> None:
     """
     if not isinstance(text, str) or not text.strip():
         raise Wrong(f"{name} is missing: send some text")
-    if len(text) > LONGEST:
-        raise Wrong(f"{name} has {len(text)} characters: send at most {LONGEST}")
+    if len(text) > MAX_TEXT:
+        raise Wrong(f"{name} has {len(text)} characters: send at most {MAX_TEXT}")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise Wrong(f"{name} has half of a character: send both")

@@ -216,11 +216,11 @@ class NativeTlsSocket(TlsSocket):
                            else memoryview(data)[:TLS_WRITE_SIZE])
 
 
-Transport = Union[PlainSocket, TlsSocket, NativeSocket, NativeTlsSocket]
+LoopSocket = Union[PlainSocket, TlsSocket, NativeSocket, NativeTlsSocket]
 
 
-def transport(sock: socket.socket) -> Transport:
-    """Return the transport for a connected socket, which becomes non-blocking."""
+def loop_socket(sock: socket.socket) -> LoopSocket:
+    """Make a connected socket non-blocking and return what the loop reads and writes it with."""
     sock.setblocking(False)
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -12,11 +12,11 @@ import sys
 SHORT = 5e-6
 """Seconds of the switch interval while the loop has work."""
 
-USUAL = 5e-3
+PYTHON_DEFAULT = 5e-3
 """Seconds of Python's own switch interval."""
 
 
-class Haste:
+class SwitchInterval:
     """Shorten the switch interval and restore it.
 
     Any thread may call ``begin``, only the loop's ``end`` and ``stop``. Whoever begins then gives
@@ -26,11 +26,11 @@ class Haste:
 
     def __init__(self) -> None:
         interval = sys.getswitchinterval()
-        self._normal = interval if interval > 2 * SHORT else USUAL
+        self._normal = interval if interval > 2 * SHORT else PYTHON_DEFAULT
         self._short = False
         self._stopped = False
 
-    def begin(self) -> None:
+    def shorten(self) -> None:
         """Shorten the interval, and remember what it was."""
         if self._short or self._stopped:
             return
@@ -40,9 +40,9 @@ class Haste:
         sys.setswitchinterval(SHORT)
         self._short = True  # last: an end in between must not be the last word
         if self._stopped:
-            self.end()
+            self.restore()
 
-    def end(self) -> None:
+    def restore(self) -> None:
         """Restore the interval, unless it was not shortened."""
         if self._short:
             self._short = False
@@ -51,4 +51,4 @@ class Haste:
     def stop(self) -> None:
         """Restore the interval for good."""
         self._stopped = True
-        self.end()
+        self.restore()

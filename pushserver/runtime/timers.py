@@ -7,7 +7,7 @@ from typing import Callable
 
 Action = Callable[[], None]
 
-FEW = 64
+FEW_CANCELLED = 64
 """Cancelled calls that are not worth clearing away."""
 
 
@@ -56,7 +56,7 @@ class Timers:
             when: seconds of the monotonic clock.
             action: what to call.
         """
-        if self.cancelled > FEW and self.cancelled * 2 > len(self._heap):
+        if self.cancelled > FEW_CANCELLED and self.cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].action is not None]
             heapq.heapify(self._heap)
             self.cancelled = 0

@@ -16,7 +16,7 @@ from ..errors import HandshakeRefused
 from ..server import PushServer
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
-                              checked_id, choose_subprotocol)
+                              admitted_id, choose_subprotocol)
 from .socket_takeover import Handover, current_request, end_connection
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Endpoint:
             self._take_token(request.params)
             if "Id" in request.params or not self._Id and (
                     self._handler_cls.needs_id or _needs(request.handler, "Id")):
-                self._Id = checked_id(request.params.get("Id"))
+                self._Id = admitted_id(request.params.get("Id"))
             if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
                 heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
                 self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
@@ -146,7 +146,7 @@ class Endpoint:
         if claims.user:
             if params.get("Id", claims.user) != claims.user:
                 raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
-            self._Id = checked_id(claims.user)
+            self._Id = admitted_id(claims.user)
             if _takes(request.handler, "Id", among_others=True):
                 params["Id"] = self._Id
         self._claims = request.push_claims = claims
@@ -162,7 +162,7 @@ class Endpoint:
             return
         known = chosen or request.login
         self._has_id = known is not None
-        self._Id = checked_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
+        self._Id = admitted_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
 
     def upgrade(self) -> None:
         """Make a 101 of the answer, if the page handler has run and raised nothing."""

@@ -20,7 +20,7 @@ from tests.api_client import Api
     ("publish", {"channel": "c", "data": 1, "idempotency_key": "k" * 256}, "use at most 255"),
     ("publish", {"channel": "c", "data": 1, "skip_history": "yes"}, "use true or false"),
     ("publish", {"channel": "\ud800", "data": 1}, "half of a surrogate pair"),
-    ("publish", {"channel": "c", "data": "\ud800"}, "text that UTF-8 cannot hold"),
+    ("publish", {"channel": "c", "data": "\ud800"}, "UTF-8 cannot hold this text"),
     ("publish", {"channel": "c", "data": "x" * ((1 << 20) + 1)}, "send at most 1048576"),
     ("broadcast", {"data": 1}, "channels: give a list of 1 to 10000 names"),
     ("broadcast", {"channels": "c", "data": 1}, "channels is text: use a list of text"),

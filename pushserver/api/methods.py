@@ -10,14 +10,15 @@ import re
 import socket
 import time
 import uuid
+from contextlib import suppress
+from functools import partial
 from typing import Any, Callable, Iterator, Mapping
 
 from ..centrifuge import CentrifugeConnection
 from ..centrifuge.json_codec import encoded_info, encoded_publication
 from ..connections.connection import Connection
-from ..connections.publishing import MAX_KEY
-from ..errors import PushError
-from ..server import PushServer
+from ..errors import ConnectionClosed, PushError
+from ..server import MAX_KEY, PushServer
 from ..version import __version__
 from ..wire.disconnects import BY_SITE, EXPIRED, checked_disconnect
 from ..wire.frames import encode_json
@@ -207,7 +208,7 @@ class Calls:
             disconnect = checked_disconnect(given.whole("code"), given.text("reason"))
         for connection in list(self._connections(request)):
             if not (connection.has_client and connection.client in spared):
-                self._server.close_connection(connection, *disconnect)
+                connection.close(*disconnect)
         return b"{}"
 
     def _do_refresh(self, request: Fields) -> bytes:
@@ -215,18 +216,16 @@ class Calls:
         expired, until = request.flag("expired"), request.whole("expire_at", most=int(MAX_TIME))
         for connection in list(self._connections(request)):
             if expired:
-                self._server.close_connection(connection, *EXPIRED)
+                connection.close(*EXPIRED)
             elif getattr(connection, "connected", True):
                 self._expire(connection, max(0.0, until - time.time()) if until else None)
         return b"{}"
 
-    def _expire(self, connection: Connection, seconds: float | None) -> None:
+    @staticmethod
+    def _expire(connection: Connection, seconds: float | None) -> None:
         """Set when a connection ends, in order with its own callbacks."""
-        def set_end() -> None:
-            connection.keep(None)
-            if seconds is not None:
-                self._server.expire_connection(connection, seconds)
-        self._server.later(connection, 0.0, set_end)
+        with suppress(ConnectionClosed):
+            connection.handle.later(0.0, partial(connection.expire, seconds))
 
     # Channels
 

@@ -8,7 +8,7 @@ from .publication import Publication
 
 
 class Encoding(Protocol):
-    """Make bytes for the wire of what is published, once for all connections that share this object.
+    """Make bytes for the wire of what is published, once for all connections that share it.
 
     It keeps no state; any thread may call it.
     """

@@ -15,7 +15,10 @@ class Member(Protocol):
 
     Id: str
     channels: set[str] | None
-    encoding: Encoding
+
+    @property
+    def encoding(self) -> Encoding:
+        """Return what makes bytes for it."""
 
     def lost(self, channel: str) -> None:
         """Take note that it was taken out of a channel of which publications are lost.
@@ -32,6 +35,8 @@ Groups = tuple[tuple[Encoding, tuple[M, ...]], ...]
 
 def grouped(members: tuple[M, ...]) -> Groups[M]:
     """Return connections by encoding; the tuple itself where all share one."""
+    if len(members) == 1:
+        return ((members[0].encoding, members),)
     found: dict[Encoding, list[M]] = {}
     for member in members:
         found.setdefault(member.encoding, []).append(member)
@@ -319,18 +324,17 @@ class Hub(Generic[M]):
                 self._everyone_grouped = grouped(everyone)
             return self._everyone_grouped
 
-    def admit(self, member: M, encoding: Encoding, queue: Callable[[], None]) -> bool:
-        """Change what a connection speaks; False if it has left.
+    def admit(self, member: M, switch: Callable[[], None]) -> bool:
+        """Change a connection's encoding; False if it has left.
 
         Args:
-            queue: queues its first frame, before anybody can see that it speaks so; with the lock
-                held, so it must not do more.
+            switch: queues the first bytes in it, then changes it; with the lock held, so it must
+                not do more.
         """
         with self._lock:
             if member not in self._members:
                 return False
-            queue()
-            member.encoding = encoding
+            switch()
             self._everyone = self._everyone_grouped = None
             for channel in member.channels or ():
                 self._rooms[channel].audience = None
@@ -344,6 +348,10 @@ class Hub(Generic[M]):
         """Return the connections of one Id, the oldest first."""
         with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
             return self._by_id.get(Id, ())
+
+    def of_id_grouped(self, Id: str) -> Groups[M]:
+        """Return the connections of one Id by encoding."""
+        return grouped(self.of_id(Id))
 
     def audience(self, channel: str) -> Audience:
         """Return who is to get what is published to a channel."""

@@ -12,7 +12,7 @@ from .feed import HOLE, NEXT, Feed
 from .hub import Audience, Hub, M, grouped
 from .interest import Interest
 from .joining import BROKEN, LIVE, Joining
-from .presence import Info, Stats
+from .presence import Info
 from .publication import NOTHING, Page, Position, Publication
 from .rules import ChannelRule, ChannelRules
 
@@ -73,7 +73,7 @@ class Node(Generic[M]):
         self._on_linger = on_linger
         self._presence = broker.presence
         self._interest = Interest(broker, hub.has_channel)
-        self._jobs: deque[Callable[[], None]] = deque()     # until the broker has let go of its lock
+        self._jobs: deque[Callable[[], None]] = deque()     # for when the broker holds no lock
 
     def __repr__(self) -> str:
         return f"<Node {self.rules!r}, {self.broker!r}>"
@@ -302,20 +302,24 @@ class Node(Generic[M]):
                 self._announce_leave(channel, info)
         self.wake()
 
-    def left(self, client: str, *, vanished: bool) -> None:
+    def left(self, client: str | None, *, vanished: bool) -> None:
         """Note that a connection has ended; what fails for one channel is logged.
 
         Args:
-            client: names it.
+            client: names it; None: nobody has ever asked for its name.
             vanished: it may come back at once, as in a reload.
         """
+        if client is not None:
+            self._leave_all(client, vanished)
+        self._tidy()
+
+    def _leave_all(self, client: str, vanished: bool) -> None:
         for channel in self._presence.channels(client):
             try:
                 linger = self.rule(channel).linger if vanished else 0.0
                 self._announce_leave(channel, self._presence.leave(channel, client, linger))
             except Exception:
                 logger.exception("cannot tell that %s has left %r", client, channel)
-        self._tidy()
         if vanished and self.next_departure() is not None:
             self._on_linger()
 
@@ -348,14 +352,6 @@ class Node(Generic[M]):
             data = encoding.presence(channel, info, joined)
             if data is not None:
                 self._delivery.put(members, data)
-
-    def presence(self, channel: str) -> dict[str, Info]:
-        """Return who is in a channel, by client; without a rule for it, nobody is known."""
-        return self._presence.of(channel)
-
-    def presence_stats(self, channel: str) -> Stats:
-        """Return how many are in a channel; see ``presence``."""
-        return self._presence.stats(channel)
 
 
 def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,

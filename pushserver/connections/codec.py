@@ -1,8 +1,8 @@
-"""What a connection speaks: how a message becomes a payload, and that becomes bytes for the wire."""
+"""What a connection speaks: how a message becomes a payload, and a payload becomes bytes."""
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Hashable, NamedTuple, Protocol
 
 from ..channels.presence import Info
 from ..channels.publication import BINARY, Publication
@@ -16,7 +16,7 @@ class Payload(NamedTuple):
     data: bytes
 
 
-class Codec(Protocol):
+class Codec(Hashable, Protocol):
     """Turn what a server has to say into payloads. It keeps no state; any thread may call it.
 
     Attributes:
@@ -71,7 +71,7 @@ PLAIN: Codec = PlainCodec()
 
 
 class FramedCodec:
-    """One codec in one transport's framing: an ``Encoding``. Use ``encoding``, which makes each once.
+    """One codec in one transport's framing: an ``Encoding``. ``encoding`` makes each once.
 
     Attributes:
         ping: the bytes that ask a client whether it is there.

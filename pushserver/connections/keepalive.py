@@ -2,28 +2,25 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
-from typing import Protocol as Interface
+from typing import Protocol
 
 from ..runtime.loop import Watched
 from ..runtime.outbox import Outbox
-from ..runtime.runtime import Home
 from ..runtime.timers import Action, Timer
-from ..wire.frames import OPCODE_TEXT, frame
+from ..transports.transport import Transport
+from .codec import FramedCodec
+from .context import Context
 from .inbox import Inbox
-from .plain import Protocol
-
-HEARTBEAT = frame(OPCODE_TEXT, b"")
-"""What a client gets that asked to be told that the server is there: browsers hide pings."""
 
 
-class Living(Watched, Interface):
+class Living(Watched, Protocol):
     """Who is kept alive, and is told when its client seems to be gone."""
 
-    home: Home[Any]
+    context: Context
     inbox: Inbox
     outbox: Outbox
-    protocol: Protocol
+    encoding: FramedCodec
+    transport: Transport
     last_read: float
     """The loop's time at which something came."""
 
@@ -50,7 +47,7 @@ class KeepAlive:
     def __init__(self, link: Living, heartbeat: float = 0) -> None:
         self._link = link
         self._pinged_at = 0.0
-        interval = link.home.settings.ping_interval
+        interval = link.context.settings.ping_interval
         self._ping = self._later(interval, self._check) if interval else None
         self._heartbeat = self._later(heartbeat, partial(self._beat, heartbeat)) \
             if heartbeat else None
@@ -65,14 +62,14 @@ class KeepAlive:
                 timer.cancel()
 
     def _later(self, seconds: float, action: Action) -> Timer:
-        loop = self._link.home.loop
+        loop = self._link.context.runtime.loop
         return loop.call_later(seconds, partial(loop.guarded, self._link, action))
 
     def _check(self) -> None:
         """Ping a client that has been silent; end one that does not answer."""
         link = self._link
-        settings, now = link.home.settings, link.home.loop.now
-        silent = now - (self._pinged_at if link.protocol.always_pings else link.last_read)
+        settings, now = link.context.settings, link.context.runtime.loop.now
+        silent = now - (self._pinged_at if link.encoding.codec.awaits_pings else link.last_read)
         if link.inbox.is_full:
             self._check_in(settings.ping_interval)
         elif self._pinged_at > link.last_read:
@@ -86,7 +83,7 @@ class KeepAlive:
         else:
             self._pinged_at = now
             self._check_in(min(settings.ping_interval, settings.pong_timeout))
-            link.write(link.protocol.ping)
+            link.write(link.encoding.ping)
 
     def _check_in(self, seconds: float) -> None:
         self._ping = self._later(seconds, self._check)
@@ -95,4 +92,4 @@ class KeepAlive:
         """Say that the server is there, unless something else that waits will say it."""
         self._heartbeat = self._later(seconds, partial(self._beat, seconds))
         if not self._link.outbox.size:
-            self._link.write(HEARTBEAT)
+            self._link.write(self._link.transport.framing.heartbeat)

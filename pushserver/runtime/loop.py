@@ -11,6 +11,7 @@ from collections import deque
 from functools import partial
 from typing import Any, Callable, Iterator, Protocol, Sequence
 
+from ..wire.disconnects import Disconnect
 from ..wire.speedups import HAVE_NATIVE, SKIPPED, native
 from .outbox import Buffer
 from .sockets import FAN_OUT_SIZE
@@ -70,6 +71,12 @@ class Watched(Protocol):
 
     def partial(self, data: bytes, sent: int) -> None:
         """Take over frames of which the loop could write only a part."""
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Begin to end in good order."""
+
+    def abort(self) -> None:
+        """End at once, because the server stops."""
 
     def crashed(self) -> None:
         """End: one of the above raised what it should not have."""
@@ -170,6 +177,12 @@ class Loop:
         except OSError:
             pass  # full: it is waking up already; closed: it has stopped
 
+    def close(self) -> None:
+        """Give back what a loop holds that is never started."""
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
     def stop(self, timeout: float) -> bool:
         """End the thread once all that is queued is done; tell whether it has ended.
 
@@ -231,9 +244,7 @@ class Loop:
         finally:
             self._sleeping = False
             self._switch_interval.stop()
-            self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
+            self.close()
 
     def _round(self) -> None:
         self._sleeping = True

@@ -1,12 +1,12 @@
 """The interface of a transport: what stands between a socket's bytes and messages."""
 from __future__ import annotations
 
-from typing import Any, Protocol, Sequence
+from typing import Any, Hashable, Protocol, Sequence
 
 from ..wire.disconnects import Disconnect
 
 
-class Framing(Protocol):
+class Framing(Hashable, Protocol):
     """Make bytes for the wire. It keeps no state, and all connections of a kind share it.
 
     Attributes:

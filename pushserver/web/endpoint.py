@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 
 import cherrypy
 
+from ..connections.acceptor import Acceptor
 from ..connections.connection import Connection
 from ..errors import HandshakeRefused
-from ..server import PushServer
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
                               admitted_id, choose_subprotocol)
@@ -64,15 +64,15 @@ class Endpoint:
     would be sent is a 101; until then nothing has been written.
 
     Args:
-        server: takes the connection.
+        acceptor: takes the connection.
         handler_cls: what the connection becomes.
         channels: those that it is in from the start.
         subprotocols: those that the site speaks.
     """
 
-    def __init__(self, server: PushServer, *, handler_cls: type[Connection] = Connection,
+    def __init__(self, acceptor: Acceptor, *, handler_cls: type[Connection] = Connection,
                  channels: Iterable[str] = (), subprotocols: Sequence[str] = ()) -> None:
-        self._server = server
+        self._acceptor = acceptor
         self._handler_cls = handler_cls
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
@@ -127,14 +127,14 @@ class Endpoint:
                 heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
                 self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
             check_origin(request.headers.get("Origin"), request.base,
-                         self._server.settings.allowed_origins)
+                         self._acceptor.settings.allowed_origins)
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             self._subprotocol = choose_subprotocol(offered, self._subprotocols,
                                                    self._handler_cls.refused_subprotocols)
 
     def _take_token(self, params: dict[str, Any]) -> None:
         """Take who the client is from a token in the URL, if the site takes any."""
-        tokens = self._server.tokens
+        tokens = self._acceptor.tokens
         if tokens is None or "token" not in params:
             return
         token = params.pop("token")
@@ -175,7 +175,7 @@ class Endpoint:
             return
         with _refusing():
             self._name()
-            self._server.reserve(self._Id)
+            self._acceptor.reserve(self._Id)
         self._reserved = True
         response.status = 101
         response.body = b""
@@ -217,18 +217,18 @@ class Endpoint:
             return
         connection = self._connection(handover)
         channels = connection.starts_in(self._channels)
-        self._server.accept(connection, handover.socket, channels=channels,
-                            answer=handover.answer, early=handover.take_early(),
-                            heartbeat=self._heartbeat)
         self._reserved = False
+        self._acceptor.accept(
+            connection, handover.socket, channels=channels, answer=handover.answer,
+            early=handover.take_early(), heartbeat=self._heartbeat)
         self._done = True
         handover.give_away()
         if connection.expires_itself or self._claims is None:
             return
-        assert self._server.tokens is not None
-        seconds = self._server.tokens.life(self._claims, can_refresh=False)
+        assert self._acceptor.tokens is not None
+        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
         if seconds is not None:
-            self._server.expire_connection(connection, seconds)
+            connection.expire(seconds)
 
     def _connection(self, handover: Handover) -> Connection:
         request = cherrypy.serving.request
@@ -236,8 +236,8 @@ class Endpoint:
                    if key not in _NOT_FOR_KEEPING}
         chosen = [self._subprotocol] if self._subprotocol else []
         connection = self._handler_cls(handover.socket, chosen, [], environ)
-        connection.attach(self._server, Id=self._Id, user=request.login, data=request.push_data,
-                          peer=(request.remote.ip, request.remote.port))
+        connection.identify(Id=self._Id, user=request.login, data=request.push_data,
+                            peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
         connection.url_claims = self._claims
@@ -250,7 +250,7 @@ class Endpoint:
         if not self._done:
             end_connection()
         if self._reserved:
-            self._server.release(self._Id)
+            self._acceptor.release(self._Id)
             self._reserved = False
         handover = self._handover
         if handover is None or not self._held or self._done:

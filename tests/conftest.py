@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from pushserver.runtime.workers import SPARE_IDLE
-from tests.support import PATIENCE, close_clients
+from tests.support.raw_client import close_clients
+from tests.support.waiting import PATIENCE
 
 SETTLE = SPARE_IDLE + PATIENCE
 """Seconds that threads and descriptors of a test have to go away: a spare worker, which a busy

@@ -16,7 +16,8 @@ import pytest
 
 from pushclient import ConnectFailed, WebSocketClient
 
-from tests.client_servers import DEADLINE, LOOPBACK, free_port, until
+from tests.support.loopback import LOOPBACK, free_port
+from tests.support.scripted_server import DEADLINE, until
 
 WSTEST = os.environ.get("WSTEST") or shutil.which("wstest")
 AGENT = "pushclient"

@@ -14,9 +14,10 @@ from pushclient import (ChannelLost, CommandFailed, ConnectionClosed, Disconnect
 from pushserver import CentrifugeConnection, ChannelRule, Tokens
 from pushserver.wire.frames import OPCODE_TEXT, frame
 from tests import cut_connections
-from tests.client_servers import Server
-from tests.programs import program
-from tests.support import PATIENCE, running_site, wait_until
+from tests.support.programs import program
+from tests.support.scripted_server import Server
+from tests.support.site import running_site
+from tests.support.waiting import PATIENCE, wait_until
 
 KEY = "k" * 32
 RULES = (

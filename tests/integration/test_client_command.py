@@ -14,7 +14,8 @@ import pytest
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 
-from tests.client_servers import DEADLINE, LOOPBACK, Server, drain, free_port, hold
+from tests.support.loopback import LOOPBACK, free_port
+from tests.support.scripted_server import DEADLINE, Server, drain, hold
 
 
 def command(*arguments, **options):

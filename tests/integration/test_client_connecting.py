@@ -15,7 +15,8 @@ from pushclient import (CertificateRefused, ConnectFailed, ConnectionClosed, Con
                         UnknownHost, WebSocketClient)
 from pushserver.errors import PushError
 
-from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port, until
+from tests.support.loopback import LOOPBACK, free_port
+from tests.support.scripted_server import DEADLINE, Server, until
 
 TIMEOUT = 1.0
 SLACK = 1.5

@@ -14,7 +14,7 @@ from pushclient import (ConnectionClosed, Disconnected, InvalidData, InvalidSett
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
 
-from tests.client_servers import DEADLINE, Server, drain, hold, until
+from tests.support.scripted_server import DEADLINE, Server, drain, hold, until
 
 SOON = 1.5
 BIG = 8_000_000

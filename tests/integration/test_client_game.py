@@ -10,7 +10,7 @@ import pytest
 
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
-from tests.client_servers import DEADLINE, Server
+from tests.support.scripted_server import DEADLINE, Server
 
 PLAYER = textwrap.dedent("""
     import json

@@ -14,7 +14,8 @@ import pytest
 
 from pushclient import PushClient, WebSocketClient
 
-from tests.client_servers import DEADLINE, LOOPBACK
+from tests.support.loopback import LOOPBACK
+from tests.support.scripted_server import DEADLINE
 
 ROOT = pathlib.Path(__file__).parents[2]
 ONE_MB = 1_000_000
@@ -25,7 +26,7 @@ def node_command():
     node = shutil.which("node")
     folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), str(ROOT / "node_modules")]
     if node and any(folder and pathlib.Path(folder, "ws").is_dir() for folder in folders):
-        return [node, str(ROOT / "tests" / "client_peer.js")]
+        return [node, str(ROOT / "tests" / "support" / "third_party_server.js")]
     missing = "no Node's ws: run npm install ws in the repository, or set NODE_PATH"
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
@@ -37,7 +38,7 @@ class Peer:
 
     def __init__(self, name):
         command = node_command() if name == "ws" \
-            else [sys.executable, "-m", "tests.client_peers", name]
+            else [sys.executable, "-m", "tests.support.third_party_servers", name]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self.url = f"ws://{LOOPBACK}:{int(self.line())}/"
 

@@ -11,7 +11,8 @@ import pytest
 from pushclient import ConnectFailed, ConnectTimeout, ProxyFailed, PushClient
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
-from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port
+from tests.support.loopback import LOOPBACK, free_port
+from tests.support.scripted_server import DEADLINE, Server
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

@@ -17,7 +17,8 @@ from pushclient import Disconnected, PushClient, PushError
 from pushclient.backoff import FIRST_WINDOW, SHORTEST_DELAY
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
-from tests.client_servers import DEADLINE, LOOPBACK, Server, free_port
+from tests.support.loopback import LOOPBACK, free_port
+from tests.support.scripted_server import DEADLINE, Server
 
 KILLS = 6
 HERD = 1000
@@ -26,7 +27,7 @@ HANDSHAKES = 500
 
 TICKING = """
 import sys, threading, time
-from tests.client_servers import Server
+from tests.support.scripted_server import Server
 start = int(sys.argv[2])
 def tick(peer):
     peer.answer()
@@ -99,10 +100,9 @@ def listener():
 
 
 def herd(*arguments, descriptor=None):
-    process = subprocess.Popen([sys.executable, "-m", "tests.client_herd", *map(str, arguments)],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               pass_fds=[descriptor] if descriptor is not None else [])
-    return process
+    command = [sys.executable, "-m", "tests.support.client_herd", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            pass_fds=[descriptor] if descriptor is not None else [])
 
 
 def test_reconnects_of_a_herd_are_spread_over_the_window(listener):

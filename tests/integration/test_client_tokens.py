@@ -10,7 +10,8 @@ import pytest
 
 from pushclient import ChannelLost, CommandFailed, Disconnected, InvalidSetting, PushClient
 from pushserver import ChannelRule, Tokens
-from tests.support import PATIENCE, running_site, wait_until
+from tests.support.site import running_site
+from tests.support.waiting import PATIENCE, wait_until
 
 KEY = "k" * 32
 RULES = (ChannelRule("private:", subscribe="token", history=100), ChannelRule("news:", history=100))

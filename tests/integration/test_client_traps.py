@@ -17,7 +17,8 @@ from ws4py.exc import HandshakeError
 import pushclient
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
-from tests.client_servers import LOOPBACK, Server, until
+from tests.support.loopback import LOOPBACK
+from tests.support.scripted_server import Server, until
 
 HANDSHAKES = 50
 SHORT = 2.0

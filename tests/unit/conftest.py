@@ -12,7 +12,7 @@ import threading
 import pytest
 from hypothesis import settings
 
-from tests.support import PATIENCE
+from tests.support.waiting import PATIENCE
 
 settings.register_profile("steady", deadline=None, derandomize=True, database=None,
                           max_examples=100)

@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from tests import support  # noqa: F401  the package of the demos needs its tool
+from tests.support import site  # noqa: F401  the package of the demos needs its tool
 
 from pushserver.demo.board import DOWN, EMPTY, LEFT, RIGHT, UP, Board, is_over, moved, slide
 from pushserver.demo.board import with_tile

@@ -11,7 +11,7 @@ from pushclient.asking import MAX_THREADS, Asking, Need
 from pushclient.channels import TOO_SLOW, Channels
 from pushclient.errors import ChannelLost
 from pushclient.events import Again, Connected, Expires
-from tests.support import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Talk:

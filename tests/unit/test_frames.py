@@ -18,7 +18,7 @@ from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OP
                                     OPCODE_TEXT, apply_mask, close_frame, encode, encode_payload,
                                     frame)
 from pushserver.wire.parser import FrameReader
-from tests.support import masked_frame
+from tests.support.raw_client import masked_frame
 
 KEY = b"\x11\xf2\x33\x44"
 LARGE = 1 << 20

@@ -9,7 +9,8 @@ from cheroot.server import Gateway, HTTPServer
 
 from pushserver.errors import HandshakeRefused
 from pushserver.web.socket_takeover import Handover, current_request
-from tests.support import PATIENCE, running, wait_until
+from tests.support.site import running
+from tests.support.waiting import PATIENCE, wait_until
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from pushserver.runtime.switch_interval import SHORT, Haste
-from tests.support import running_site, wait_until
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from pushserver.wire.frames import OPCODE_TEXT
-from tests.support import wait_until
-from tests.unit.serving import codes, hosting
+from tests.support.bare_server import codes, hosting
+from tests.support.waiting import wait_until
 
 QUICK = 0.02
 """Seconds between heartbeats."""

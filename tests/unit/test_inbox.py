@@ -9,8 +9,8 @@ import pytest
 
 from pushserver import Connection
 from pushserver.wire.frames import OPCODE_TEXT
-from tests.support import PATIENCE, wait_until
-from tests.unit.serving import hosting
+from tests.support.bare_server import hosting
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture

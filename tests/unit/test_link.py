@@ -10,8 +10,9 @@ from pushserver import Connection
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
 from pushserver.connections.link import HANDLER_GRACE
-from tests.support import PATIENCE, recorder, wait_until
-from tests.unit.serving import KEY, codes, hosting
+from tests.support.bare_server import KEY, codes, hosting
+from tests.support.site import recorder
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Echo(Connection):

@@ -8,7 +8,7 @@ import pytest
 
 from pushserver.runtime.loop import READ, WRITE, Loop
 from pushserver.runtime.sockets import FAN_OUT_SIZE, transport
-from tests.support import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Item:

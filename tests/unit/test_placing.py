@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from pushserver.wire.parser import WORTH_PLACING, FrameReader
 from pushserver.runtime.sockets import NativeSocket
 from pushserver.wire.speedups import HAVE_NATIVE
-from tests.support import masked_frame
+from tests.support.raw_client import masked_frame
 
 pytestmark = pytest.mark.skipif(not HAVE_NATIVE, reason="the C extension is not built, or not used")
 

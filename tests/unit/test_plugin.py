@@ -7,8 +7,8 @@ import pytest
 from cherrypy.process.wspbus import Bus
 
 from pushserver import InvalidSetting, PushPlugin, PushServer
-from tests.support import wait_until
-from tests.unit.serving import Hosting, codes
+from tests.support.bare_server import Hosting, codes
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

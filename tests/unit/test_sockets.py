@@ -14,7 +14,7 @@ from pushserver.runtime.outbox import Head, Outbox
 from pushserver.runtime.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, NativeTlsSocket,
                                         PlainSocket, TlsSocket, transport)
 from pushserver.wire.speedups import HAVE_NATIVE, SKIPPED, native
-from tests.support import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["plain", "tls"])

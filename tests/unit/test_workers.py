@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 
 from pushserver.runtime.workers import SPARES_PER_WORKER, TURN, Mailbox, Workers
-from tests.support import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture

@@ -7,47 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 import time
-from pathlib import Path
 
-import pytest
+from tests.support.installed import CHROMIUM_ARGUMENTS, chromium, node, node_modules
 
 TIMEOUT = 60.0
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-gpu",
-                      "--disable-background-networking", "--disable-component-update",
-                      "--disable-sync"]
-
-
-def missing(what, install):
-    """Skip a test that needs more than Python packages, but fail it where all must run."""
-    text = f"{what} is not installed: {install}"
-    if os.environ.get("CI"):
-        pytest.fail(text)
-    pytest.skip(text)
-
-
-def chromium():
-    """Return the path of Chromium."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or \
-        missing("Chromium", "apt-get install chromium")
-
-
-def node_modules(package):
-    """Return the folder that Node can load a package from."""
-    folders = [Path(path) for path in os.environ.get("NODE_PATH", "").split(os.pathsep) if path]
-    for folder in [ROOT / "node_modules", *folders]:
-        if (folder / package).is_dir():
-            return folder
-    return missing(f"the npm package {package}", f"npm install {package}")
-
-
-def node():
-    """Return the path of Node."""
-    return shutil.which("node") or missing("Node", "apt-get install nodejs")
 
 
 def websockets(url, count):

@@ -1,6 +1,6 @@
 """A network in between, which a test can freeze and cut, and which can cut by itself.
 
-    python -m tests.relay PORT SECONDS
+    python -m tests.support.relay PORT SECONDS
 
 It passes connections on to a port of this machine, prints its own port, and cuts each one after a
 while of SECONDS on average: in the middle of what it says, half of them with a reset. A line on

@@ -9,9 +9,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.support import PATIENCE, free_port
+from tests.support.loopback import free_port
+from tests.support.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 WITHOUT = ("import sys; from pushserver.cli import main; sys.modules[sys.argv[1]] = None; "
            "sys.exit(main(sys.argv[2:]))")

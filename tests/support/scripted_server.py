@@ -11,8 +11,8 @@ from pushclient.handshake import accept_for
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, close_frame, frame
 from pushserver.wire.parser import FrameReader
+from tests.support.loopback import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 DEADLINE = 10.0
 MAX = 1 << 26
 
@@ -185,14 +185,6 @@ def _hang_up(sock: socket.socket) -> None:
 def hold(peer: Peer) -> None:
     """Accept, then keep the connection and read nothing more until the test is over."""
     peer.answer()
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], Any], seconds: float = DEADLINE) -> Any:

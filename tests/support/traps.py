@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from tests.support import Refused
+from tests.support.raw_client import Refused
 
 MESSAGE = 4096
 """Bytes of a message in the tests with much traffic."""

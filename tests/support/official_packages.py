@@ -2,26 +2,26 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
-import pathlib
 import queue
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cherrypy
 from cherrypy._cptree import Tree
 
 from pushserver import CentrifugeConnection, ChannelRule, CommandError, PushAPI, Tokens
-from tests.api_client import KEY
-from tests.centrifuge_client import PATH
-from tests.peers import missing, node, node_modules
-from tests.support import PATIENCE, running_site
+from tests.support.api_client import KEY
+from tests.support.centrifuge_client import PATH
+from tests.support.installed import needed_module, node, node_modules
+from tests.support.programs import ROOT
+from tests.support.site import running_site
+from tests.support.waiting import PATIENCE
 
-ROOT = pathlib.Path(__file__).parents[1]
 SECRET = "0123456789abcdef0123456789abcdef"
 GRACE = 1.0
 """Seconds after a token's end that a connection has to show another."""
@@ -79,24 +79,18 @@ def token(user="42", ttl=3600, **claims):
                       algorithm="HS256")
 
 
-def needed_module(name, package):
-    """Skip without a Python package; fail on CI."""
-    if importlib.util.find_spec(name) is None:
-        missing(package, f"python -m pip install {package}")
-
-
 def javascript():
     """Return the command of the JavaScript client."""
     path = node()
     for package in ("centrifuge", "ws"):
         node_modules(package)
-    return [path, str(ROOT / "tests" / "official_client.js")]
+    return [path, str(Path(__file__).with_name("official_client.js"))]
 
 
 def python():
     """Return the command of the Python client."""
     needed_module("centrifuge", "centrifuge-python")
-    return [sys.executable, "-m", "tests.official_client"]
+    return [sys.executable, "-m", "tests.support.official_client"]
 
 
 COMMANDS = {"javascript": javascript, "python": python}

@@ -1,6 +1,7 @@
 """The official Python client, as it comes from PyPI, told by lines of JSON what to do.
 
-``python -m tests.official_client URL OPTIONS``: commands on stdin, replies and events on stdout.
+``python -m tests.support.official_client URL OPTIONS``: commands on stdin, replies and events on
+stdout.
 """
 from __future__ import annotations
 

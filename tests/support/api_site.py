@@ -7,9 +7,9 @@ import cherrypy
 from cherrypy._cptree import Tree
 
 from pushserver import CentrifugeConnection, ChannelRule, PushAPI
-from tests.api_client import KEY
-from tests.centrifuge_client import PATH, RawClient
-from tests.support import Root, running_site
+from tests.support.api_client import KEY
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.site import Root, running_site
 
 SECOND_KEY = "another key that is long enough".replace(" ", "-")
 

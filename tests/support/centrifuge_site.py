@@ -6,7 +6,8 @@ import contextlib
 import cherrypy
 
 from pushserver import CentrifugeConnection, ChannelRule, CloseConnection, CommandError, Disconnect
-from tests.support import masked_frame, running_site
+from tests.support.raw_client import masked_frame
+from tests.support.site import running_site
 
 CONNECT = masked_frame(0x81, b'{"id":1,"connect":{}}')
 """The first command, to be sent behind the handshake: no time passes in between."""

@@ -1,4 +1,4 @@
-// The echo server of client_peers.py, written with Node's ws.
+// The echo server of third_party_servers.py, written with Node's ws.
 "use strict";
 const { WebSocketServer } = require("ws");
 

@@ -10,7 +10,7 @@ class RawClient:
     """Commands in, replies and pushes out, in the order in which they come; pings are answered.
 
     Args:
-        site: a running ``tests.support.Site``.
+        site: a running ``tests.support.site.Site``.
         path: where the protocol is spoken.
     """
 

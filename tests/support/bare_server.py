@@ -8,7 +8,7 @@ from pushserver import Connection, PushServer, Settings
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import frame
 from pushserver.wire.parser import FrameReader
-from tests.support import PATIENCE
+from tests.support.waiting import PATIENCE
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 KEY = b"\x0a\x0b\x0c\x0d"

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pushserver
-from tests.support import Client, free_port
+from tests.support.loopback import free_port
+from tests.support.raw_client import Client
 
 PACKAGES = str(Path(pushserver.__file__).parents[1])
 

@@ -1,10 +1,10 @@
 """Many of pushclient's clients in channels, each with a log.
 
-    python -m tests.channel_herd URL OPTIONS
+    python -m tests.support.channel_herd URL OPTIONS
 
 OPTIONS are JSON: ``names`` of the clients, ``channels``. A line on stdin, JSON, says what the log
 of each channel has to be; then it prints one line for each client: JSON with what is wrong with
-its log (nothing, it is to be hoped), its gaps, and how often it was open. channel-herd.mjs does the
+its log (nothing, it is to be hoped), its gaps, and how often it was open. channel_herd.mjs does the
 same with the browser's client.
 """
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 import cherrypy
 import pytest
 
-from tests.support import Refused
+from tests.support.raw_client import Refused
 
 
 def refusal(site, path="/websocket?Id=42", **options):

@@ -1,7 +1,7 @@
 // Many of the browser's clients in channels, in one Node: see channel_herd.py, which it is like.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
-import { PushClient } from "../clients/browser/push-channels.js";
+import { PushClient } from "../../clients/browser/push-channels.js";
 
 const PATIENCE = 30_000;
 const require = createRequire(import.meta.url); // finds `ws` by NODE_PATH; import does not

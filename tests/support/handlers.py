@@ -7,7 +7,7 @@ import struct
 import cherrypy
 
 from pushserver import Connection
-from tests.support import Echo, recorder, running_site
+from tests.support.site import Echo, recorder, running_site
 
 SMALL = 4096
 """Bytes of a socket's buffer in the tests where buffers fill."""

@@ -1,4 +1,6 @@
-"""Echo servers that others wrote, each a process: ``python -m tests.client_peers NAME``.
+"""Echo servers that others wrote, each a process.
+
+    python -m tests.support.third_party_servers NAME
 
 Each prints its port, then the close code of each connection. The text "close" makes it close with
 1000 and the reason "server".
@@ -8,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-LOOPBACK = "127.0.0.1"
+from tests.support.loopback import LOOPBACK
+
 MAX = 1 << 22
 
 

@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 from urllib.parse import quote
 
-from .support import running_site
+from tests.support.site import running_site
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from ws4py.websocket import WebSocket
 
 from pushserver import Connection
 
-from .support import PATIENCE, Site, running_site, served
+from tests.support.site import Site, running_site, served
+from tests.support.waiting import PATIENCE
 
 PLAIN_PATIENCE = 1.5
 """Seconds after which something is held not to happen on plain ws4py, where much does not."""

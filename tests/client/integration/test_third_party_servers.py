@@ -15,9 +15,9 @@ import pytest
 from pushclient import PushClient, WebSocketClient
 
 from tests.support.loopback import LOOPBACK
+from tests.support.programs import ROOT
 from tests.support.scripted_server import DEADLINE
 
-ROOT = pathlib.Path(__file__).parents[2]
 ONE_MB = 1_000_000
 
 

@@ -1,6 +1,6 @@
 """What ws4py's own threaded client does wrong, and pushclient does not.
 
-``pytest tests/integration/test_client_traps.py --plain-ws4py`` runs the same tests with ws4py's
+``pytest tests/client/integration/test_traps.py --plain-ws4py`` runs the same tests with ws4py's
 client, where each fails.
 """
 from __future__ import annotations

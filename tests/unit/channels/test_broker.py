@@ -9,7 +9,7 @@ from pushserver.channels import broker as broker_module
 from pushserver.channels.broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
 from pushserver.errors import InvalidData
 from pushserver.channels.history import NOWHERE, Limits, Position, Publication
-from tests.unit.test_history import FakeClock, offsets
+from tests.support.history import FakeClock, offsets
 
 KEEP = Limits(100, 1 << 20, 60.0)
 NOTHING = Limits(0, 1 << 20, 60.0)

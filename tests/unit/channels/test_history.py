@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 
 from pushserver.channels.history import (BINARY, JSON, NOWHERE, PUBLICATION_OVERHEAD, TEXT, History,
                                          Limits, Position, Publication)
+from tests.support.history import FakeClock, offsets
 
 PLENTY = 1 << 30
-
-
-class FakeClock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 def history(count=10, size=PLENTY, age=0.0, clock=None):
@@ -29,10 +22,6 @@ def fill(ring, number, data="x"):
     for _ in range(number):
         ring.append(Publication.of(data))
     return ring
-
-
-def offsets(page):
-    return [publication.offset for publication in page.publications]
 
 
 @pytest.mark.parametrize("data, kind, payload", [

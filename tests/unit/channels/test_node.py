@@ -11,7 +11,7 @@ from pushserver.channels.history import NOWHERE, Position, Publication
 from pushserver.channels.hub import Hub
 from pushserver.channels.presence import Info
 from pushserver.channels.joining import Joining
-from tests.unit.test_history import FakeClock
+from tests.support.history import FakeClock
 
 RULES = (ChannelRule("kept:", history=100), ChannelRule("here:", join_leave=True, linger=15))
 

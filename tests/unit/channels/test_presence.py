@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from pushserver.channels.presence import Info, Presence
-from tests.unit.test_history import FakeClock
+from tests.support.history import FakeClock
 
 ANN, ANN_AGAIN, BOB = Info("1", "ann"), Info("2", "ann"), Info("3", "bob")
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from tests.api_client import Api
-from tests.centrifuge_client import RawClient
-from tests.official import COMMANDS, GRACE, Handler, OfficialClient, official_site, token
-from tests.relay import Relay
-from tests.support import wait_until
+from tests.support.centrifuge_client import RawClient
+from tests.support.official_packages import (COMMANDS, GRACE, Handler, OfficialClient,
+                                             official_site, token)
+from tests.support.relay import Relay
+from tests.support.waiting import wait_until
 
 MISSED = 1000
 
@@ -25,11 +25,6 @@ def name(request):
 def site(name):
     with official_site() as site:
         yield site
-
-
-@pytest.fixture
-def api(site):
-    return Api(site.port)
 
 
 @pytest.fixture

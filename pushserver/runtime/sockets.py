@@ -16,7 +16,7 @@ LOST = -1
 """What ``send`` returns when the peer is gone."""
 
 RECEIVE_SIZE = 16 * 1024
-"""Bytes that one ``receive`` asks for; full of the shortest frames, they are milliseconds of work."""
+"""Bytes that one ``receive`` asks for; in the shortest frames, that is milliseconds of work."""
 
 WRITE_SIZE = 256 * 1024
 """Bytes that one connection writes in its turn; more would keep all others waiting."""

@@ -1,4 +1,4 @@
-"""Who is in which channel, and for how long a user that vanished is still held to be there."""
+"""Who is in which channel, and for how long a user that vanished still counts as present."""
 from __future__ import annotations
 
 import heapq
@@ -13,10 +13,10 @@ class Info(NamedTuple):
     """One client as others in a channel see it.
 
     Attributes:
-        client: names the connection.
-        user: its user, empty if that is not known.
-        connection: what the site tells of the connection, for JSON; None: nothing.
-        channel: what the site tells of it in this channel; None: nothing.
+        client: the connection's name.
+        user: its user; empty if unknown.
+        connection: what the site tells others about the connection, as JSON data; None: nothing.
+        channel: what it tells them in this channel; None: nothing.
     """
 
     client: str
@@ -26,11 +26,11 @@ class Info(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """How many are in a channel.
+    """How many clients and users are in a channel.
 
     Attributes:
         clients: connections.
-        users: different users among them; all whose user is not known count as one.
+        users: distinct users; all clients whose user is unknown count as one.
     """
 
     clients: int
@@ -38,7 +38,7 @@ class Stats(NamedTuple):
 
 
 class _Gone(NamedTuple):
-    """A client that has vanished and is still held to be there until a time."""
+    """A client that has vanished but counts as present until a time."""
 
     until: float
     number: int
@@ -47,13 +47,13 @@ class _Gone(NamedTuple):
 
 
 class Presence:
-    """Keep who is in a channel. Any thread may call it; it calls nobody.
+    """Keep track of who is in each channel. Safe from any thread; it calls no other code.
 
-    A client that vanishes is still there for a while, its linger. If a client of the same user
-    comes meanwhile, it takes the place: nobody left and nobody joined.
+    A client that vanishes stays present for a while: it lingers. If a client of the same user
+    comes meanwhile, it takes over: nobody has left and nobody has joined.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns seconds that never go back.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class Presence:
         return f"<Presence {len(self._channels)} channels, {len(self._lingering)} lingering>"
 
     def join(self, channel: str, info: Info) -> bool:
-        """Put a client into a channel; tell whether the others should hear of it."""
+        """Add a client to a channel; tell whether to announce it to the others."""
         with self._lock:
             members = self._channels.setdefault(channel, {})
             known = info.client in members
@@ -84,17 +84,22 @@ class Presence:
             return False
 
     def update(self, channel: str, info: Info) -> None:
-        """Replace what is told of a client, if it is there."""
+        """Replace what others are told about a client, if it is in the channel."""
         with self._lock:
             if info.client in self._channels.get(channel, ()):
                 self._channels[channel][info.client] = info
 
     def leave(self, channel: str, client: str, linger: float = 0.0) -> Info | None:
-        """Take a client out of a channel, at once or after a while.
+        """Remove a client from a channel, at once or after a while.
+
+        Args:
+            channel: the channel's name.
+            client: the connection's name.
+            linger: seconds for which it stays present, if its user is known.
 
         Returns:
-            the client, if the others should hear now that it has left. After a while ``due``
-            returns it, unless somebody has taken its place.
+            The client, if the others should be told now that it has left. If it lingers, ``due``
+            returns it later, unless another client takes over.
         """
         with self._lock:
             info = self._channels.get(channel, {}).get(client)
@@ -115,7 +120,7 @@ class Presence:
         heapq.heappush(self._due, gone)
 
     def _stay(self, channel: str, client: str) -> None:
-        """Let a client linger no more."""
+        """End a client's lingering, if it lingers."""
         if self._lingering.pop((channel, client), None) is None:
             return
         name = channel, self._channels[channel][client].user
@@ -124,7 +129,7 @@ class Presence:
             del self._of_user[name]
 
     def lingers(self, channel: str, client: str) -> bool:
-        """Tell whether a client has vanished and is still held to be there."""
+        """Tell whether a client has vanished but still counts as present."""
         with self._lock:
             return (channel, client) in self._lingering
 
@@ -140,7 +145,7 @@ class Presence:
             del self._of_client[client]
 
     def due(self) -> list[tuple[str, Info]]:
-        """Take out those whose time is over; return them with their channels."""
+        """Remove the clients whose time is over and return them, each after its channel."""
         found = []
         with self._lock:
             now = self._clock()
@@ -152,7 +157,7 @@ class Presence:
         return found
 
     def next_due(self) -> float | None:
-        """Return the seconds until ``due`` may find somebody, or None if nobody lingers."""
+        """Return the seconds until ``due`` may find a client, or None if none lingers."""
         with self._lock:
             while self._due:
                 gone = self._due[0]
@@ -167,7 +172,7 @@ class Presence:
             return dict(self._channels.get(channel, ()))
 
     def stats(self, channel: str) -> Stats:
-        """Return how many are in a channel."""
+        """Return how many clients and users are in a channel."""
         with self._lock:
             members = self._channels.get(channel, {})
             return Stats(len(members), len({info.user for info in members.values()}))

@@ -145,7 +145,7 @@ class Presence:
             del self._of_client[client]
 
     def due(self) -> list[tuple[str, Info]]:
-        """Remove the clients whose time is over and return them, each after its channel."""
+        """Remove the clients whose time is over and return them, each with its channel."""
         found = []
         with self._lock:
             now = self._clock()

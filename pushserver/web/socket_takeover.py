@@ -1,8 +1,8 @@
 """Take a client's socket away from cheroot; only this file knows how cheroot holds it.
 
 cheroot has no interface for this. The request being answered is found on the stack of the thread
-that answers it; the answer is held back in a buffer, so that the loop writes it; and cheroot is told
-to leave the socket open when it is done.
+that answers it; the answer is held back in a buffer, for the loop to write; and cheroot is told to
+leave the socket open when it is done.
 """
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .publication import Clock
 
 
 class _Gone(NamedTuple):
-    """A client that has vanished and is still held to be there until a time."""
+    """A client that has vanished but counts as present until a time."""
 
     until: float
     number: int
@@ -23,7 +23,7 @@ class MemoryPresence:
     """Keep who is in a channel in this process; see ``Presence``. It calls nobody.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns seconds that never go back.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -84,7 +84,7 @@ class MemoryPresence:
         heapq.heappush(self._due, gone)
 
     def _stay(self, channel: str, client: str) -> None:
-        """Let a client linger no more."""
+        """End a client's lingering, if it lingers."""
         if self._lingering.pop((channel, client), None) is None:
             return
         name = channel, self._channels[channel][client].user

@@ -8,10 +8,10 @@ class Info(NamedTuple):
     """One client as others in a channel see it.
 
     Attributes:
-        client: names the connection.
-        user: its user, empty if that is not known.
-        connection: what the site tells of the connection, for JSON; None: nothing.
-        channel: what the site tells of it in this channel; None: nothing.
+        client: the connection's name.
+        user: its user; empty if unknown.
+        connection: what the site tells others about the connection, as JSON data; None: nothing.
+        channel: what it tells them in this channel; None: nothing.
     """
 
     client: str
@@ -21,11 +21,11 @@ class Info(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """How many are in a channel.
+    """How many clients and users are in a channel.
 
     Attributes:
         clients: connections.
-        users: different users among them; all whose user is not known count as one.
+        users: distinct users; all clients whose user is unknown count as one.
     """
 
     clients: int
@@ -35,8 +35,8 @@ class Stats(NamedTuple):
 class Presence(Protocol):
     """Keep who is in a channel, over all nodes of a site.
 
-    A client that vanishes is still there for a while, its linger. If a client of the same user
-    comes meanwhile, it takes the place: nobody left and nobody joined.
+    A client that vanishes stays present for a while: it lingers. If a client of the same user
+    comes meanwhile, it takes over: nobody has left and nobody has joined.
 
     What the rest of the package relies on:
 
@@ -60,30 +60,35 @@ class Presence(Protocol):
         """Return what is wrong, in one line; empty if nothing is."""
 
     def join(self, channel: str, info: Info) -> bool:
-        """Put a client into a channel; tell whether the others should hear of it."""
+        """Add a client to a channel; tell whether to announce it to the others."""
 
     def leave(self, channel: str, client: str, linger: float = 0.0) -> Info | None:
-        """Take a client out of a channel, at once or after ``linger`` seconds.
+        """Remove a client from a channel, at once or after a while.
+
+        Args:
+            channel: the channel's name.
+            client: the connection's name.
+            linger: seconds for which it stays present, if its user is known.
 
         Returns:
-            The client, if the others should hear now that it has left. After a while ``due``
-            returns it, unless somebody has taken its place.
+            The client, if the others should be told now that it has left. If it lingers, ``due``
+            returns it later, unless another client takes over.
         """
 
     def lingers(self, channel: str, client: str) -> bool:
-        """Tell whether a client has vanished and still counts as there."""
+        """Tell whether a client has vanished but still counts as present."""
 
     def due(self) -> list[tuple[str, Info]]:
-        """Take out those of this node whose time is over; return them with their channels."""
+        """Remove the clients of this node whose time is over; return them, each with its channel."""
 
     def next_due(self) -> float | None:
-        """Return the seconds until ``due`` may find somebody, or None if nobody lingers."""
+        """Return the seconds until ``due`` may find a client, or None if none lingers."""
 
     def of(self, channel: str) -> dict[str, Info]:
         """Return who is in a channel, by client."""
 
     def stats(self, channel: str) -> Stats:
-        """Return how many are in a channel."""
+        """Return how many clients and users are in a channel."""
 
     def channels(self, client: str) -> list[str]:
         """Return the channels that a client of this node is in."""

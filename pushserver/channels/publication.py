@@ -12,16 +12,17 @@ TEXT, BINARY, JSON = range(3)
 """Kinds of payload: text as it is, bytes, and JSON text."""
 
 PUBLICATION_OVERHEAD = 256
-"""Bytes that a publication is counted with beside its payload: about what Python takes for it."""
+"""Bytes counted for a publication in addition to its payload: about what Python needs for it."""
 
 
 class Position(NamedTuple):
     """A place in a channel's history.
 
     Attributes:
-        offset: of a publication, from 1 on; 0 is before the first.
-        epoch: names the history that the offset counts in: another one starts when a channel's
-            history is lost, as in a restart. Empty for a channel that remembers nothing.
+        offset: that of a publication, from 1 on; 0 is before the first.
+        epoch: the name of the history in which the offset counts. A new one starts when a
+            channel's history is lost, for example in a restart. Empty for a channel that
+            remembers nothing.
     """
 
     offset: int
@@ -29,14 +30,14 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position(0, "")
-"""Where a client is that has never been in a channel, and what a channel without memory gives."""
+"""The position of a client that was never in a channel, and of any channel without a history."""
 
 
 class Publication:
-    """One message of a channel, encoded once. Nobody changes it once it has its offset.
+    """One message of a channel, encoded once. It never changes once it has its offset.
 
     Attributes:
-        offset: its position's, from 1 on; 0 in a channel that remembers nothing.
+        offset: that of its position, from 1 on; 0 in a channel that remembers nothing.
         kind: TEXT, BINARY or JSON.
         payload: its bytes.
         time: when it was published, in seconds since 1970.
@@ -64,7 +65,7 @@ class Publication:
         """Encode what a site or a client publishes.
 
         Raises:
-            InvalidData: neither UTF-8 nor JSON can hold it.
+            InvalidData: it cannot be encoded as UTF-8 or as JSON.
         """
         opcode, payload = encode_payload(data)
         kind = BINARY if opcode == OPCODE_BINARY else TEXT if isinstance(data, str) else JSON
@@ -72,7 +73,7 @@ class Publication:
 
     @property
     def data(self) -> Any:
-        """Return what was published: text, bytes, or what JSON made of it."""
+        """Return what was published: text, bytes, or the decoded JSON."""
         if self.kind == BINARY:
             return self.payload
         text = self.payload.decode("utf-8")
@@ -80,22 +81,22 @@ class Publication:
 
     @property
     def size(self) -> int:
-        """Return the bytes of all that was published."""
+        """Return the size of everything that was published, in bytes."""
         return len(self.payload) + len(self.info or b"") + len(self.tags or b"")
 
     @property
     def cost(self) -> int:
-        """Return the bytes that it is counted with in a history."""
+        """Return the bytes that it counts for in a history."""
         return PUBLICATION_OVERHEAD + self.size
 
 
 class Limits(NamedTuple):
-    """What one channel may remember.
+    """How much one channel may remember.
 
     Attributes:
         publications: how many; 0: nothing is remembered.
-        size: bytes of them all, by ``Publication.cost``; the last one stays whatever its size.
-        age: seconds; 0: however old.
+        size: bytes of all of them, by ``Publication.cost``; the last one stays whatever its size.
+        age: seconds; 0: no limit.
     """
 
     publications: int
@@ -104,17 +105,17 @@ class Limits(NamedTuple):
 
 
 NOTHING = Limits(0, 0, 0.0)
-"""Of what is not remembered."""
+"""The limits of a channel that remembers nothing."""
 
 
 class Page(NamedTuple):
-    """What was found in a history, and where the history stood at that moment.
+    """Publications from a history, and the history's position at that moment.
 
     Attributes:
-        publications: in the order asked for.
-        top: the position of the newest publication, whether it is still held or not.
-        recovered: these are all since the position asked for; False: some are lost, or the
-            position is none of this history's. Always False where no position was asked for.
+        publications: in the requested order.
+        top: the position of the newest publication, whether or not it is still held.
+        recovered: whether these are all the publications since the given position. False if some
+            are lost, if the position is not one of this history's, or if none was given.
     """
 
     publications: Sequence[Publication]

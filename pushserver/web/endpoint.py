@@ -17,7 +17,7 @@ from ..errors import HandshakeRefused
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
                               admitted_id, choose_subprotocol)
-from .socket_takeover import Handover, current_request, end_connection
+from .socket_takeover import SocketTakeover, current_request, end_connection
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def plain_error_page(status: str, message: str, **_: object) -> str:
 
 
 class Endpoint:
-    """Take one request from its first check to the handover of its socket.
+    """Take one request from its first check until its socket is taken over.
 
     CherryPy's hooks call the methods in the order in which they stand here, on the thread that
     answers the request. The socket is handed over at the very end and only if the answer that
@@ -82,7 +82,7 @@ class Endpoint:
         self._heartbeat = 0.0
         self._reserved = False
         self._subprotocol: str | None = None
-        self._handover: Handover | None = None
+        self._takeover: SocketTakeover | None = None
         self._held = False
         self._done = False
         request = cherrypy.serving.request
@@ -109,7 +109,7 @@ class Endpoint:
         request = cherrypy.serving.request
         with _refusing():
             check_request(request.method, request.protocol, request.headers)
-            self._handover = Handover()
+            self._takeover = SocketTakeover()
             try:
                 parse_qsl(request.query_string, errors="strict")
             except (UnicodeDecodeError, ValueError):
@@ -191,11 +191,11 @@ class Endpoint:
     def hold_back(self) -> None:
         """Keep the finished answer from being sent before the connection is known."""
         response = cherrypy.serving.response
-        if self._handover is None or not self._reserved:
+        if self._takeover is None or not self._reserved:
             return
         if not (getattr(response, "output_status", None) or b"").startswith(b"101"):
             return  # some tool has made another answer of it
-        self._handover.hold_back()
+        self._takeover.hold_back()
         self._held = True
         response.header_list = [(name, value) for name, value in response.header_list
                                 if name.decode("latin-1").title() not in _OF_A_PAGE]
@@ -212,17 +212,17 @@ class Endpoint:
 
     def hand_over(self) -> None:
         """Give the socket to the loop; it writes the answer first."""
-        handover = self._handover
-        if handover is None or not self._held or not handover.is_upgrade:
+        takeover = self._takeover
+        if takeover is None or not self._held or not takeover.is_upgrade:
             return
-        connection = self._connection(handover)
+        connection = self._connection(takeover)
         channels = connection.starts_in(self._channels)
         self._reserved = False
         self._acceptor.accept(
-            connection, handover.socket, channels=channels, answer=handover.answer,
-            early=handover.take_early(), heartbeat=self._heartbeat)
+            connection, takeover.socket, channels=channels, answer=takeover.answer,
+            early=takeover.take_early(), heartbeat=self._heartbeat)
         self._done = True
-        handover.give_away()
+        takeover.detach()
         if connection.expires_itself or self._claims is None:
             return
         assert self._acceptor.tokens is not None
@@ -230,12 +230,12 @@ class Endpoint:
         if seconds is not None:
             connection.expire(seconds)
 
-    def _connection(self, handover: Handover) -> Connection:
+    def _connection(self, takeover: SocketTakeover) -> Connection:
         request = cherrypy.serving.request
         environ = {key: value for key, value in request.wsgi_environ.items()
                    if key not in _NOT_FOR_KEEPING}
         chosen = [self._subprotocol] if self._subprotocol else []
-        connection = self._handler_cls(handover.socket, chosen, [], environ)
+        connection = self._handler_cls(takeover.socket, chosen, [], environ)
         connection.identify(Id=self._Id, user=request.login, data=request.push_data,
                             peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
@@ -252,18 +252,18 @@ class Endpoint:
         if self._reserved:
             self._acceptor.release(self._Id)
             self._reserved = False
-        handover = self._handover
-        if handover is None or not self._held or self._done:
+        takeover = self._takeover
+        if takeover is None or not self._held or self._done:
             return
-        if not handover.is_upgrade:
-            handover.let_go()
+        if not takeover.is_upgrade:
+            takeover.write_answer()
             return
         error = sys.exc_info()[1]
         if isinstance(error, HandshakeRefused):
-            handover.refuse(error.status, error.message, error.headers)
+            takeover.refuse(error.status, error.message, error.headers)
         else:
             status = error.code if isinstance(error, cherrypy.HTTPError) else 500
-            handover.refuse(status, "the site could not take the connection", {})
+            takeover.refuse(status, "the site could not take the connection", {})
 
 
 def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:

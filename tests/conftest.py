@@ -1,23 +1,34 @@
-"""What holds for every test: nothing may leak."""
+"""What holds for every test, first of all that nothing may leak, and fixtures for many of them.
+
+``HYPOTHESIS_PROFILE=explore`` lets hypothesis search longer, and elsewhere at each run.
+"""
 from __future__ import annotations
 
 import gc
 import os
 import socket
+import ssl
 import threading
 import time
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from pushserver.runtime.workers import SPARE_IDLE
-from tests.support import PATIENCE, close_clients
+from tests.support.raw_client import close_clients
+from tests.support.waiting import PATIENCE
 
 SETTLE = SPARE_IDLE + PATIENCE
 """Seconds that threads and descriptors of a test have to go away: a spare worker, which a busy
 machine can bring about on a site that several tests share, takes its time."""
 
 FAILED = pytest.StashKey[bool]()
+
+settings.register_profile("steady", deadline=None, derandomize=True, database=None,
+                          max_examples=100)
+settings.register_profile("explore", deadline=None, database=None, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 def pytest_addoption(parser):
@@ -121,7 +132,34 @@ def server_certificate(authority, tmp_path_factory):
 @pytest.fixture
 def client_tls(authority):
     """A TLS context that trusts that authority."""
-    import ssl
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+def pair():
+    """Two connected sockets: the one under test, and its peer, which does not wait for ever."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def tls_pair(server_certificate, client_tls):
+    """Two connected TLS sockets: the server's, and the client's."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*server_certificate)
+    context.num_tickets = 0
+    wrapped = []
+    thread = threading.Thread(
+        target=lambda: wrapped.append(context.wrap_socket(ours, server_side=True)))
+    thread.start()
+    client = client_tls.wrap_socket(theirs, server_hostname="localhost",
+                                    suppress_ragged_eofs=False)
+    thread.join()
+    with wrapped[0], client:
+        yield wrapped[0], client

@@ -15,8 +15,8 @@ import time
 
 from pushclient import PushClient
 
-from .peers import CHROMIUM_ARGUMENTS, chromium
-from .programs import demo
+from tests.support.installed import CHROMIUM_ARGUMENTS, chromium
+from tests.support.programs import demo
 
 CHANNEL = "chat"
 

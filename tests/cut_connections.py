@@ -15,15 +15,17 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cherrypy
 
 from pushserver import ChannelRule
+from tests.support import installed
+from tests.support.programs import ROOT, program
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
-from . import peers
-from .programs import ROOT, program
-from .support import running_site, wait_until
-
+BROWSER_HERD = Path(__file__).with_name("support") / "channel_herd.mjs"
 CHANNELS = ["flood:a", "flood:b", "flood:c"]
 HISTORY = 4000
 """Publications of one channel that are remembered: more than are made while a client is away."""
@@ -61,9 +63,9 @@ def herds(port, clients):
     """Run the clients; yield their processes."""
     names = [f"client {number}" for number in range(clients)]
     url = f"ws://127.0.0.1:{port}/websocket"
-    halves = [(names[::2], [sys.executable, "-m", "tests.channel_herd"]),
-              (names[1::2], [peers.node(), str(ROOT / "tests" / "channel-herd.mjs")])]
-    environment = {**os.environ, "NODE_PATH": str(peers.node_modules("ws"))}
+    halves = [(names[::2], [sys.executable, "-m", "tests.support.channel_herd"]),
+              (names[1::2], [installed.node(), str(BROWSER_HERD)])]
+    environment = {**os.environ, "NODE_PATH": str(installed.node_modules("ws"))}
     processes = []
     try:
         for half, command in halves:
@@ -82,7 +84,7 @@ def herds(port, clients):
 def run(clients, seconds, rate, lifetime=LIFETIME):
     """Return what each client says of its log, and numbers of the run."""
     with running_site(Root(), plugin={"channels": RULES}, threads=20) as site, \
-            program("-m", "tests.relay", str(site.port), str(lifetime),
+            program("-m", "tests.support.relay", str(site.port), str(lifetime),
                     stdin=-1) as relay:
         port = int(relay.stdout.readline())
         with herds(port, clients) as processes:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.peers import CHROMIUM_ARGUMENTS, chromium
-from tests.programs import demo
+from tests.support.installed import CHROMIUM_ARGUMENTS, chromium
+from tests.support.programs import demo
 
 DESKTOP, PHONE = 1280, 360
 SHOWN = {"clock": (900, "light"), "chat": (900, "light"), "direct": (900, "light"),

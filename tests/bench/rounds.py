@@ -15,7 +15,9 @@ import time
 import psutil
 
 from pushserver import Connection
-from tests.support import Client, running_site, wait_until
+from tests.support.raw_client import Client
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 ROUNDS = 20_000
 STEPS = 10

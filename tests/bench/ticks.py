@@ -9,8 +9,8 @@ import subprocess
 import sys
 from datetime import datetime
 
-from tests import peers
-from tests.support import free_port
+from tests.support import third_party_clients
+from tests.support.loopback import free_port
 
 TICK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
@@ -21,7 +21,7 @@ def main(count=10):
                               stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout.readline().startswith("Open http://")
-        for name, read in peers.READERS.items():
+        for name, read in third_party_clients.READERS.items():
             found = read(f"ws://127.0.0.1:{port}/websocket?Id=42", count)
             assert all(TICK.fullmatch(text) for text, _ in found), found
             made = [datetime.fromisoformat(text).timestamp() % 1 for text, _ in found]

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from tests.peers import CHROMIUM_ARGUMENTS, chromium
-from tests.programs import demo
+from tests.support.installed import CHROMIUM_ARGUMENTS, chromium
+from tests.support.programs import demo
 
 PHONE = {"width": 360, "height": 740}
 TIMEOUT = 20_000

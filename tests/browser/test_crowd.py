@@ -1,7 +1,7 @@
 """A crowd in the chat: everybody sees everything in one order."""
 import pytest
 
-from tests.programs import program
+from tests.support.programs import program
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import wait_for_state
-from tests.programs import ROOT, demo, program
+from tests.support.programs import ROOT, demo, program
 
 pytestmark = pytest.mark.browser
 

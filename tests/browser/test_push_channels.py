@@ -12,8 +12,9 @@ import pytest
 from pushserver import ChannelRule, Tokens
 from tests.browser import test_push_client_live as live
 from tests.browser.test_push_client import block
-from tests.programs import ROOT
-from tests.support import running_site, wait_until
+from tests.support.programs import ROOT
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 FOLDER = ROOT / "clients" / "browser"
 CLIENT = FOLDER / "push-channels.js"

@@ -7,8 +7,8 @@ from functools import cache
 
 import pytest
 
-from tests import peers
-from tests.programs import ROOT
+from tests.support import installed
+from tests.support.programs import ROOT
 
 CLIENT = ROOT / "clients" / "browser" / "push-client.js"
 TYPES = CLIENT.with_suffix(".d.ts")
@@ -23,10 +23,10 @@ SLASHES = re.compile(r"\\(.)")
 @cache
 def results():
     """Run the tests and return name -> what the runner says of it, which begins with ok or not."""
-    version = subprocess.check_output([peers.node(), "--version"], text=True, timeout=TIMEOUT)
+    version = subprocess.check_output([installed.node(), "--version"], text=True, timeout=TIMEOUT)
     if tuple(map(int, version.strip("v\n").split(".")[:2])) < OLDEST_NODE:
-        peers.missing("Node 20.11 or newer", f"this is {version.strip()}")
-    command = [peers.node(), "--test", "--test-reporter=tap", *map(str, TESTS)]
+        installed.missing("Node 20.11 or newer", f"this is {version.strip()}")
+    command = [installed.node(), "--test", "--test-reporter=tap", *map(str, TESTS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     found = {}
     for part in re.split(r"^ *# Subtest: ", done.stdout, flags=re.MULTILINE)[1:]:

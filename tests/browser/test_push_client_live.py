@@ -11,10 +11,12 @@ import threading
 
 import pytest
 
-from tests import peers
-from tests.programs import ROOT, program
-from tests.relay import Relay
-from tests.support import PATIENCE, free_port, running_site, wait_until
+from tests.support import installed
+from tests.support.loopback import free_port
+from tests.support.programs import ROOT, program
+from tests.support.relay import Relay
+from tests.support.site import running_site
+from tests.support.waiting import PATIENCE, wait_until
 
 DRIVER = ROOT / "tests" / "browser" / "push-client-driver.mjs"
 QUICK = {"minDelay": 0.05, "maxDelay": 0.1}
@@ -65,9 +67,9 @@ class Driver:
 @contextlib.contextmanager
 def driver(url, **options):
     """Run a client; it is killed at the end unless it has ended."""
-    environment = {**os.environ, "NODE_PATH": str(peers.node_modules("ws"))}
-    process = subprocess.Popen([peers.node(), str(DRIVER), url, json.dumps({**QUICK, **options})],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    environment = {**os.environ, "NODE_PATH": str(installed.node_modules("ws"))}
+    command = [installed.node(), str(DRIVER), url, json.dumps({**QUICK, **options})]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                env=environment)
     run = Driver(process)
     try:

@@ -5,8 +5,9 @@ import cherrypy
 import pytest
 
 import pushserver
-from tests.peers import CHROMIUM_ARGUMENTS, chromium
-from tests.support import running_site, wait_until
+from tests.support.installed import CHROMIUM_ARGUMENTS, chromium
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

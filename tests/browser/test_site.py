@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from pushserver import browser_dir
 from tests.browser.conftest import PHONE
-from tests.programs import ROOT, demo
+from tests.support.programs import ROOT, demo
 
 pytestmark = pytest.mark.browser
 

@@ -3,7 +3,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import wait_for_state
-from tests.programs import demo
+from tests.support.programs import demo
 
 pytestmark = pytest.mark.browser
 

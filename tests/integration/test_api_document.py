@@ -12,9 +12,9 @@ from cherrypy._cptree import Tree
 
 from pushserver import ChannelRule, PushAPI
 from pushserver.api.methods import METHODS
-from tests.api_client import KEY
-from tests.peers import missing
-from tests.support import running_site
+from tests.support.api_client import KEY
+from tests.support.installed import missing
+from tests.support.site import running_site
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 COMMANDS = re.findall(r"^curl .*(?:\n    .*)*", TEXT, re.MULTILINE)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pushserver
 from tests.integration.test_readme import ON_PORT
-from tests.programs import ROOT, finish, get, program
-from tests.support import PATIENCE, Client, free_port
+from tests.support.loopback import free_port
+from tests.support.programs import ROOT, finish, get, program
+from tests.support.raw_client import Client
+from tests.support.waiting import PATIENCE
 
 DOCUMENT = (ROOT / "docs" / "browser.md").read_text("utf-8")
 TYPES = ROOT / "clients" / "browser" / "push-client.d.ts"

@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from pushserver import __version__
-from tests.programs import demo, finish, get, program
-from tests.support import Client
+from tests.support.programs import demo, finish, get, program
+from tests.support.raw_client import Client
 
 TICK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 

@@ -7,8 +7,10 @@ import urllib.request
 
 import pytest
 
-from tests.programs import demo, finish, get
-from tests.support import PATIENCE, Client, running_site, wait_until
+from tests.support.programs import demo, finish, get
+from tests.support.raw_client import Client
+from tests.support.site import running_site
+from tests.support.waiting import PATIENCE, wait_until
 from pushserver.demo import clock, echo, logs, monitor  # behind the tool that its pages use
 from pushserver.demo.sources import FILES
 

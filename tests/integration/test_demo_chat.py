@@ -5,9 +5,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.centrifuge_client import RawClient
-from tests.people import serving
-from tests.support import Refused, wait_until
+from tests.support.centrifuge_client import RawClient
+from tests.support.demo_site import serving
+from tests.support.raw_client import Refused
+from tests.support.waiting import wait_until
 
 from pushserver.cli import CHANNELS
 from pushserver.demo.channels import Connection

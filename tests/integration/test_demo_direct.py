@@ -1,8 +1,8 @@
 """Letters from one name to another on the demo site, over their sockets."""
 import pytest
 
-from tests.people import WRONG, Person, serving
-from tests.support import Refused
+from tests.support.demo_site import WRONG, Person, serving
+from tests.support.raw_client import Refused
 
 from pushserver.demo.direct import Direct
 from pushserver.demo.echo import EchoPage

@@ -1,8 +1,9 @@
 """2048 on the demo site, over its sockets."""
 import pytest
 
-from tests.people import Person, serving
-from tests.support import Refused, wait_until
+from tests.support.demo_site import Person, serving
+from tests.support.raw_client import Refused
+from tests.support.waiting import wait_until
 
 from pushserver.demo.game import Game
 

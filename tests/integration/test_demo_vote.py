@@ -5,8 +5,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.people import Person, serving
-from tests.support import PATIENCE, Refused, wait_until
+from tests.support.demo_site import Person, serving
+from tests.support.raw_client import Refused
+from tests.support.waiting import PATIENCE, wait_until
 
 from pushserver.demo import vote
 from pushserver.demo.vote import CANDIDATES, Vote

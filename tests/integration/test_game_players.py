@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from tests import peers
-from tests.client_servers import Server
-from tests.people import Person, serving
-from tests.programs import ROOT
-from tests.support import PATIENCE, free_port
+from tests.support import installed
+from tests.support.demo_site import Person, serving
+from tests.support.loopback import free_port
+from tests.support.programs import ROOT
+from tests.support.scripted_server import Server
+from tests.support.waiting import PATIENCE
 
 from pushserver.demo.board import is_over
 from pushserver.demo.game import Game
@@ -25,8 +26,8 @@ def start(name, *arguments):
     path, environment = ROOT / "clients" / name, {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(path)]
     if name.endswith(".mjs"):
-        environment["NODE_PATH"] = str(peers.node_modules("ws"))
-        command = [peers.node(), str(path)]
+        environment["NODE_PATH"] = str(installed.node_modules("ws"))
+        command = [installed.node(), str(path)]
     return subprocess.Popen([*command, *arguments], env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -8,8 +8,10 @@ import cherrypy
 import pytest
 
 from pushserver import CentrifugeConnection, ChannelRule, Tokens
-from tests.centrifuge_client import PATH, RawClient
-from tests.support import Refused, running_site, wait_until
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.raw_client import Refused
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 jwt = pytest.importorskip("jwt")
 

@@ -6,10 +6,10 @@ import base64
 import pytest
 
 from pushserver import MessageTooLarge
-from tests.centrifuge_client import PATH, RawClient
-from tests.centrifuge_site import serving
-from tests.handlers import SMALL
-from tests.support import wait_until
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.centrifuge_site import serving
+from tests.support.handlers import SMALL
+from tests.support.waiting import wait_until
 
 LIMIT = 100_000
 

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from tests.api_client import KEY
-from tests.centrifuge_client import RawClient
-from tests.official import needed_module, official_site, token
+from tests.support.api_client import KEY
+from tests.support.centrifuge_client import RawClient
+from tests.support.installed import needed_module
+from tests.support.official_packages import official_site, token
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from tests.api_client import Api
-from tests.centrifuge_client import RawClient
-from tests.official import COMMANDS, GRACE, Handler, OfficialClient, official_site, token
-from tests.relay import Relay
-from tests.support import wait_until
+from tests.support.api_client import Api
+from tests.support.centrifuge_client import RawClient
+from tests.support.official_packages import (COMMANDS, GRACE, Handler, OfficialClient,
+                                             official_site, token)
+from tests.support.relay import Relay
+from tests.support.waiting import wait_until
 
 MISSED = 1000
 

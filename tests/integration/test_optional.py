@@ -4,7 +4,8 @@ import http.client
 import cherrypy
 import pytest
 
-from tests.support import Echo, Refused, running_site
+from tests.support.raw_client import Refused
+from tests.support.site import Echo, running_site
 
 
 class Root:

@@ -8,8 +8,8 @@ import pytest
 
 from pushserver import ChannelRule
 from pushserver.channels.presence import Presence
-from tests.centrifuge_client import RawClient
-from tests.support import running_site
+from tests.support.centrifuge_client import RawClient
+from tests.support.site import running_site
 
 RULES = (ChannelRule("room", join_leave=True, see_presence="subscribers"),)
 

@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from pushserver import Settings
-from tests.programs import ROOT, finish, get, program
-from tests.support import Client, free_port
+from tests.support.loopback import free_port
+from tests.support.programs import ROOT, finish, get, program
+from tests.support.raw_client import Client
 
 README = (ROOT / "README.md").read_text()
 

@@ -12,8 +12,9 @@ from pushserver import (ChannelRule, Connection, HandshakeRefused, InvalidData, 
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, encode
 from pushserver.connections.plain import PLAIN
-from tests.support import PATIENCE, recorder, wait_until
-from tests.unit.serving import codes, hosting
+from tests.support.bare_server import codes, hosting
+from tests.support.site import recorder
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Events:

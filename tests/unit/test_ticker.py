@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pushserver.errors import InvalidData, InvalidSetting
 from pushserver.ticker import Ticker, next_tick
-from tests.support import wait_until
+from tests.support.waiting import wait_until
 
 START = 1_000_000.25
 HOUR = 3600.0

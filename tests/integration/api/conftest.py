@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api_client import Api
-from tests.api_site import serving
+from tests.support.api_client import Api
+from tests.support.api_site import serving
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 
 from pushserver import InvalidSetting, PushAPI, PushServer
 from pushserver.api.methods import METHODS
-from tests.api_client import Api, KEY
-from tests.api_site import SECOND_KEY, serving
+from tests.support.api_client import Api, KEY
+from tests.support.api_site import SECOND_KEY, serving
 
 
 def test_every_key_opens_and_no_other_does(shared):

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.api_client import Api
+from tests.support.api_client import Api
 
 
 @pytest.mark.parametrize("method, request_, message", [

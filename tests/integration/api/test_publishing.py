@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from pushserver.api.methods import MAX_COMMANDS
-from tests.api_client import Api
-from tests.api_site import user
-from tests.centrifuge_client import RawClient
+from tests.support.api_client import Api
+from tests.support.api_site import user
+from tests.support.centrifuge_client import RawClient
 
 
 def test_published_data_reaches_both_kinds_of_clients(site, api):

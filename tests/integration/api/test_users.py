@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import time
 
-from tests.api_site import user
-from tests.support import wait_until
+from tests.support.api_site import user
+from tests.support.waiting import wait_until
 
 
 def test_subscribing_tells_the_client_with_all_that_was_missed(site, api):

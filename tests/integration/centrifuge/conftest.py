@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.centrifuge_client import PATH, RawClient
-from tests.centrifuge_site import serving
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.centrifuge_site import serving
 
 
 @pytest.fixture(scope="module")

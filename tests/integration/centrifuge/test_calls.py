@@ -1,7 +1,7 @@
 """Centrifugo's JSON protocol: calls, and messages without a channel."""
 from __future__ import annotations
 
-from tests.centrifuge_site import Handler
+from tests.support.centrifuge_site import Handler
 
 
 def test_a_call_is_answered_by_the_site(join):

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from tests.centrifuge_client import PATH, RawClient
-from tests.centrifuge_site import CONNECT, serving
-from tests.support import PATIENCE, wait_until
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.centrifuge_site import CONNECT, serving
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def test_connect_tells_who_one_is_and_how_often_pings_come(join):

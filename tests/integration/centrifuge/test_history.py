@@ -1,8 +1,8 @@
 """Centrifugo's JSON protocol: what a channel remembers."""
 from __future__ import annotations
 
-from tests.centrifuge_client import PATH, RawClient
-from tests.centrifuge_site import serving
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.centrifuge_site import serving
 
 
 def test_history_is_read_in_pages_both_ways(site, join):

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from pushserver import ChannelRule
-from tests.centrifuge_client import PATH, RawClient
-from tests.centrifuge_site import serving, vanish
-from tests.support import wait_until
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.centrifuge_site import serving, vanish
+from tests.support.waiting import wait_until
 
 
 def test_presence_shows_who_is_there_and_joins_and_leaves_are_told(site, join):

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.centrifuge_client import PATH, RawClient
-from tests.centrifuge_site import position, serving, vanish
-from tests.support import wait_until
+from tests.support.centrifuge_client import PATH, RawClient
+from tests.support.centrifuge_site import position, serving, vanish
+from tests.support.waiting import wait_until
 
 
 def test_what_was_missed_comes_with_the_subscription(site, join):

@@ -7,8 +7,9 @@ import cherrypy
 import pytest
 
 from pushserver import ConnectionClosed, InvalidSetting, PushPlugin
-from tests.handlers import close_payload, site_of
-from tests.support import recorder, running_site, wait_until
+from tests.support.handlers import close_payload, site_of
+from tests.support.site import recorder, running_site
+from tests.support.waiting import wait_until
 
 
 def test_a_send_reaches_all_connections_of_one_id_and_counts_them():

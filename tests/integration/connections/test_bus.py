@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.handlers import site_of
-from tests.support import recorder, running_site, wait_until
+from tests.support.handlers import site_of
+from tests.support.site import recorder, running_site
+from tests.support.waiting import wait_until
 
 
 def test_the_bus_can_push_and_hears_of_connections():

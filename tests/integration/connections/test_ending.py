@@ -7,8 +7,10 @@ import threading
 import pytest
 
 from pushserver import ConnectionClosed
-from tests.handlers import close_payload, handler, site_of, SMALL
-from tests.support import masked_frame, recorder, Refused, running_site, wait_until
+from tests.support.handlers import close_payload, handler, site_of, SMALL
+from tests.support.raw_client import masked_frame, Refused
+from tests.support.site import recorder, running_site
+from tests.support.waiting import wait_until
 
 
 def by_client_close(site, client, connection):

@@ -9,8 +9,10 @@ import threading
 import pytest
 
 from pushserver import Connection
-from tests.handlers import close_payload, handler, site_of, SMALL
-from tests.support import masked_frame, running_site, wait_until
+from tests.support.handlers import close_payload, handler, site_of, SMALL
+from tests.support.raw_client import masked_frame
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("callback", ["opened", "received_message", "ponged"])

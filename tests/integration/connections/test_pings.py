@@ -10,8 +10,10 @@ import threading
 import pytest
 
 from pushserver import InvalidData
-from tests.handlers import echoing, handler, QUICK, site_of, SMALL
-from tests.support import masked_frame, recorder, running_site, wait_until
+from tests.support.handlers import echoing, handler, QUICK, site_of, SMALL
+from tests.support.raw_client import masked_frame
+from tests.support.site import recorder, running_site
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("payload", [b"", b"a", b"a" * 125, bytes(range(125))])

@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
-from tests.handlers import close_payload, echoing, site_of
-from tests.support import masked_frame, recorder, running_site
+from tests.support.handlers import close_payload, echoing, site_of
+from tests.support.raw_client import masked_frame
+from tests.support.site import recorder, running_site
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536])

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
-from tests.handlers import close_payload, site_of, SMALL
-from tests.support import masked_frame, recorder, running_site, wait_until
+from tests.support.handlers import close_payload, site_of, SMALL
+from tests.support.raw_client import masked_frame
+from tests.support.site import recorder, running_site
+from tests.support.waiting import wait_until
 
 
 def test_a_slow_reader_is_closed_with_3008_while_the_others_get_everything():

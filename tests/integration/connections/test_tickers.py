@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from tests.handlers import site_of
-from tests.support import running_site, wait_until
+from tests.support.handlers import site_of
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 
 def test_a_ticker_pushes_until_it_is_stopped():

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from pushserver import InvalidData, MessageTooLarge
-from tests.handlers import handler, site_of, SMALL
-from tests.support import running_site
+from tests.support.handlers import handler, site_of, SMALL
+from tests.support.site import running_site
 
 
 @pytest.mark.parametrize("data, first, payload", [

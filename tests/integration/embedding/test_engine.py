@@ -9,8 +9,9 @@ import cherrypy
 import pytest
 
 from pushserver import Connection
-from tests.embedding import echoes, EmbeddingSite, listens
-from tests.support import PATIENCE, running_site
+from tests.support.embedding import echoes, EmbeddingSite, listens
+from tests.support.site import running_site
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

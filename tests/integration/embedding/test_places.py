@@ -12,9 +12,10 @@ from cherrypy.lib import cpstats
 from cherrypy.process.wspbus import Bus
 
 from pushserver import PushPlugin, PushTool
-from tests.embedding import echoes
-from tests.support import (Client, Echo, PATIENCE, recorder, Refused, Root, running_site, served,
-                           wait_until)
+from tests.support.embedding import echoes
+from tests.support.raw_client import Client, Refused
+from tests.support.site import Echo, recorder, Root, running_site, served
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.parametrize("script_name", ["", "/live", "/a/b/c"])

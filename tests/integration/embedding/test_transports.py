@@ -14,10 +14,12 @@ from pathlib import Path
 import cherrypy
 import pytest
 
-from tests.embedding import echoes, listens
-from tests.peers import missing
-from tests.support import (Client, free_port, masked_frame, PATIENCE, recorder, Refused,
-                           running_site, wait_until)
+from tests.support.embedding import echoes, listens
+from tests.support.installed import missing
+from tests.support.loopback import free_port
+from tests.support.raw_client import Client, masked_frame, Refused
+from tests.support.site import recorder, running_site
+from tests.support.waiting import PATIENCE, wait_until
 
 README = Path(__file__).parents[3] / "README.md"
 

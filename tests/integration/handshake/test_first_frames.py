@@ -4,7 +4,9 @@ from __future__ import annotations
 import cherrypy
 import pytest
 
-from tests.support import Echo, masked_frame, recorder, Refused, running_site, wait_until
+from tests.support.raw_client import masked_frame, Refused
+from tests.support.site import Echo, recorder, running_site
+from tests.support.waiting import wait_until
 
 CLOSE = b"\x03\xe8"
 """The payload of a close frame with 1000."""

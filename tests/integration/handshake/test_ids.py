@@ -6,8 +6,8 @@ from urllib.parse import quote
 import cherrypy
 import pytest
 
-from tests.handshakes import refusal
-from tests.support import running_site
+from tests.support.handshakes import refusal
+from tests.support.site import running_site
 
 
 @pytest.mark.parametrize("query, says", [

@@ -5,8 +5,10 @@ import threading
 
 import cherrypy
 
-from tests.handshakes import accepted, hook, refusal
-from tests.support import Refused, running_site, wait_until
+from tests.support.handshakes import accepted, hook, refusal
+from tests.support.raw_client import Refused
+from tests.support.site import running_site
+from tests.support.waiting import wait_until
 
 
 def test_an_id_with_too_many_connections_is_answered_429():

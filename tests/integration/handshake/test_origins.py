@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.handshakes import accepted, refusal
-from tests.support import running_site
+from tests.support.handshakes import accepted, refusal
+from tests.support.site import running_site
 
 
 @pytest.mark.parametrize("origin", [None, "http://{host}", "ws://{host}", "HTTP://{host}"])

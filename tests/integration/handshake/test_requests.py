@@ -7,8 +7,9 @@ import logging
 import pytest
 
 from pushserver.wire.handshake import accept_key
-from tests.handshakes import accepted, refusal
-from tests.support import Refused, running_site
+from tests.support.handshakes import accepted, refusal
+from tests.support.raw_client import Refused
+from tests.support.site import running_site
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "NONSENSE"])

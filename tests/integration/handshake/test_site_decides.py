@@ -4,8 +4,10 @@ from __future__ import annotations
 import cherrypy
 import pytest
 
-from tests.handshakes import accepted, check_plain_text, hook, raising, refusal
-from tests.support import Recorder, Refused, Root, running_site, wait_until
+from tests.support.handshakes import accepted, check_plain_text, hook, raising, refusal
+from tests.support.raw_client import Refused
+from tests.support.site import Recorder, Root, running_site
+from tests.support.waiting import wait_until
 
 
 class Raising:

@@ -4,8 +4,8 @@ from __future__ import annotations
 import cherrypy
 import pytest
 
-from tests.handshakes import refusal
-from tests.support import running_site
+from tests.support.handshakes import refusal
+from tests.support.site import running_site
 
 
 def test_a_client_that_speaks_only_protobuf_is_told_to_use_json():

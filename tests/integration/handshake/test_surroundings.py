@@ -9,8 +9,9 @@ import cherrypy
 import pytest
 
 from pushserver import Connection
-from tests.handshakes import refusal
-from tests.support import Client, Refused, Root, running_site
+from tests.support.handshakes import refusal
+from tests.support.raw_client import Client, Refused
+from tests.support.site import Root, running_site
 
 
 def test_a_page_without_the_tool_is_a_page():

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hosts import OurHost, PlainHost
+from tests.support.hosts import OurHost, PlainHost
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import cherrypy
 import pytest
 from cherrypy.lib import cpstats
 
-from tests.support import Refused, wait_until
-from tests.traps import received, refused, site_of
+from tests.support.raw_client import Refused
+from tests.support.traps import received, refused, site_of
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("error", [cherrypy.HTTPError(401), cherrypy.HTTPError(403),

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from tests.support import wait_until
-from tests.traps import close_code, frames, in_background, messages, received, site_of
+from tests.support.traps import close_code, frames, in_background, messages, received, site_of
+from tests.support.waiting import wait_until
 
 
 def test_a_silent_client_is_pinged(host):

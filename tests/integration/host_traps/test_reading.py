@@ -5,8 +5,9 @@ import contextlib
 import os
 import ssl
 
-from tests.support import masked_frame, wait_until
-from tests.traps import close_code, MESSAGE, messages, received, site_of
+from tests.support.raw_client import masked_frame
+from tests.support.traps import close_code, MESSAGE, messages, received, site_of
+from tests.support.waiting import wait_until
 
 
 def test_frames_of_one_tls_record_all_come_back_at_once(host, server_certificate, client_tls):

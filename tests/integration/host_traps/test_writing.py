@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from tests.support import masked_frame, wait_until
-from tests.traps import frames, in_background, MESSAGE, messages, received, site_of
+from tests.support.raw_client import masked_frame
+from tests.support.traps import frames, in_background, MESSAGE, messages, received, site_of
+from tests.support.waiting import wait_until
 
 
 def test_a_client_that_does_not_read_stalls_no_broadcast(host):

@@ -1,0 +1,211 @@
+"""The client's tokens without a network: when one is needed, and what comes of it."""
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from pushclient.agenda import NEVER, Agenda
+from pushclient.asking import MAX_THREADS, Asking, Need
+from pushclient.channels import TOO_SLOW, Channels
+from pushclient.errors import ChannelLost
+from pushclient.events import Again, Connected, Expires
+from tests.support.waiting import PATIENCE, wait_until
+
+
+class Talk:
+    """A client's channels, connected, and a server that says what the test wants."""
+
+    def __init__(self, token=None, **channels):
+        self.now = 0.0
+        self.channels = Channels(channels, token, lambda: self.now)
+
+    def say(self, line):
+        return self.channels.receive(json.dumps(line))
+
+    def connect(self, **result):
+        asked = json.loads(self.channels.begin())
+        events = self.say({"id": asked["id"], "connect": {"client": "me", **result}})
+        self.channels.enter()
+        return events
+
+    def need(self):
+        found, = self.channels.take_needs()
+        return found
+
+    def give(self, need, token="t"):
+        text = self.channels.given(need, token)
+        return text and json.loads(text)
+
+    def answer(self, asked, **result):
+        name = next(key for key in asked if key != "id")
+        return self.say({"id": asked["id"], **(result if "error" in result else {name: result})})
+
+
+def get(channel):
+    return f"token of {channel}"
+
+
+def entered(**result):
+    talk = Talk(a=get)
+    talk.connect()
+    talk.answer(talk.give(talk.need()), **result)
+    return talk
+
+
+def test_a_channel_with_a_function_waits_for_its_token():
+    talk = Talk(a=get, b="fixed")
+    asked = json.loads(talk.channels.begin())
+    talk.say({"id": asked["id"], "connect": {"client": "me"}})
+    assert json.loads(talk.channels.enter())["subscribe"] == {"channel": "b", "token": "fixed"}
+    need = talk.need()
+    assert (need.channel, need.get()) == ("a", "token of a")
+    assert talk.give(need)["subscribe"] == {"channel": "a", "token": "t"}
+    assert talk.give(need) == "" and talk.channels.take_needs() == []
+
+
+def test_what_expires_is_told_only_where_there_will_be_another():
+    talk = Talk(token=lambda: "mine", a=get, b="fixed")
+    assert talk.connect(expires=True, ttl=30) == [Connected("me", None), Expires("", 30.0)]
+    need = talk.need()
+    assert talk.answer(talk.give(need), expires=True, ttl=0) == [Expires("a", 1.0)]
+    assert Talk(token="fixed").connect(expires=True, ttl=30) == [Connected("me", None)]
+
+
+def test_a_token_is_refreshed_when_its_time_has_come():
+    talk = entered(expires=True, ttl=30)
+    assert talk.channels.due("a") == []
+    asked = talk.give(talk.need(), "new")
+    assert asked["sub_refresh"] == {"channel": "a", "token": "new"}
+    assert talk.answer(asked, expires=True, ttl=60) == [Expires("a", 60.0)]
+    mine = Talk(token=lambda: "mine")
+    mine.connect()
+    assert mine.channels.due("") == []
+    asked = mine.give(mine.need(), "new")
+    assert asked["refresh"] == {"token": "new"}
+    assert mine.answer(asked, error={"code": 109, "message": "expired"}) == \
+        [Again("", 1, "109: expired")]
+
+
+def test_a_refresh_that_fails_leaves_the_channel_in():
+    talk = entered()
+    for failures in (1, 2):
+        talk.channels.due("a")
+        assert talk.channels.not_given(talk.need(), "no", for_good=True) == \
+            [Again("a", failures, "no")]
+    talk.channels.due("a")
+    need = talk.need()
+    assert talk.channels.due("a") == [Again("a", 3, TOO_SLOW)] and talk.give(need) == ""
+    assert talk.channels.subscribed() == ["a"]
+
+
+def test_a_function_that_fails_is_asked_again_after_a_while():
+    talk = Talk(a=get)
+    talk.connect()
+    for failures in (1, 2):
+        assert talk.channels.not_given(talk.need(), "no") == [Again("a", failures, "no")]
+        assert talk.channels.enter() == "" and talk.channels.take_needs() == []
+        talk.channels.due("a")
+        talk.channels.enter()
+    lost, = talk.channels.not_given(talk.need(), "no", for_good=True)
+    assert type(lost) is ChannelLost and (lost.channel, lost.code) == ("a", 103)
+
+
+def test_a_token_that_comes_late_is_taken_unless_it_is_for_an_older_need():
+    talk = Talk(a=get)
+    talk.connect()
+    need = talk.need()
+    assert talk.channels.due("a") == [Again("a", 1, TOO_SLOW)]
+    assert talk.channels.not_given(Need("a", 99, get), "other") == []
+    assert talk.give(need)["subscribe"]["token"] == "t"
+    talk.connect()
+    assert talk.give(need) == ""
+    talk.channels.leave("a")
+    assert talk.give(talk.need()) == "" and talk.channels.due("a") == []
+
+
+def test_being_sent_out_soon_again_and_again_is_answered_ever_later():
+    talk = Talk(a=None)
+    failures = []
+    for stayed in (0, 1, 4.9, 5, 0):
+        talk.connect() if not failures else talk.channels.due("a")
+        text = talk.channels.enter() or '{"id": 2, "subscribe": {}}'
+        talk.say({"id": json.loads(text)["id"], "subscribe": {}})
+        talk.now += stayed
+        event, = talk.say({"push": {"channel": "a", "unsubscribe": {"code": 2500}}})
+        failures.append(event.failures)
+    assert failures == [0, 1, 2, 0, 1]
+
+
+def test_an_agenda_knows_what_comes_first():
+    agenda = Agenda()
+    assert agenda.next == NEVER and agenda.take(1e9) == []
+    agenda.at("a", 5)
+    agenda.at("b", 3)
+    agenda.at("b", 7)
+    assert agenda.next == 5
+    agenda.drop("unknown")
+    assert agenda.take(6) == ["a"] and agenda.next == 7
+    agenda.drop("b")
+    assert agenda.next == NEVER
+
+
+class Hanging:
+    """A token function that hangs until the test lets it go on."""
+
+    def __init__(self):
+        self.begun, self.go_on = 0, threading.Event()
+
+    def __call__(self):
+        self.begun += 1
+        self.go_on.wait(PATIENCE)
+        return "late"
+
+
+def test_functions_are_called_a_few_at_a_time():
+    told, asking = [], Asking()
+    function = Hanging()
+    for number in range(3 * MAX_THREADS):
+        asking.ask(Need(str(number), 1, function), lambda *what: told.append(what))
+    wait_until(lambda: function.begun == MAX_THREADS)
+    assert asking._threads == MAX_THREADS
+    function.go_on.set()
+    wait_until(lambda: len(told) == 3 * MAX_THREADS)
+    wait_until(lambda: not asking._threads)
+
+
+def test_what_hangs_is_not_asked_twice_and_its_answer_is_for_the_last_who_asked():
+    told, asking, function = [], Asking(), Hanging()
+    asking.ask(Need("a", 1, function), lambda need, *_: told.append(("first", need.ticket)))
+    wait_until(lambda: function.begun)
+    asking.ask(Need("a", 2, function), lambda need, *_: told.append(("second", need.ticket)))
+    asking.ask(Need("a", 3, function), lambda need, *_: told.append(("third", need.ticket)))
+    function.go_on.set()
+    wait_until(lambda: told)
+    wait_until(lambda: not asking._threads)
+    assert told == [("third", 3)] and function.begun == 1
+
+
+def test_what_hangs_is_not_asked_by_another_thread_that_is_free():
+    told, asking, hanging, other = [], Asking(), Hanging(), Hanging()
+    for name, function in (("a", hanging), ("b", other)):
+        asking.ask(Need(name, 1, function), lambda need, *_: told.append(need[:2]))
+        wait_until(lambda: function.begun)
+    asking.ask(Need("a", 2, hanging), lambda need, *_: told.append(need[:2]))
+    other.go_on.set()
+    wait_until(lambda: told == [("b", 1)] and asking._threads == 1)
+    assert hanging.begun == 1
+    hanging.go_on.set()
+    wait_until(lambda: told[1:] == [("a", 2)] and not asking._threads)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)])
+def test_what_a_function_raises_is_told(error):
+    def fail():
+        raise error
+    told, asking = [], Asking()
+    asking.ask(Need("a", 1, fail), lambda *what: told.append(what))
+    wait_until(lambda: told)
+    wait_until(lambda: not asking._threads)
+    assert told[0][1:] == (None, error)

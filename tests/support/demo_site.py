@@ -1,0 +1,69 @@
+"""People on the demo site, as its tests need them."""
+from __future__ import annotations
+
+import contextlib
+import json
+from types import SimpleNamespace
+from urllib.parse import quote
+
+from tests.support.site import running_site
+
+
+@contextlib.contextmanager
+def serving(plugin=None, **pages):
+    """Serve demos by name, each a class that takes the plugin: ``serving(game=Game)``."""
+    root = SimpleNamespace()
+    with running_site(root, plugin=plugin) as site:
+        for name, page in pages.items():
+            setattr(root, name, page(site.push))
+        site.root = root
+        yield site
+
+
+class Person:
+    """One window: a socket that speaks JSON.
+
+    Args:
+        site: where.
+        path: of the socket, without its query.
+        Id: who.
+        query: more of it.
+        options: for the handshake.
+    """
+
+    def __init__(self, site, path, Id, query="", **options):
+        self.client = site.client(f"{path}?Id={quote(Id)}{query}", **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.leave()
+
+    def leave(self):
+        """Close in good order, if it is not done."""
+        with contextlib.suppress(EOFError, OSError):
+            self.client.hang_up()
+        self.client.close()
+
+    def tell(self, data):
+        """Send text as it is, anything else as JSON."""
+        self.client.text(data if isinstance(data, str) else json.dumps(data))
+
+    def hear(self):
+        """Return the next message."""
+        return json.loads(self.client.message())
+
+    def hear_of(self, kind):
+        """Return the next message of a type, passing over others."""
+        while True:
+            message = self.hear()
+            if message["type"] == kind:
+                return message
+
+
+WRONG = ["", "hello", "5", "null", "[]", "{}", '"text"', '{"text": 5}', '{"text": null}',
+         '{"text": ""}', '{"text": " \\n "}', '{"text": "\\ud800"}', '{"text": ["x"]}',
+         '{"text": "%s"}' % ("x" * 1001), "[" * 60_000, '{"a":' * 10_000, '{"text": "x"',
+         '{"text": NaN}']
+"""What a client could send in place of ``{"text": ...}``."""

@@ -1,0 +1,119 @@
+"""What the tests of embedding share: a site in a process of its own, that does what it is told."""
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pushserver
+from tests.support.loopback import free_port
+from tests.support.raw_client import Client
+
+PACKAGES = str(Path(pushserver.__file__).parents[1])
+
+
+def echoes(site, path, **options):
+    """Tell whether an address echoes."""
+    with site.client(path, **options) as client:
+        client.text("hello")
+        return client.message() == "hello" and client.hang_up() == 1000
+
+
+def listens(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+SITE = r'''
+import os, sys, threading
+import cherrypy
+from pushserver import Connection, PushPlugin, PushTool
+
+push = PushPlugin(cherrypy.engine, drain_timeout=2)
+push.subscribe()
+cherrypy.tools.push = PushTool(push)
+
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # whole, whoever else speaks
+
+
+class Echo(Connection):
+    def received_message(self, message):
+        self.send(str(message))
+
+    def closed(self, code, reason=None):
+        say("closed", self.Id, code)
+
+
+class Site:
+    @cherrypy.expose
+    @cherrypy.tools.push(handler_cls=Echo)
+    def websocket(self, Id):
+        pass
+
+
+def obey():
+    for line in sys.stdin:
+        getattr(cherrypy.engine, line.strip())()
+        say("done", line.strip())
+
+
+cherrypy.config.update({"server.socket_port": int(sys.argv[1]), "environment": "production",
+                        "server.shutdown_timeout": 1, "log.screen": False})
+cherrypy.engine.subscribe("start", lambda: say("ready", os.getpid()), 90)
+threading.Thread(target=obey, daemon=True).start()
+cherrypy.quickstart(Site())
+'''
+
+
+class EmbeddingSite:
+    """A site in a process of its own, which obeys what it is told on its standard input."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        script = folder / "site_with_push.py"
+        script.write_text(SITE)
+        self.errors = (folder / "stderr").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(self.port)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self.errors, text=True, cwd=folder,
+            env={**os.environ, "PYTHONPATH": PACKAGES})
+
+    def close(self):
+        """End it whatever it does, and forget it."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def line(self):
+        """Return the next line that the site prints; the test's own timeout ends the wait."""
+        line = self.process.stdout.readline().strip()
+        assert line, "the site ended: " + self.stderr()
+        return line
+
+    def ready(self):
+        assert self.line() == f"ready {self.process.pid}"
+        assert listens(self.port)
+
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def tell(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def client(self, Id="42"):
+        client = Client(("127.0.0.1", self.port))
+        client.handshake(f"/websocket?Id={Id}")
+        client.text("hello")
+        assert client.message() == "hello"
+        return client
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))

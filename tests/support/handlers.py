@@ -1,0 +1,48 @@
+"""What the tests of connections share: sites of one handler, and what makes things happen soon."""
+from __future__ import annotations
+
+import contextlib
+import struct
+
+import cherrypy
+
+from pushserver import Connection
+from tests.support.site import Echo, recorder, running_site
+
+SMALL = 4096
+"""Bytes of a socket's buffer in the tests where buffers fill."""
+
+QUICK = {"ping_interval": 0.1, "pong_timeout": 0.1}
+"""Settings with which a dead peer is found soon."""
+
+
+def site_of(handler_cls=Connection, **options):
+    """Return a site whose ``/websocket`` has a handler."""
+    class Root:
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=handler_cls, **options)
+        def websocket(self, Id):
+            """Accept everybody."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=Echo)
+        def echo(self, Id):
+            """Accept everybody."""
+
+    return Root()
+
+
+def handler(**methods):
+    """Return a recorder with other methods."""
+    return type("Handler", (recorder(),), methods)
+
+
+def close_payload(code, reason=b""):
+    return struct.pack("!H", code) + reason
+
+
+@contextlib.contextmanager
+def echoing(**settings):
+    """Return a client of the echo address."""
+    with running_site(settings=settings) as site, site.client("/echo?Id=1") as client:
+        yield client

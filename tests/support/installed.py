@@ -1,0 +1,49 @@
+"""What tests need besides pushserver: Chromium, Node, packages. They are skipped without it."""
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import ROOT
+
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-gpu",
+                      "--disable-background-networking", "--disable-component-update",
+                      "--disable-sync"]
+
+
+def missing(what, install):
+    """Skip a test that needs more than Python packages, but fail it where all must run."""
+    text = f"{what} is not installed: {install}"
+    if os.environ.get("CI"):
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def needed_module(name, package):
+    """Skip without a Python package; fail on CI."""
+    if importlib.util.find_spec(name) is None:
+        missing(package, f"python -m pip install {package}")
+
+
+def chromium():
+    """Return the path of Chromium."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or \
+        missing("Chromium", "apt-get install chromium")
+
+
+def node():
+    """Return the path of Node."""
+    return shutil.which("node") or missing("Node", "apt-get install nodejs")
+
+
+def node_modules(package):
+    """Return the folder that Node can load a package from."""
+    folders = [Path(path) for path in os.environ.get("NODE_PATH", "").split(os.pathsep) if path]
+    for folder in [ROOT / "node_modules", *folders]:
+        if (folder / package).is_dir():
+            return folder
+    return missing(f"the npm package {package}", f"npm install {package}")

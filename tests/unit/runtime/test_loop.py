@@ -1,0 +1,298 @@
+"""The loop: one thread for all sockets, what was queued together written together."""
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from pushserver.runtime.loop import READ, WRITE, Loop
+from pushserver.runtime.sockets import FAN_OUT_SIZE, transport
+from tests.support.waiting import PATIENCE, wait_until
+
+
+class Item:
+    """A watched socket that keeps a record of what the loop does with it."""
+
+    def __init__(self, sock, loop):
+        self.transport = transport(sock)
+        self.loop = loop
+        self.busy = False
+        self.direct = None
+        self.watching = 0
+        self.record = []
+
+    def send(self, data):
+        self.record.append(("send", data))
+        return self.transport.send(data)
+
+    def fileno(self):
+        return self.transport.socket.fileno()
+
+    def readable(self):
+        self.record.append(("read", self.transport.receive()))
+
+    def flush(self):
+        self.record.append(("flush",))
+        self.loop.watch(self, 0)
+
+    def enqueue(self, data):
+        self.record.append(("enqueue", data))
+
+    def partial(self, data, sent):
+        self.record.append(("partial", len(data), sent))
+
+    def crashed(self):
+        self.record.append(("crashed",))
+
+
+@pytest.fixture
+def loop():
+    """A loop that is not started yet, and ends with the test; its death is a failure."""
+    deaths = []
+    loop = Loop(deaths.append)
+    yield loop
+    if not loop._thread.ident:
+        loop.start()
+    assert loop.stop(PATIENCE)
+    assert deaths == []
+
+
+@pytest.fixture
+def item(loop, pair):
+    return Item(pair[0], loop)
+
+
+def done(loop):
+    """Wait until all that was queued so far is done."""
+    event = threading.Event()
+    loop.call(event.set)
+    assert event.wait(PATIENCE)
+
+
+def test_what_was_queued_while_it_was_busy_goes_out_in_one_send(loop, item, pair):
+    targets = (item,)
+    for number in range(100):
+        loop.deliver(targets, b"%02d" % number)
+    loop.start()
+    done(loop)
+    whole = b"".join(b"%02d" % number for number in range(100))
+    assert item.record == [("send", whole)]
+    assert pair[1].recv(1000) == whole
+
+
+def test_what_comes_when_it_is_idle_goes_out_at_once(loop, item, pair):
+    loop.start()
+    for text in (b"one", b"two"):
+        loop.deliver((item,), text)
+        assert pair[1].recv(100) == text
+
+
+def test_what_is_put_does_not_wake_it_and_is_done_once_it_is_woken(loop, item, monkeypatch):
+    woken, wake = [], loop._wake
+    monkeypatch.setattr(loop, "_wake", lambda: (woken.append("woken"), wake()))
+    loop._sleeping = True
+    loop.put((item,), b"put")
+    assert not woken
+    loop.wake()
+    assert woken
+    loop.start()
+    done(loop)
+    assert item.record == [("send", b"put")]
+
+
+def test_bytes_for_different_targets_keep_their_order(loop, item):
+    both, one = (item, item), (item,)
+    for targets, data in ((one, b"1"), (both[:1], b"2"), (one, b"3")):
+        loop.deliver(targets, data)
+    loop.start()
+    done(loop)
+    assert item.record == [("send", b"123")]
+
+
+def test_a_call_runs_in_its_place_between_deliveries(loop, item):
+    targets = (item,)
+    loop.deliver(targets, b"before")
+    loop.call(lambda: item.record.append("call"))
+    loop.deliver(targets, b"behind")
+    loop.start()
+    done(loop)
+    assert item.record == [("send", b"before"), "call", ("send", b"behind")]
+
+
+def test_calls_run_on_the_loops_thread(loop):
+    seen = []
+    loop.start()
+    loop.call(lambda: seen.append(threading.get_ident()))
+    done(loop)
+    assert seen and seen[0] != threading.get_ident()
+
+
+def test_a_busy_connection_is_queued_for(loop, item):
+    item.busy = True
+    loop.deliver((item,), b"x")
+    loop.start()
+    done(loop)
+    assert item.record == [("enqueue", b"x")]
+
+
+def test_a_part_that_was_written_is_told(loop, item):
+    data = b"x" * 10_000_000
+    loop.deliver((item,), data)
+    loop.start()
+    done(loop)
+    (_, _), (what, size, sent) = item.record
+    assert what == "partial" and size == len(data) and 0 < sent < size
+
+
+def test_a_lost_peer_is_told(loop, item, pair):
+    pair[1].close()
+    loop.deliver((item,), b"x")
+    loop.start()
+    done(loop)
+    assert item.record[1:] == [("partial", 1, -1)]
+
+
+def test_one_connection_writes_a_bounded_share_of_a_long_message(loop, item, pair):
+    data = b"x" * (FAN_OUT_SIZE * 2)
+    others = (item,), (item, item)      # alone, and as one of those who get different things
+    loop.deliver(others[0], data)
+    loop.start()
+    done(loop)
+    loop.deliver(others[0], data)
+    loop.deliver(others[1], b"short")
+    done(loop)
+    assert max(len(what) for kind, what, *_ in item.record if kind == "send") == FAN_OUT_SIZE
+    assert ("partial", len(data), FAN_OUT_SIZE) in item.record
+
+
+def test_an_error_of_one_connection_ends_that_one_only(loop, item, caplog):
+    def fail(*args):
+        raise ValueError("broken")
+
+    item.enqueue = item.readable = item.flush = fail
+    item.busy = True
+    loop.deliver((item,), b"x")
+    loop.call_for(item, fail)
+    loop.start()
+    with caplog.at_level(logging.ERROR, "pushserver"):
+        done(loop)
+    assert item.record == [("crashed",), ("crashed",)]
+    assert loop.is_alive
+
+
+def test_what_a_peer_sends_makes_it_readable_while_it_is_watched(loop, item, pair):
+    loop.start()
+    loop.call(lambda: loop.watch(item, READ))
+    pair[1].sendall(b"hello")
+    wait_until(lambda: ("read", b"hello") in item.record)
+    loop.call(lambda: loop.watch(item, 0))
+    done(loop)
+    pair[1].sendall(b"more")
+    done(loop), done(loop)
+    assert item.record == [("read", b"hello")]
+
+
+def test_room_to_write_makes_it_flush_while_that_is_watched(loop, item):
+    loop.start()
+    loop.call(lambda: loop.watch(item, READ | WRITE))
+    wait_until(lambda: ("flush",) in item.record)
+    assert item.record.count(("flush",)) == 1
+    assert item.watching == 0
+
+
+def test_a_connection_that_has_more_is_read_again_in_the_next_round(loop, item, pair):
+    loop.start()
+    pair[1].sendall(b"hello")
+    loop.call(lambda: loop.again(item))
+    wait_until(lambda: item.record == [("read", b"hello")])
+
+
+def test_a_connection_that_has_more_has_one_turn_in_a_round_however_often_it_says_so(loop, item):
+    def say():
+        for _ in range(3):
+            loop.again(item)
+
+    loop.call(say)
+    loop.start()
+    wait_until(lambda: item.record)
+    done(loop)
+    assert item.record == [("read", None)]
+
+
+def test_later_calls_are_made_by_their_times_unless_cancelled(loop):
+    made = []
+    finished = threading.Event()
+
+    def plan():
+        loop.call_later(0.02, lambda: (made.append("second"), finished.set()))
+        loop.call_later(0.01, lambda: made.append("first"))
+        loop.call_later(0.0, lambda: made.append("cancelled")).cancel()
+
+    loop.start()
+    loop.call(plan)
+    assert finished.wait(PATIENCE)
+    assert made == ["first", "second"]
+
+
+def test_stopping_does_first_what_was_queued(loop, item, pair):
+    loop.deliver((item,), b"last")
+    loop.start()
+    assert loop.stop(PATIENCE)
+    assert not loop.is_alive
+    assert pair[1].recv(10) == b"last"
+
+
+def test_what_is_queued_behind_the_end_raises_nothing(loop, item):
+    loop.start()
+    assert loop.stop(PATIENCE)
+    loop.deliver((item,), b"x")
+    loop.call(lambda: item.record.append("never"))
+    loop.watch(item, READ)
+    loop.watch(item, 0)
+    assert item.record == []
+
+
+def test_a_loop_may_be_stopped_by_what_it_calls(loop):
+    loop.start()
+    loop.call(lambda: loop.stop(PATIENCE))
+    wait_until(lambda: not loop.is_alive)
+
+
+def test_the_error_that_ends_it_is_told(caplog):
+    deaths = []
+    loop = Loop(deaths.append)
+    with caplog.at_level(logging.CRITICAL, "pushserver"):
+        loop.start()
+        loop.call(lambda: 1 / 0)
+        wait_until(lambda: not loop.is_alive)
+    assert isinstance(deaths[0], ZeroDivisionError)
+    assert "the loop died" in caplog.text
+
+
+def test_many_threads_may_deliver_and_each_keeps_its_order(loop, item, pair):
+    loop.start()
+    targets = (item,)
+
+    def deliver(letter):
+        for number in range(200):
+            loop.deliver(targets, b"%c%03d" % (letter, number))
+
+    threads = [threading.Thread(target=deliver, args=(letter,)) for letter in b"abcd"]
+    for thread in threads:
+        thread.start()
+    arrived = b""
+    while len(arrived) < 4 * 200 * 4:
+        arrived += pair[1].recv(10_000)
+    for thread in threads:
+        thread.join()
+    words = [arrived[i:i + 4] for i in range(0, len(arrived), 4)]
+    for letter in b"abcd":
+        assert [word for word in words if word[0] == letter] == [
+            b"%c%03d" % (letter, number) for number in range(200)]
+
+
+def test_a_loop_says_whether_it_runs(loop):
+    assert repr(loop) == "<Loop stopped, 0 queued>"
+    loop.start()
+    assert repr(loop).startswith("<Loop running, ")

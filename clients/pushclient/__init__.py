@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from .client import CLOSED, CONNECTING, OPEN, WAITING, PushClient
-from .connection import WebSocketClient
+from .websocket.connection import WebSocketClient
 from .errors import (CertificateRefused, ChannelLost, CommandFailed, ConnectFailed,
                      ConnectionClosed, ConnectTimeout, Disconnected, HandshakeFailed, InvalidData,
                      InvalidSetting, NotConnected, ProxyFailed, PushError, QueueFull, Refused,
                      TlsFailed, UnknownHost)
-from .events import Gap, Presence, Publication
+from .centrifuge.events import Gap, Presence, Publication
 
 __all__ = ["CLOSED", "CONNECTING", "CertificateRefused", "ChannelLost", "CommandFailed",
            "ConnectFailed", "ConnectTimeout", "ConnectionClosed", "Disconnected", "Gap",

@@ -14,10 +14,10 @@ from pushserver.version import __version__
 from . import printing
 from .client import CLOSED, OPEN, WAITING, PushClient
 from .errors import CommandFailed, ConnectionClosed, InvalidSetting, NotConnected, PushError
-from .events import Gap
+from .centrifuge.events import Gap
 from .inbox import Value
 from .options import TIMEOUT
-from .tls import make_context
+from .websocket.tls import make_context
 
 SUCCESS = 0
 NOT_CONNECTED = 1

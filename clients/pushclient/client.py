@@ -11,21 +11,22 @@ from typing import Any, Callable, Sequence
 from pushserver.wire.disconnects import NORMAL, checked_disconnect
 from pushserver.wire.frames import encode_payload
 
-from . import address, options
+from . import options
+from .websocket import url as address
 from .backoff import Backoff
-from .calling import Calling
-from .channel_link import ChannelLink
-from .connection import END_TIMEOUT
-from .dialing import Resolver
+from .centrifuge.calls import Calling
+from .centrifuge.link import ChannelLink
+from .websocket.connection import END_TIMEOUT
+from .websocket.connect import Resolver
 from .errors import (ChannelLost, CommandFailed, ConnectFailed, ConnectionClosed, Disconnected,
                      NotConnected, PushError)
-from .events import Gap, Presence, size_of
+from .centrifuge.events import Gap, Presence, size_of
 from .inbox import Inbox, Value
-from .link import Link
-from .proxy import ProxyOption, find_proxy
+from .websocket.link import Link
+from .websocket.proxy import ProxyOption, find_proxy
 from .receiving import Receiving
-from .waiting import Interrupted, Waker
-from .wanted import Token, Wanted
+from .websocket.waker import Interrupted, Waker
+from .centrifuge.wanted import Token, Wanted
 
 logger = logging.getLogger("pushclient")
 
@@ -113,7 +114,7 @@ class PushClient(Receiving, Calling):
                  pong_timeout: float = options.PONG_TIMEOUT,
                  max_message_size: int = options.MAX_MESSAGE_SIZE,
                  max_queue: int = options.MAX_QUEUE, max_attempts: int | None = None) -> None:
-        where = address.parse(url)
+        where = address.parse_url(url)
         if Id is not None:
             where = where.with_id(Id)
         self._resource = where.resource

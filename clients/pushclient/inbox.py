@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Sequence, Union
 
-from .events import Publication
+from .centrifuge.events import Publication
 
 LIMIT_SIZE = 1024 * 1024
 """Characters or bytes of messages that are worth queueing: fewer large ones than small ones."""

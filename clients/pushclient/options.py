@@ -6,7 +6,7 @@ from typing import Any, Iterable, Mapping, Sequence, Union
 
 from pushserver.errors import InvalidSetting
 
-from . import handshake
+from .websocket import handshake
 
 TIMEOUT = 10.0
 """Seconds for each step of connecting, and for a write to make progress."""

@@ -8,7 +8,7 @@ from base64 import b64encode
 from datetime import datetime
 from typing import Any
 
-from .events import Publication
+from .centrifuge.events import Publication
 from .inbox import Value
 
 EARLIEST = 946_684_800.0

@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterator, Sequence
 
 from .errors import ConnectionClosed, InvalidSetting, PushError
 from .inbox import Inbox, Value
-from .link import Link
+from .websocket.link import Link
 
 
 class Receiving:

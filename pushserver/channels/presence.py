@@ -79,7 +79,7 @@ class Presence(Protocol):
         """Tell whether a client has vanished but still counts as present."""
 
     def due(self) -> list[tuple[str, Info]]:
-        """Remove the clients of this node whose time is over; return them, each with its channel."""
+        """Remove this node's clients whose time is over; return them, each with its channel."""
 
     def next_due(self) -> float | None:
         """Return the seconds until ``due`` may find a client, or None if none lingers."""

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import socket
 import uuid
-from types import GeneratorType
 from typing import Any, Iterable, Mapping, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
@@ -11,12 +10,12 @@ from ws4py.websocket import WebSocket
 
 from ..channels.presence import Info
 from ..channels.rules import checked_channel
-from ..errors import ConnectionClosed, InvalidData
+from ..errors import ConnectionClosed
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.disconnects import NORMAL, checked_disconnect
-from ..wire.frames import MAX_SHORT as MAX_CONTROL
-from ..wire.frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload
+from ..wire.frames import Data
+from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
 from .handle import Handle
 
@@ -200,7 +199,7 @@ class Connection(WebSocket):  # type: ignore[misc]
             InvalidData: this cannot be put into a message.
             MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
-        self._deliver(*_prepare(payload, binary))
+        self._deliver(*encode_message(payload, binary))
 
     def ping(self, message: str | bytes) -> None:
         """Queue a ping, whose answer ``ponged`` will get; the server's own pings go on.
@@ -213,7 +212,7 @@ class Connection(WebSocket):  # type: ignore[misc]
             InvalidData: the message is too long.
         """
         payload = message.encode() if isinstance(message, str) else bytes(message)
-        self._deliver(*_prepare(PingControlMessage(payload), True))
+        self._deliver(*encode_message(PingControlMessage(payload), True))
 
     def _deliver(self, opcode: int, payload: bytes) -> None:
         handle = self._handle
@@ -260,28 +259,3 @@ class Connection(WebSocket):  # type: ignore[misc]
         """Receive no more of what is published to a channel; tell whether it was in it."""
         handle = self._handle
         return handle is not None and handle.unsubscribe(checked_channel(channel), self.client)
-
-
-def _prepare(payload: Data, binary: bool) -> tuple[int, bytes]:
-    """Return opcode and bytes for what ws4py's ``send`` takes and for what JSON can hold."""
-    if isinstance(payload, Message):
-        opcode, data = payload.opcode, bytes(payload.data)
-        if opcode not in (OPCODE_TEXT, OPCODE_BINARY) and len(data) > MAX_CONTROL:
-            raise InvalidData(f"a control message of {len(data)} bytes: use at most {MAX_CONTROL}")
-    elif isinstance(payload, GeneratorType):
-        opcode = OPCODE_BINARY if binary else OPCODE_TEXT
-        data = b"".join(encode_payload(piece)[1] for piece in payload)
-    else:
-        opcode, data = encode_payload(payload)
-        if binary or opcode == OPCODE_TEXT:
-            return OPCODE_BINARY if binary else OPCODE_TEXT, data
-        opcode = OPCODE_TEXT
-    return opcode, _checked_text(data) if opcode == OPCODE_TEXT else data
-
-
-def _checked_text(data: bytes) -> bytes:
-    try:
-        data.isascii() or data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidData("bytes that are not UTF-8 text: send them with binary=True") from None
-    return data

@@ -8,6 +8,7 @@ from ..runtime.loop import Watched
 from ..runtime.outbox import Outbox
 from ..runtime.timers import Action, Timer
 from ..transports.transport import Transport
+from ..wire.keepalive import KeepAliveRule
 from .codec import FramedCodec
 from .context import Context
 from .inbox import Inbox
@@ -42,12 +43,14 @@ class KeepAlive:
         heartbeat: seconds between heartbeats; 0: none.
     """
 
-    __slots__ = ("_link", "_pinged_at", "_ping", "_heartbeat")
+    __slots__ = ("_link", "_rule", "_ping", "_heartbeat")
 
     def __init__(self, link: Living, heartbeat: float = 0) -> None:
         self._link = link
-        self._pinged_at = 0.0
-        interval = link.context.settings.ping_interval
+        settings = link.context.settings
+        interval = settings.ping_interval
+        self._rule = KeepAliveRule(interval, settings.pong_timeout,
+                                   always_pings=link.encoding.codec.awaits_pings)
         self._ping = self._later(interval, self._check) if interval else None
         self._heartbeat = self._later(heartbeat, partial(self._beat, heartbeat)) \
             if heartbeat else None
@@ -67,23 +70,19 @@ class KeepAlive:
 
     def _check(self) -> None:
         """Ping a client that has been silent; end one that does not answer."""
-        link = self._link
+        link, rule = self._link, self._rule
         settings, now = link.context.settings, link.context.runtime.loop.now
-        silent = now - (self._pinged_at if link.encoding.codec.awaits_pings else link.last_read)
+        rule.heard(link.last_read)
         if link.inbox.is_full:
             self._check_in(settings.ping_interval)
-        elif self._pinged_at > link.last_read:
-            left = self._pinged_at + settings.pong_timeout - now
-            if left > 0:
-                self._check_in(left)
-            else:
-                link.no_pong()
-        elif silent < settings.ping_interval:
-            self._check_in(settings.ping_interval - silent)
-        else:
-            self._pinged_at = now
+        elif rule.is_overdue(now):
+            link.no_pong()
+        elif rule.is_due(now):
+            rule.pinged(now)
             self._check_in(min(settings.ping_interval, settings.pong_timeout))
             link.write(link.encoding.ping)
+        else:
+            self._check_in(rule.seconds(now) or 0.0)
 
     def _check_in(self, seconds: float) -> None:
         self._ping = self._later(seconds, self._check)

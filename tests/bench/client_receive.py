@@ -18,7 +18,7 @@ import threading
 from importlib.metadata import version
 from typing import Any, Callable
 
-from pushclient.handshake import accept_for
+from pushclient.websocket.handshake import accept_for
 from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 
 CASES = ((32, 300_000), (64 * 1024, 4_000))

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from pushclient import PushClient
-from pushclient.handshake import accept_for
+from pushclient.websocket.handshake import accept_for
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 

@@ -7,7 +7,7 @@ import ssl
 import threading
 from typing import Any, Callable, Iterator
 
-from pushclient.handshake import accept_for
+from pushclient.websocket.handshake import accept_for
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, close_frame, frame
 from pushserver.wire.parser import FrameReader

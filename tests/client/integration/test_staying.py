@@ -225,7 +225,7 @@ def test_max_attempts_ends_with_the_last_error():
 def test_thread_that_fails_ends_loudly(caplog, monkeypatch):
     def fail(*_, **__):
         raise KeyError("unforeseen")
-    monkeypatch.setattr("pushclient.dialing.open_socket", fail)
+    monkeypatch.setattr("pushclient.websocket.connect.open_socket", fail)
     with PushClient("ws://localhost/", proxy=None) as client:
         with pytest.raises(PushError, match="unforeseen"):
             next(client)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushclient.channels import Channels
+from pushclient.centrifuge.protocol import Channels
 from pushclient.errors import ChannelLost, CommandFailed, InvalidData, InvalidSetting
-from pushclient.events import Again, Answer, Connected, Gap, Ping, Presence, Publication
-from pushclient.wanted import checked_channels
+from pushclient.centrifuge.events import Again, Answer, Connected, Gap, Ping, Presence, Publication
+from pushclient.centrifuge.wanted import checked_channels
 
 
 class Server:

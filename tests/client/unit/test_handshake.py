@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushclient import handshake
+from pushclient.websocket import handshake
 from pushclient.errors import HandshakeFailed, InvalidSetting, PushError
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pushclient.keepalive import Keepalive
+from pushclient.websocket.keepalive import Keepalive
 
 
 def test_ping_is_due_after_silence_and_its_answer_in_time():

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import pushclient
-from pushclient import errors, options, tls
+from pushclient import errors, options
+from pushclient.websocket import tls
 from pushserver.wire.disconnects import Disconnect
 from pushserver.errors import InvalidSetting, PushError
 

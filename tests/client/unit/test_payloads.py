@@ -4,7 +4,7 @@ import pytest
 from ws4py.messaging import BinaryMessage, PingControlMessage, TextMessage
 
 from pushclient.errors import InvalidData
-from pushclient.payloads import prepare
+from pushclient.websocket.payloads import prepare
 
 
 @pytest.mark.parametrize("payload, binary, prepared", [

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from pushclient import address
+from pushclient.websocket.url import parse_url
 from pushclient.errors import InvalidSetting, ProxyFailed
-from pushclient.proxy import Proxy, check_tunnel, connect_request, find_proxy, parse_proxy
+from pushclient.websocket.proxy import Proxy, check_tunnel, connect_request, find_proxy, parse_proxy
 
-PLAIN, SECURE = address.parse("ws://example.org/"), address.parse("wss://example.org/")
+PLAIN, SECURE = parse_url("ws://example.org/"), parse_url("wss://example.org/")
 NAMES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy", "all_proxy", "no_proxy")
 
 
@@ -47,7 +47,7 @@ def test_no_proxy_is_obeyed(environment, no_proxy):
 
 def test_unix_sockets_need_no_proxy(environment):
     environment.setenv("all_proxy", "http://all:1")
-    assert find_proxy(True, address.parse("ws+unix:///run/s")) is None
+    assert find_proxy(True, parse_url("ws+unix:///run/s")) is None
 
 
 @pytest.mark.parametrize("url, words", [("socks5://h:1", "use http://"), ("https://h", "use http"),
@@ -60,7 +60,7 @@ def test_other_proxies_are_refused(url, words):
 def test_request_carries_target_and_credentials():
     assert connect_request(Proxy("p", 1), SECURE) \
         == b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"
-    request = connect_request(Proxy("p", 1, "me:secret"), address.parse("ws://[::1]:8/"))
+    request = connect_request(Proxy("p", 1, "me:secret"), parse_url("ws://[::1]:8/"))
     assert request == (b"CONNECT [::1]:8 HTTP/1.1\r\nHost: [::1]:8\r\n"
                        b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n")
     assert "secret" not in repr(Proxy("p", 1, "me:secret"))

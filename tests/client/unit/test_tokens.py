@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from pushclient.agenda import NEVER, Agenda
-from pushclient.asking import MAX_THREADS, Asking, Need
-from pushclient.channels import TOO_SLOW, Channels
+from pushclient.centrifuge.schedule import NEVER, Agenda
+from pushclient.centrifuge.tokens import MAX_THREADS, Asking, Need
+from pushclient.centrifuge.protocol import TOO_SLOW, Channels
 from pushclient.errors import ChannelLost
-from pushclient.events import Again, Connected, Expires
+from pushclient.centrifuge.events import Again, Connected, Expires
 from tests.support.waiting import PATIENCE, wait_until
 
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from pushclient.errors import ConnectionClosed
-from pushclient.waiting import Waker
-from pushclient.wire import Wire
+from pushclient.websocket.waker import Waker
+from pushclient.websocket.transport import Wire
 
 BIG = b"x" * 4_000_000
 SOON = 2.0

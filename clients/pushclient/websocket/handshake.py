@@ -16,7 +16,7 @@ from typing import Iterable, NamedTuple, Sequence
 
 from ws4py import WS_KEY, WS_VERSION
 
-from .errors import HandshakeFailed, InvalidSetting, Refused
+from ..errors import HandshakeFailed, InvalidSetting, Refused
 
 SWITCHING_PROTOCOLS = 101
 VERSION = str(max(WS_VERSION))

@@ -14,11 +14,11 @@ import time
 from collections import deque
 from typing import Any, Iterable, NamedTuple, Sequence
 
-from .address import Address
-from .errors import CertificateRefused, ConnectFailed, HandshakeFailed, TlsFailed, UnknownHost
+from .url import Address
+from ..errors import CertificateRefused, ConnectFailed, HandshakeFailed, TlsFailed, UnknownHost
 from .handshake import END_OF_HEAD, MAX_HEAD, Answer
 from .proxy import Proxy, check_tunnel, connect_request
-from .waiting import READ, WRITE, Patience, Waker
+from .waker import READ, WRITE, Patience, Waker
 
 HEAD_START = 0.25
 """Seconds that an address has before the next is tried beside it (RFC 8305 section 5)."""

@@ -7,7 +7,7 @@ from pushserver.wire.frames import (MAX_SHORT, OPCODE_BINARY, OPCODE_CLOSE, OPCO
                                     OPCODE_PONG, OPCODE_TEXT, encode_payload)
 from ws4py.messaging import Message
 
-from .errors import InvalidData
+from ..errors import InvalidData
 
 CONTROL = frozenset({OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG})
 

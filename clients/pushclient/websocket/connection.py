@@ -19,14 +19,15 @@ from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, close_frame, frame
 from pushserver.wire.parser import FrameReader, Received
 from ws4py.messaging import PingControlMessage, PongControlMessage
 
-from . import dialing, options
-from .errors import ConnectionClosed
+from . import connect as dialing
+from .. import options
+from ..errors import ConnectionClosed
 from .keepalive import Keepalive
-from .opening import Opening
+from .request import Opening
 from .proxy import ProxyOption
 from .sending import MAX_OUTBOX, Sending, new_mask_key
-from .waiting import Patience, Waker
-from .wire import LOST, Wire
+from .waker import Patience, Waker
+from .transport import LOST, Wire
 
 __all__ = ["WebSocketClient"]
 

@@ -9,8 +9,8 @@ from typing import Union
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .address import Address
-from .errors import HandshakeFailed, InvalidSetting, ProxyFailed
+from .url import Address
+from ..errors import HandshakeFailed, InvalidSetting, ProxyFailed
 from .handshake import END_OF_HEAD, Answer, basic, parse_answer, shown
 
 ProxyOption = Union[str, bool, None]

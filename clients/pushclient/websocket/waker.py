@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Callable, Mapping, Union
 
-from .errors import ConnectionClosed, ConnectTimeout
+from ..errors import ConnectionClosed, ConnectTimeout
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 

@@ -12,16 +12,16 @@ from typing import Any, Protocol, Sequence
 from pushserver.wire.disconnects import ABNORMAL, Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
-from .agenda import NEVER, Agenda
-from .asking import Asking, Need
-from .backoff import Backoff
-from .channels import PONG, Channels
-from .errors import CommandFailed, ConnectionClosed, QueueFull
+from .schedule import NEVER, Agenda
+from .tokens import Asking, Need
+from ..backoff import Backoff
+from .protocol import PONG, Channels
+from ..errors import CommandFailed, ConnectionClosed, QueueFull
 from .events import Again, Answer, Connected, Expires, Gap, Ping, Presence, Publication
-from .hearing import TOKEN_EXPIRED
-from .link import Link
-from .link import Owner as LinkOwner
-from .sending import new_mask_key
+from .replies import TOKEN_EXPIRED
+from ..websocket.link import Link
+from ..websocket.link import Owner as LinkOwner
+from ..websocket.sending import new_mask_key
 from .wanted import Token
 
 logger = logging.getLogger("pushclient")

@@ -10,9 +10,9 @@ from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_TEXT, frame
 from ws4py.framing import OPCODE_CONTINUATION
 
-from .errors import ConnectionClosed, InvalidData
+from ..errors import ConnectionClosed, InvalidData
 from .payloads import CONTROL, prepare
-from .wire import Wire
+from .transport import Wire
 
 MAX_OUTBOX = 1024 * 1024
 """Bytes that a callback's ``send`` leaves to be written later before it waits."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Union
 
-from .errors import CommandFailed
+from ..errors import CommandFailed
 
 
 class Publication(NamedTuple):

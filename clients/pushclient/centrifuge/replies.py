@@ -8,9 +8,9 @@ import json
 import threading
 from typing import Any, Callable, Iterator, Mapping
 
-from .errors import ChannelLost, CommandFailed
+from ..errors import ChannelLost, CommandFailed
 from .events import Again, Answer, Connected, Event, Expires, Gap, Ping, Presence, Publication
-from .place import IN, Pass, Place
+from .subscription import IN, Pass, Place
 
 ALREADY_SUBSCRIBED = 105
 """The error for a channel that the server has put the client into by itself."""

@@ -9,12 +9,12 @@ from typing import Any, Callable
 
 from pushserver.channels.publication import Position
 
-from .asking import Asking
-from .channel_link import ChannelLink
-from .channels import Channels
-from .errors import ChannelLost, CommandFailed, ConnectionClosed, InvalidSetting
+from .tokens import Asking
+from .link import ChannelLink
+from .protocol import Channels
+from ..errors import ChannelLost, CommandFailed, ConnectionClosed, InvalidSetting
 from .events import Gap, Presence, Publication
-from .link import Link
+from ..websocket.link import Link
 from .wanted import ChannelToken, Since, Token, Wanted, checked_token
 
 logger = logging.getLogger("pushclient")

@@ -7,11 +7,11 @@ from pushserver.wire.disconnects import ABNORMAL, Disconnect
 from pushserver.wire.parser import FrameReader, Received
 
 from .connection import WebSocketClient
-from .dialing import Resolver
-from .errors import PushError
-from .inbox import Value
-from .waiting import Waker
-from .wire import LOST
+from .connect import Resolver
+from ..errors import PushError
+from ..inbox import Value
+from .waker import Waker
+from .transport import LOST
 
 VALUES = frozenset({str, bytes})
 

@@ -11,10 +11,11 @@ from typing import Any, Mapping, Sequence
 from pushserver.version import __version__
 from ws4py.websocket import WebSocket
 
-from . import address as addresses
-from . import dialing, handshake, options, tls
+from . import url as addresses
+from . import connect as dialing, handshake, tls
+from .. import options
 from .proxy import ProxyOption, find_proxy
-from .waiting import Patience
+from .waker import Patience
 
 __all__ = ["Opening"]
 
@@ -39,7 +40,7 @@ class Opening(WebSocket):  # type: ignore[misc]
         self.stream.always_mask = True
         self.stream.expect_masking = False
         self.url = url
-        where = addresses.parse(url)
+        where = addresses.parse_url(url)
         self.scheme, self.host, self.port = where.scheme, where.host, where.port
         self.resource = where.resource
         self.unix_socket_path = unix_socket or where.unix_socket

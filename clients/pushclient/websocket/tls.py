@@ -4,7 +4,7 @@ from __future__ import annotations
 import ssl
 from typing import Any, Mapping
 
-from .errors import InvalidSetting
+from ..errors import InvalidSetting
 
 OPTIONS = ("certfile", "keyfile", "password", "ca_certs", "cert_reqs", "ciphers")
 

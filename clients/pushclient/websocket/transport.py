@@ -6,8 +6,8 @@ import ssl
 import threading
 from collections import deque
 
-from .errors import ConnectionClosed
-from .waiting import READ, WRITE, Selector, Waker
+from ..errors import ConnectionClosed
+from .waker import READ, WRITE, Selector, Waker
 
 LOST = "connection lost"
 

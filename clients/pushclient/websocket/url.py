@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from .errors import InvalidSetting
+from ..errors import InvalidSetting
 
 PORTS = {"ws": 80, "wss": 443}
 UNIX_SCHEME = "ws+unix"
@@ -68,7 +68,7 @@ class Address:
         return replace(self, resource=f"{path}?{query}")
 
 
-def parse(url: str) -> Address:
+def parse_url(url: str) -> Address:
     """Return what a URL says.
 
     Args:

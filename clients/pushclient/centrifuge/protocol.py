@@ -14,11 +14,11 @@ from pushserver.errors import InvalidSetting
 from pushserver.wire.frames import encode_json
 from pushserver.channels.publication import Position
 
-from .asking import Need
-from .errors import ChannelLost
+from .tokens import Need
+from ..errors import ChannelLost
 from .events import Again, Event
-from .hearing import Hearing, Json
-from .place import ASKED, IN, LATER, OUT, WAITS, Pass, Place
+from .replies import Hearing, Json
+from .subscription import ASKED, IN, LATER, OUT, WAITS, Pass, Place
 from .wanted import ChannelToken, Since, Token, Wanted, checked_channels, checked_wish
 
 PERMISSION_DENIED = 103

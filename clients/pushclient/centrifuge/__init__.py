@@ -1,0 +1,1 @@
+"""Channels: the client's side of Centrifugo's JSON protocol."""

@@ -1,0 +1,1 @@
+"""One WebSocket connection, from the URL to the messages."""

@@ -74,7 +74,7 @@ def serve(kind, clients):
 def settled(server):
     """Wait until the loop has written all that was published."""
     done = []
-    server._home.loop.call(lambda: done.append(True))
+    server._lifecycle.runtime.loop.call(lambda: done.append(True))
     while not done:
         time.sleep(0.001)
 

@@ -86,7 +86,7 @@ def site():
 
 def link(site):
     """Return the server's side of the only connection."""
-    return next(iter(site.push._home.links), None)
+    return next(iter(site.push._lifecycle.runtime.links), None)
 
 
 def wait_for_heartbeats(site, count):

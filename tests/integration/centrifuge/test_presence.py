@@ -47,7 +47,7 @@ def test_a_reload_is_neither_told_as_a_leave_nor_as_a_join(site, join):
         client.call("subscribe", channel="news:a")
     watcher.push(), watcher.push()
     vanish(ann)
-    wait_until(lambda: site.push._exchange.next_departure() is not None)
+    wait_until(lambda: site.push._node.next_departure() is not None)
     again = join("ann")
     again.call("subscribe", channel="news:a")
     site.push.publish("news:a", "end")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from pushserver.api.fields import BadField, Fields
-from pushserver.channels.history import Position
+from pushserver.channels.publication import Position
 
 
 def test_what_is_not_there_is_empty():

@@ -7,7 +7,7 @@ import pytest
 
 from pushserver.channels.rules import DEFAULT, ChannelRule, ChannelRules, checked_channel
 from pushserver.errors import InvalidSetting
-from pushserver.channels.history import Limits
+from pushserver.channels.publication import Limits
 
 
 def test_the_first_rule_that_matches_holds():

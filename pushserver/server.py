@@ -29,7 +29,7 @@ from .settings import Settings
 from .ticker import Ticker
 from .tokens import Tokens
 from .wire.disconnects import BY_SITE, NO_STATUS, NORMAL, checked_disconnect, is_final
-from .wire.frames import Data, encode_payload
+from .wire.payloads import Data, encode_payload
 
 MAX_KEY = 255
 """Characters of an idempotency key."""

@@ -8,7 +8,7 @@ import time
 from typing import Callable
 
 from .errors import InvalidSetting
-from .wire.frames import Data
+from .wire.payloads import Data
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping
 
 from .channels.rules import checked_channel
 from .errors import InvalidData, InvalidSetting, PushError
-from .wire.frames import encode_json
+from .wire.payloads import encode_json
 
 logger = logging.getLogger(__name__)
 

@@ -9,24 +9,24 @@ from types import TracebackType
 from typing import Any, Callable, Sequence
 
 from pushserver.wire.disconnects import NORMAL, checked_disconnect
-from pushserver.wire.frames import encode_payload
+from pushserver.wire.payloads import encode_payload
 
 from . import options
-from .websocket import url as address
 from .backoff import Backoff
 from .centrifuge.calls import Calling
+from .centrifuge.events import Gap, Presence, size_of
 from .centrifuge.link import ChannelLink
-from .websocket.connection import END_TIMEOUT
-from .websocket.connect import Resolver
+from .centrifuge.wanted import Token, Wanted
 from .errors import (ChannelLost, CommandFailed, ConnectFailed, ConnectionClosed, Disconnected,
                      NotConnected, PushError)
-from .centrifuge.events import Gap, Presence, size_of
 from .inbox import Inbox, Value
+from .receiving import Receiving
+from .websocket import url as address
+from .websocket.connect import Resolver
+from .websocket.connection import END_TIMEOUT
 from .websocket.link import Link
 from .websocket.proxy import ProxyOption, find_proxy
-from .receiving import Receiving
 from .websocket.waker import Interrupted, Waker
-from .centrifuge.wanted import Token, Wanted
 
 logger = logging.getLogger("pushclient")
 

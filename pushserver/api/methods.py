@@ -21,7 +21,7 @@ from ..errors import ConnectionClosed, PushError
 from ..server import MAX_KEY, PushServer
 from ..version import __version__
 from ..wire.disconnects import BY_SITE, EXPIRED, checked_disconnect
-from ..wire.frames import encode_json
+from ..wire.payloads import encode_json
 from .fields import BadField, Fields, checked_channel_field
 
 logger = logging.getLogger(__name__)

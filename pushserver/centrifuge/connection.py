@@ -12,7 +12,7 @@ from ..connections.connection import Connection
 from ..connections.handle import Handle
 from ..errors import ConnectionClosed
 from ..server import PushServer
-from ..wire.frames import Data
+from ..wire.payloads import Data
 from . import errors
 from .commands import Commands
 from .errors import CloseConnection

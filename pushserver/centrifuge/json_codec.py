@@ -13,7 +13,7 @@ from ..channels.publication import BINARY, JSON, Position, Publication
 from ..channels.rules import checked_channel
 from ..connections.codec import Payload
 from ..errors import InvalidSetting
-from ..wire.frames import encode_json
+from ..wire.payloads import encode_json
 from . import values
 from .errors import BAD_REQUEST, CloseConnection, CommandError, bad_request, not_available
 from .values import Command, Result

@@ -10,7 +10,7 @@ from ..errors import ConnectionClosed, InvalidData
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.disconnects import Disconnect
-from ..wire.frames import encode_json
+from ..wire.payloads import encode_json
 from . import errors
 from .codec import ProtocolCodec
 from .errors import CloseConnection, CommandError

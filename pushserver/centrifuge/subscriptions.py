@@ -9,7 +9,7 @@ from ..channels.presence import Info
 from ..channels.publication import Page, Position, Publication
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
-from ..wire.frames import encode_json
+from ..wire.payloads import encode_json
 from . import errors
 from .errors import CloseConnection
 from .expiry import at_end, checked_claims, ttl

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from typing import Any, Callable, NamedTuple, Sequence
 
-from ..wire.frames import OPCODE_BINARY, Data, encode_payload
+from ..wire.payloads import Data, encode_payload
 
 Clock = Callable[[], float]
 
@@ -67,9 +67,9 @@ class Publication:
         Raises:
             InvalidData: it cannot be encoded as UTF-8 or as JSON.
         """
-        opcode, payload = encode_payload(data)
-        kind = BINARY if opcode == OPCODE_BINARY else TEXT if isinstance(data, str) else JSON
-        return cls(kind, payload, info=info, tags=tags)
+        kind = TEXT if isinstance(data, str) else \
+            BINARY if isinstance(data, (bytes, bytearray, memoryview)) else JSON
+        return cls(kind, encode_payload(data)[1], info=info, tags=tags)
 
     @property
     def data(self) -> Any:

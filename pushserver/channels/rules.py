@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, Callable, Iterable, Union
 
 from ..errors import InvalidSetting
-from ..settings import MIB
 from .publication import Limits
 
 MAX_CHANNEL = 255
@@ -19,6 +18,9 @@ WHO = ("nobody", "subscribers", "users", "anyone", "token")
 Who = Union[str, Callable[[Any, str], bool]]
 """Which clients may do something with a channel: one of ``WHO``, or a function of connection and
 channel, called on a worker, that returns true or false."""
+
+HISTORY_BYTES = 1024 * 1024
+"""Bytes that a channel's history may take, unless its rule says otherwise."""
 
 CACHED = 4096
 """Channels whose rule is cached."""
@@ -80,7 +82,7 @@ class ChannelRule:
 
     match: str
     history: int = 0
-    history_bytes: int = MIB
+    history_bytes: int = HISTORY_BYTES
     history_age: float = 300.0
     subscribe: Who = "anyone"
     publish: Who = "nobody"

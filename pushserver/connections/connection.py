@@ -14,7 +14,7 @@ from ..errors import ConnectionClosed
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.disconnects import NORMAL, checked_disconnect
-from ..wire.frames import Data
+from ..wire.payloads import Data
 from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
 from .handle import Handle

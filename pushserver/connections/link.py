@@ -99,6 +99,7 @@ class Link:
 
     @Id.setter
     def Id(self, Id: str) -> None:
+        """Rename the client, here and where the site sees it."""
         self._Id = self.connection.Id = Id
 
     def lost(self, channel: str) -> None:

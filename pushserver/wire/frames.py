@@ -1,4 +1,4 @@
-"""Turn data into WebSocket frames: ``encode`` makes one frame, once for all its receivers.
+"""Turn payloads into WebSocket frames.
 
 ``parser`` is the way back. Client and server both use this; a client masks its frames.
 
@@ -6,21 +6,13 @@ Source: RFC 6455 section 5.
 """
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from ws4py.framing import OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT
 
-from ..errors import InvalidData
 from .disconnects import NO_STATUS, Disconnect, encoded_reason
 from .speedups import HAVE_NATIVE, native
 
-__all__ = ["Data", "apply_mask", "close_frame", "encode", "encode_json", "encode_payload", "frame",
-           "header",
-           "OPCODE_BINARY", "OPCODE_CLOSE", "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
-
-Data = Any
-"""Text, bytes-like, or anything that JSON can hold."""
+__all__ = ["apply_mask", "close_frame", "frame", "header", "OPCODE_BINARY", "OPCODE_CLOSE",
+           "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
 
 FIN = 0x80
 MASKED = 0x80
@@ -32,8 +24,6 @@ MASK_SIZE = 4
 
 _SHORT = tuple(bytes((FIN | OPCODE_TEXT, second)) for second in range(256))
 """Headers of short text frames by their second byte, prepared because they are sent most."""
-
-_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def apply_mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
@@ -91,44 +81,3 @@ def close_frame(disconnect: Disconnect, mask_key: bytes | None = None) -> bytes:
         return frame(OPCODE_CLOSE, b"", mask_key)
     payload = disconnect.code.to_bytes(2, "big") + encoded_reason(disconnect.reason)
     return frame(OPCODE_CLOSE, payload, mask_key)
-
-
-def encode_payload(data: Data) -> tuple[int, bytes]:
-    """Return the opcode and the payload bytes of what a site sends.
-
-    Args:
-        data: ``str`` becomes text, bytes-like becomes binary, anything else JSON text.
-
-    Raises:
-        InvalidData: it cannot be encoded as UTF-8 or as JSON.
-    """
-    if isinstance(data, str):
-        return OPCODE_TEXT, _utf8(data)
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return OPCODE_BINARY, bytes(data)
-    return OPCODE_TEXT, encode_json(data)
-
-
-def encode_json(data: Data) -> bytes:
-    """Return data as JSON text on one line.
-
-    Raises:
-        InvalidData: it cannot be encoded as JSON in UTF-8.
-    """
-    try:
-        text = _dumps(data)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidData(f"JSON cannot hold this {type(data).__name__}: {error}") from None
-    return _utf8(text)
-
-
-def encode(data: Data) -> bytes:
-    """Return what a site sends as one frame; see ``encode_payload``."""
-    return frame(*encode_payload(data))
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidData(f"UTF-8 cannot hold this text: {error.reason}") from None

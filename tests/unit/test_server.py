@@ -277,7 +277,7 @@ def test_handlers_are_told_even_when_the_time_was_over_before_the_stop():
     with hosting(drain_timeout=0.1, close_timeout=PATIENCE) as host:
         host.join(handler_cls=log)
         host.server.drain()
-        wait_until(lambda: time.monotonic() > host.server._deadline)
+        wait_until(lambda: time.monotonic() > host.server._lifecycle._deadline)
         host.server.stop()
         assert ended(log) == 1001
 

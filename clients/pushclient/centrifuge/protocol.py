@@ -11,14 +11,14 @@ from typing import Callable
 
 from pushserver.channels.rules import checked_channel
 from pushserver.errors import InvalidSetting
-from pushserver.wire.frames import encode_json
+from pushserver.wire.payloads import encode_json
 from pushserver.channels.publication import Position
 
-from .tokens import Need
 from ..errors import ChannelLost
 from .events import Again, Event
 from .replies import Hearing, Json
 from .subscription import ASKED, IN, LATER, OUT, WAITS, Pass, Place
+from .tokens import Need
 from .wanted import ChannelToken, Since, Token, Wanted, checked_channels, checked_wish
 
 PERMISSION_DENIED = 103

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from pushserver.wire.frames import (MAX_SHORT, OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING,
-                                    OPCODE_PONG, OPCODE_TEXT, encode_payload)
+                                    OPCODE_PONG, OPCODE_TEXT)
+from pushserver.wire.payloads import encode_payload
 from ws4py.messaging import Message
 
 from ..errors import InvalidData

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from pushserver.wire.disconnects import SLOW
-from pushserver.wire.frames import OPCODE_BINARY, close_frame, encode, header
+from pushserver.wire.frames import close_frame, frame, header, OPCODE_BINARY
+from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from pushserver.runtime.outbox import Head, Outbox
 from pushserver.runtime.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, NativeTlsSocket,
@@ -204,7 +205,7 @@ def test_a_close_behind_what_was_dropped_is_read_as_whole_frames(ends, size, pau
             outbox.force(Head(header(OPCODE_BINARY, size)))
             outbox.force(payload)
         else:
-            outbox.force(encode(payload))
+            outbox.force(frame(*encode_payload(payload)))
     arrived = bytearray()
     write_until_refused(sender, outbox)
     if pause:

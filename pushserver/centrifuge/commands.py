@@ -59,6 +59,7 @@ class Commands:
                 raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
             for command in session.codec.commands(message.data):
                 self._run(command)
+                session.wake()  # a client that takes no more replies is noticed
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)

@@ -162,6 +162,10 @@ class Session:
     def flush(self) -> None:
         """Send what waits. Not to be called with a lock held."""
         self.put_replies()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have what was put written. Not to be called with a lock held."""
         if self._handle is not None:
             self._handle.wake()
 
@@ -175,7 +179,7 @@ class Session:
         return all([self.put(one) for one in replies])
 
     def put(self, *contents: bytes) -> bool:
-        """Queue messages; ``flush`` has to follow.
+        """Queue messages; ``wake`` has to follow.
 
         Returns:
             False if the client no longer takes any.

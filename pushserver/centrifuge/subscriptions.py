@@ -258,7 +258,7 @@ class Subscriptions:
 
     def _tell_out(self, channel: str, code: int, reason: str) -> None:
         self._session.put(self._session.codec.unsubscribed(channel, code, reason))
-        self._session.handle.wake()
+        self._session.wake()
 
     # For all of these
 

@@ -32,7 +32,7 @@ def test_more_clients_than_fit_a_reply_are_an_error_and_not_looked_at(monkeypatc
             client.call("subscribe", channel="news:a")
             assert len(client.call("presence", channel="news:a")["presence"]) == 1
             with monkeypatch.context() as patch:
-                patch.setattr(site.push, "presence",
+                patch.setattr(site.push._broker.presence, "of",
                               lambda channel: {str(number): None for number in range(17)})
                 assert client.call("presence", channel="news:a") == 106
             connection, = site.push.connections("43")

@@ -120,7 +120,7 @@ def test_a_program_is_watched_up_to_the_end_of_its_game(page, site):
     page.goto(site.url("/game/?Id=looker&watch=robot"))
     wait_for_state(page)
     expect(page.locator("#error")).to_have_text(
-        "robot has no board yet: it comes when they play")
+        "robot has no board yet: wait until they play")
     address = site.url("/game/socket?Id=robot").replace("http", "ws")
     with program(str(ROOT / "clients" / "game_player.py"), address) as player:
         out, err = player.communicate(timeout=60)

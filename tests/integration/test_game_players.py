@@ -65,7 +65,7 @@ def test_a_player_that_may_not_move_says_why_and_ends(site, run, name):
         ann.hear()
         player = run(name, site.url("/game/socket?Id=robot&watch=ann"))
         _, err = player.communicate(timeout=PATIENCE)
-    assert (player.returncode, err) == (1, "you watch ann: the moves are theirs\n")
+    assert (player.returncode, err) == (1, "you are watching ann: only they can move\n")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -59,14 +59,14 @@ class Commands:
                 raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
             for command in session.codec.commands(message.data):
                 self._run(command)
-                session.wake()  # a client that takes no more replies is noticed
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)
         except ConnectionClosed:
             pass
         finally:
-            session.flush()
+            if session.unwritten:
+                session.flush()
 
     def _run(self, command: Command) -> None:
         number, request = command

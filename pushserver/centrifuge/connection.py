@@ -7,7 +7,7 @@ from ws4py.messaging import Message
 
 from ..channels.presence import Info
 from ..channels.publication import Position, Publication
-from ..channels.rules import Who, checked_channel
+from ..channels.rules import ChannelRule, Who, checked_channel
 from ..connections.connection import Connection
 from ..connections.handle import Handle
 from ..errors import ConnectionClosed
@@ -85,19 +85,23 @@ class CentrifugeConnection(Connection):
 
     def allows_subscribe(self, channel: str) -> bool:
         """Tell whether the client may subscribe without a token. The channel's rule says."""
-        return self.is_among(self.handle.node.rule(channel).subscribe, channel)
+        return self.is_among(self._rule(channel).subscribe, channel)
 
     def allows_publish(self, channel: str, data: Any) -> bool:
         """Tell whether the client may publish. The channel's rule says."""
-        return self.is_among(self.handle.node.rule(channel).publish, channel)
+        return self.is_among(self._rule(channel).publish, channel)
 
     def allows_presence(self, channel: str) -> bool:
         """Tell whether the client may ask who is in a channel. The channel's rule says."""
-        return self.is_among(self.handle.node.rule(channel).see_presence, channel)
+        return self.is_among(self._rule(channel).see_presence, channel)
 
     def allows_history(self, channel: str) -> bool:
         """Tell whether the client may read what a channel remembers. The channel's rule says."""
-        return self.is_among(self.handle.node.rule(channel).see_history, channel)
+        return self.is_among(self._rule(channel).see_history, channel)
+
+    def _rule(self, channel: str) -> ChannelRule:
+        handle = self._handle
+        return self.handle.node.rule(channel) if handle is None else handle.node.rule(channel)
 
     def is_among(self, who: Who, channel: str) -> bool:
         """Tell whether this client is one of those that a rule names."""

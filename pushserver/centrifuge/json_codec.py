@@ -13,7 +13,7 @@ from ..channels.publication import BINARY, JSON, Position, Publication
 from ..channels.rules import checked_channel
 from ..connections.codec import Payload
 from ..errors import InvalidSetting
-from ..wire.payloads import encode_json
+from ..wire.payloads import dumps, encode_json
 from . import values
 from .errors import BAD_REQUEST, CloseConnection, CommandError, bad_request, not_available
 from .values import Command, Result
@@ -257,7 +257,7 @@ def encoded_clients(clients: dict[str, Info]) -> bytes:
 
 def _object(fields: Fields, *parts: tuple[bytes, bytes | None]) -> bytes:
     """Return an object of values, and of parts that are encoded already; None: it is not there."""
-    found = [encode_json(fields)[1:-1]] if fields else []
+    found = [dumps(fields)[1:-1].encode()] if fields else []
     found += [b'"%s":%s' % part for part in parts if part[1] is not None]
     return b"{%s}" % b",".join(found)
 

@@ -83,10 +83,11 @@ class Session:
         ended: it is being disconnected, and nothing that still comes is run.
         refreshable: it came with a token that expires.
         room: bytes that one reply may take.
+        unwritten: replies wait, or were put and the loop not woken; see ``flush``.
     """
 
-    __slots__ = ("client", "codec", "connected", "ended", "refreshable", "room", "_handle",
-                 "_replies", "_waiting")
+    __slots__ = ("client", "codec", "connected", "ended", "refreshable", "room", "unwritten",
+                 "_handle", "_replies", "_waiting")
 
     def __init__(self, client: Client, codec: ProtocolCodec) -> None:
         self.client = client
@@ -95,6 +96,7 @@ class Session:
         self.ended = False
         self.refreshable = False
         self.room = 0
+        self.unwritten = False
         self._handle: Handle | None = None
         self._replies: list[bytes] = []
         self._waiting = 0
@@ -136,13 +138,15 @@ class Session:
             reply = self.codec.error(number, errors.internal())
         self._wait(reply)
 
-    def reply(self, number: int, result: Result, room: int | None = None) -> None:
+    def reply(self, number: int, result: Result, room: int | None = None, *,
+              now: bool = False) -> None:
         """Have a reply wait for others, unless there are enough for a message.
 
         Args:
             number: the command's.
             result: what it came to.
             room: bytes that the reply may take; None: any number.
+            now: put it, with those that wait; ``wake`` has to follow. A lock may be held.
 
         Raises:
             CommandError: 106: it takes more.
@@ -151,25 +155,32 @@ class Session:
         reply = self.codec.reply(number, result)
         if room is not None and len(reply) > room:
             raise errors.limit_exceeded()
-        self._wait(reply)
+        self._wait(reply, now)
 
-    def _wait(self, reply: bytes) -> None:
+    def _wait(self, reply: bytes, now: bool = False) -> None:
         self._replies.append(reply)
         self._waiting += len(reply)
-        if self._waiting > REPLIES and not self.put_replies():
-            raise ConnectionClosed("takes no more replies")
+        if now:
+            self._put_replies()
+            return
+        self.unwritten = True
+        if self._waiting > REPLIES:
+            if not self._put_replies():
+                raise ConnectionClosed("takes no more replies")
+            self.wake()     # a client that takes no more is noticed
 
     def flush(self) -> None:
         """Send what waits. Not to be called with a lock held."""
-        self.put_replies()
+        self._put_replies()
         self.wake()
 
     def wake(self) -> None:
         """Have what was put written. Not to be called with a lock held."""
+        self.unwritten = bool(self._replies)
         if self._handle is not None:
             self._handle.wake()
 
-    def put_replies(self) -> bool:
+    def _put_replies(self) -> bool:
         """Queue the replies that wait, as one message if they fit one; False: nobody takes them."""
         replies, self._replies, self._waiting = self._replies, [], 0
         if len(replies) > 1:

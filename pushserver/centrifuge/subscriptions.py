@@ -107,9 +107,10 @@ class Subscriptions:
 
         def prepare(pages: Sequence[Page]) -> Queue:
             answer = reply(self._results(requests, pages))
-            return lambda newer: self._start(answer, channels, newer)
+            return lambda *newer: self._start(answer, channels, newer)
 
-        if not self._session.handle.join(requests, self.info, prepare):
+        handle = self._session.handle
+        if not handle.node.join(handle.link, requests, self.info, prepare):
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         with self._lock:
             self._state, late = CONNECTED, self._late
@@ -151,10 +152,10 @@ class Subscriptions:
         def prepare(pages: Sequence[Page]) -> Queue:
             result = self._result(channel, pages[0], since, session.room, claims,
                                   must_recover=request.must_recover)
-            return lambda newer: answer(result, newer[0])
+            return lambda newer: answer(result, newer)
 
         def answer(result: SubscribeResult, newer: Iterable[Publication]) -> None:
-            session.reply(number, result)
+            session.reply(number, result, now=True)
             self._put(channel, newer)
 
         joined = self._enter(channel, since, claims, prepare)
@@ -227,7 +228,7 @@ class Subscriptions:
                 page = page._replace(top=page.top._replace(offset=since.offset))
             result = self._result(channel, page._replace(publications=(), recovered=False), None, 0)
             told = session.codec.subscribed(channel, result._replace(data=data))
-            return lambda newer: tell(told, missed, newer[0])
+            return lambda newer: tell(told, missed, newer)
 
         def tell(told: bytes, missed: Iterable[Publication], newer: Iterable[Publication]) -> None:
             session.put(told)
@@ -270,7 +271,8 @@ class Subscriptions:
             return False
         joined: bool | None = False
         try:
-            joined = self._session.handle.join([Request(channel, since)], self.info, prepare)
+            handle = self._session.handle
+            joined = handle.node.join(handle.link, [Request(channel, since)], self.info, prepare)
         finally:
             if not joined:
                 self._known.pop(channel, None)
@@ -315,7 +317,7 @@ class Subscriptions:
         session = self._session
         result = SubscribeResult(None if claims is None else ttl(session, claims),
                                  was_recovering=since is not None)
-        if not session.handle.node.rule(channel).history:
+        if not page.top.epoch:      # the channel remembers nothing
             return result
         recovered, missed = page.recovered, session.codec.encoded(page.publications)
         if sum(map(len, missed)) > room:
@@ -327,8 +329,7 @@ class Subscriptions:
                                publications=missed)
 
     def _put(self, channel: str, publications: Iterable[Publication]) -> None:
-        """Queue publications for the client, after the replies that wait."""
+        """Queue publications for the client."""
         session = self._session
-        session.put_replies()
         for publication in publications:
             session.handle.put(*session.codec.publication(channel, publication))

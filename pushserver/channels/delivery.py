@@ -17,13 +17,13 @@ class Delivery:
 
     put: Callable[[tuple[Any, ...], bytes], None]
     wake: Callable[[], None]
-    run: Callable[[Callable[[], object]], None]
+    run: Callable[[Callable[[], object]], object]
 
     def __init__(self) -> None:
         self.end()
 
     def begin(self, put: Callable[[tuple[Any, ...], bytes], None], wake: Callable[[], None],
-              run: Callable[[Callable[[], object]], None]) -> None:
+              run: Callable[[Callable[[], object]], object]) -> None:
         """Reach connections from now on: the server has started."""
         self.put, self.wake, self.run = put, wake, run
 

@@ -70,7 +70,7 @@ class _Room(Generic[M]):
     def __init__(self) -> None:
         self.members: dict[M, None] = {}
         self.joining: dict[M, Joining] = {}
-        self.feed = Feed()
+        self.feed: Feed | None = None       # from the first delivery on
         self.audience: Audience | None = None   # as long as nobody comes or goes
 
     def __len__(self) -> int:
@@ -89,6 +89,10 @@ class Hub(Generic[M]):
         max_connections: connections in all.
         max_per_id: connections of one Id.
         duplicates: "share", "replace" or "reject"; see ``Settings``.
+
+    Attributes:
+        has: tells whether a connection is there, neither closing nor closed.
+        has_channel: tells whether anybody is in a channel, or on the way into it.
     """
 
     def __init__(self, *, max_connections: int, max_per_id: int, duplicates: str) -> None:
@@ -98,9 +102,11 @@ class Hub(Generic[M]):
         self._lock = threading.Lock()
         self._by_id: dict[str, tuple[M, ...]] = {}
         self._members: dict[M, None] = {}
+        self.has: Callable[[M], bool] = self._members.__contains__
         self._everyone: tuple[M, ...] | None = ()
         self._everyone_grouped: Groups[M] | None = ()
         self._rooms: dict[str, _Room[M]] = {}
+        self.has_channel: Callable[[str], bool] = self._rooms.__contains__
         self._deserted: set[str] = set()
         self._reserved: dict[str, int] = {}
         self._reserved_count = 0
@@ -259,10 +265,6 @@ class Hub(Generic[M]):
             self._deserted.add(channel)
         return True
 
-    def has_channel(self, channel: str) -> bool:
-        """Tell whether anybody is in a channel, or on the way into it."""
-        return channel in self._rooms
-
     def take_deserted(self) -> Iterable[str]:
         """Return the channels that the last connection has left since the last call."""
         if not self._deserted:
@@ -340,10 +342,6 @@ class Hub(Generic[M]):
                 self._rooms[channel].audience = None
             return True
 
-    def has(self, member: M) -> bool:
-        """Tell whether a connection is there: neither closing nor closed."""
-        return member in self._members
-
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""
         with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
@@ -360,6 +358,7 @@ class Hub(Generic[M]):
             if room is None:
                 return NOBODY
             if room.audience is None:
+                room.feed = room.feed or Feed()
                 room.audience = Audience(grouped(tuple(room.members)),
                                          tuple(room.joining.values()), room.feed)
             return room.audience

@@ -26,8 +26,8 @@ class Request(NamedTuple):
     since: Position | None
 
 
-Queue = Callable[[Sequence[Iterable[Publication]]], None]
-"""Queues an answer, and behind it the publications that have come since, for each channel."""
+Queue = Callable[..., None]
+"""Queues an answer, and after it the publications that have come since, an argument a channel."""
 
 Answer = Callable[[Sequence[Page]], Queue]
 """Makes the answer to subscriptions of what the histories returned, in the order in which they
@@ -358,8 +358,10 @@ def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,
             newer: tuple[Iterable[Publication], ...] = ()) -> bool:
     """Settle all, each inside the one before, so that one answer is for them all."""
     index = len(newer)
+    if len(pages) == 1:
+        return joinings[0].settle(pages[0], queue)
     if index == len(pages):
-        queue(newer)
+        queue(*newer)
         return True
     return joinings[index].settle(
         pages[index], lambda since: _settle(joinings, pages, queue, (*newer, since)))

@@ -1,9 +1,8 @@
 """What a connection may do with its own socket, and with the channels of its node."""
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable
 
-from ..channels.node import Answer, Request
 from ..channels.presence import Info
 from ..channels.rules import checked_channel
 from ..errors import ConnectionClosed, MessageTooLarge
@@ -21,25 +20,32 @@ WORTH_A_HEAD = 64 * 1024
 class Handle:
     """Reach one connection's link and its node. Any thread may call it.
 
-    Nothing here waits for the client. ``subscribe``, ``join`` and ``unsubscribe`` may wait for the
-    broker. Once the connection is closing, nothing is sent and nothing changes any more.
+    Nothing here waits for the client. ``subscribe`` and ``unsubscribe`` may wait for the broker.
+    Once the connection is closing, nothing is sent and nothing changes any more.
 
     Args:
         link: the connection's.
         context: what all connections share.
+
+    Attributes:
+        link: to be given to the node; the rest of it is for the loop's thread.
+        context: what all connections share.
+        node: the channels of this node.
+        wake: has what was put written. Not to be called with a lock held.
     """
 
-    __slots__ = ("context", "node", "_link", "_loop", "_hub")
+    __slots__ = ("link", "context", "node", "wake", "_loop", "_hub")
 
     def __init__(self, link: Link, context: Context) -> None:
+        self.link = link
         self.context = context
         self.node = context.node
-        self._link = link
         self._loop = context.runtime.loop
         self._hub = context.hub
+        self.wake = self._loop.wake
 
     def __repr__(self) -> str:
-        return f"<Handle of {self._link!r}>"
+        return f"<Handle of {self.link!r}>"
 
     # Its own socket
 
@@ -58,7 +64,7 @@ class Handle:
             MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
         self.check_size(len(payload))
-        link = self._link
+        link = self.link
         if not self._hub.has(link):
             return False
         head = link.transport.framing.head(opcode, len(payload))
@@ -74,24 +80,20 @@ class Handle:
         Returns:
             False if the connection no longer takes any.
         """
-        link = self._link
+        link = self.link
         if not self._hub.has(link):
             return False
         self._loop.put((link,), link.transport.framing.message(is_binary, payload))
         return True
 
-    def wake(self) -> None:
-        """Have what was put written. Not to be called with a lock held."""
-        self._loop.wake()
-
     def close(self, disconnect: Disconnect) -> bool:
         """Begin to close; False if it is closing already."""
-        return close(self._link, disconnect)
+        return close(self.link, disconnect)
 
     def abort(self) -> None:
         """End the connection without a closing handshake."""
-        if self._hub.has(self._link):
-            self._loop.call_for(self._link, self._link.end, ABNORMAL)
+        if self._hub.has(self.link):
+            self._loop.call_for(self.link, self.link.end, ABNORMAL)
 
     def later(self, seconds: float, job: Callable[[], object]) -> DelayedJob | None:
         """Have something done after some seconds, in order with the connection's callbacks.
@@ -99,9 +101,9 @@ class Handle:
         Returns:
             What can take it back; None if the connection has ended.
         """
-        if not self._hub.has(self._link):
+        if not self._hub.has(self.link):
             return None
-        inbox = self._link.inbox
+        inbox = self.link.inbox
         return self.context.runtime.later(inbox, seconds, lambda: inbox.run(job))
 
     def expire(self, seconds: float) -> DelayedJob | None:
@@ -117,9 +119,9 @@ class Handle:
             ConnectionClosed: it has ended.
             HandshakeRefused: 429: the Id has too many.
         """
-        if not self._hub.has(self._link):
+        if not self._hub.has(self.link):
             raise ConnectionClosed("connection is closed: it gets no Id")
-        for older in self._hub.rename(self._link, Id):
+        for older in self._hub.rename(self.link, Id):
             close(older, REPLACED)
 
     def admit(self, codec: Codec, is_binary: bool, payload: bytes) -> bool:
@@ -127,7 +129,7 @@ class Handle:
 
         ``wake`` has to follow. Returns False if the connection has ended.
         """
-        link, framing = self._link, self._link.transport.framing
+        link, framing = self.link, self.link.transport.framing
         data = framing.message(is_binary, payload)
 
         def switch() -> None:
@@ -140,20 +142,15 @@ class Handle:
 
     def subscribe(self, channel: str, info: Callable[[], Info]) -> bool:
         """Put the connection into a channel; False if it is in it, or closed."""
-        return self.node.subscribe(self._link, checked_channel(channel), info)
-
-    def join(self, requests: Sequence[Request], info: Callable[[str], Info],
-             answer: Answer) -> bool | None:
-        """Put the connection into channels with what it has missed; see ``Node.join``."""
-        return self.node.join(self._link, requests, info, answer)
+        return self.node.subscribe(self.link, checked_channel(channel), info)
 
     def unsubscribe(self, channel: str, client: str) -> bool:
         """Take the connection out of a channel; tell whether it was in it."""
-        return self.node.unsubscribe(self._link, channel, client)
+        return self.node.unsubscribe(self.link, channel, client)
 
     def is_in(self, channel: str) -> bool:
         """Tell whether the connection is in a channel."""
-        return self._hub.is_in(self._link, channel)
+        return self._hub.is_in(self.link, channel)
 
 
 def check_size(size: int, most: int) -> None:

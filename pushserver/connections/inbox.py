@@ -99,7 +99,9 @@ class Inbox(Mailbox):
     def put(self, message: Any) -> bool:
         """Hand over a message; True if the inbox is full with it."""
         self._received += len(message.data) + MESSAGE_OVERHEAD
-        self._context.runtime.post(self, partial(self._run_message, message))
+        runtime = self._context.runtime
+        if runtime.workers.post(self, partial(self._run_message, message)):
+            runtime.relieve_soon()
         limit = self._context.settings.max_inbox
         if self.is_full or self._received - self._handled <= limit:
             return False

@@ -161,7 +161,7 @@ class Link:
 
     def _read_once(self) -> int | None:
         """Read and handle what has come: its size, None if nothing has, 0 if nothing ever will."""
-        place = self.transport.place() if self._can_place else None
+        place = self.transport.place() if self._can_place and self.transport.left else None
         if place is not None:
             size = self.socket.receive_to(*place)  # type: ignore[union-attr]
             data = None

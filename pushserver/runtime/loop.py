@@ -249,7 +249,8 @@ class Loop:
     def _round(self) -> None:
         self._sleeping = True
         idle = not self._intake and not self._again
-        timeout = self._timers.wait(time.monotonic(), LONGEST_SLEEP) if idle else 0
+        timeout = min(LONGEST_SLEEP, max(0.0, self._timers.soonest - time.monotonic())) \
+            if idle else 0
         events = self._selector.select(timeout)
         self._sleeping = False
         self.is_crowded = len(events) > FEW
@@ -271,9 +272,10 @@ class Loop:
             if mask & READ and item.watching & READ:
                 self.guarded(item, item.readable)
         self._take_intake()
-        for timer in self._timers.due(self.now):
-            timer.fire()
-        if not self._intake:
+        if self._timers.soonest <= self.now:
+            for timer in self._timers.due(self.now):
+                timer.fire()
+        if self._switch_interval.is_short and not self._intake:
             self._switch_interval.restore()
 
     @staticmethod

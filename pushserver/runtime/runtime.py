@@ -40,8 +40,12 @@ class Runtime:
 
     def post(self, mailbox: Mailbox, job: Job) -> None:
         """Have a callback run on a worker, and see to it that blocked workers are relieved."""
-        self.workers.post(mailbox, job)
-        if self._relief is None and self.workers.is_behind:
+        if self.workers.post(mailbox, job):
+            self.relieve_soon()
+
+    def relieve_soon(self) -> None:
+        """See to it that workers are relieved that are behind and stay so."""
+        if self._relief is None:
             self._relief = self.loop.call_later(STALL, self._relieve)
 
     def _relieve(self) -> None:

@@ -22,30 +22,33 @@ class SwitchInterval:
     Any thread may call ``shorten``; only the loop's thread may call ``restore`` and ``stop``. A
     caller of ``shorten`` then gives the loop work, after which the loop calls ``restore``, so that
     a ``shorten`` that races with a ``restore`` does not last.
+
+    Attributes:
+        is_short: there is something to restore.
     """
 
     def __init__(self) -> None:
         interval = sys.getswitchinterval()
         self._normal = interval if interval > 2 * SHORT else PYTHON_DEFAULT
-        self._short = False
+        self.is_short = False
         self._stopped = False
 
     def shorten(self) -> None:
         """Shorten the interval and remember what it was."""
-        if self._short or self._stopped:
+        if self.is_short or self._stopped:
             return
         interval = sys.getswitchinterval()
         if interval > 2 * SHORT:
             self._normal = interval
         sys.setswitchinterval(SHORT)
-        self._short = True  # last: a restore in between must not leave the interval short
+        self.is_short = True  # last: a restore in between must not leave the interval short
         if self._stopped:
             self.restore()
 
     def restore(self) -> None:
         """Restore the interval if it was shortened."""
-        if self._short:
-            self._short = False
+        if self.is_short:
+            self.is_short = False
             sys.setswitchinterval(self._normal)
 
     def stop(self) -> None:

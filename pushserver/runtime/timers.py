@@ -7,6 +7,8 @@ from typing import Callable
 
 Action = Callable[[], None]
 
+NEVER = float("inf")
+
 FEW_CANCELLED = 64
 """Up to this many cancelled calls are left in place."""
 
@@ -25,6 +27,7 @@ class Timer:
         if self.action is not None:
             self.action = None
             self._timers.cancelled += 1
+            self._timers.trim()
 
     def fire(self) -> None:
         """Make the call, unless it was cancelled or already made."""
@@ -37,11 +40,13 @@ class Timers:
     """Keep calls in the order in which they are due. Only the loop's thread may use it.
 
     Attributes:
+        soonest: when the next call is due, in seconds of the monotonic clock; never: infinite.
         cancelled: cancelled calls that still take room; never more than the live ones plus
             ``FEW_CANCELLED``.
     """
 
     def __init__(self) -> None:
+        self.soonest = NEVER
         self.cancelled = 0
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = count()
@@ -62,25 +67,25 @@ class Timers:
             self.cancelled = 0
         timer = Timer(action, self)
         heapq.heappush(self._heap, (when, next(self._numbers), timer))
+        self.soonest = self._heap[0][0]
         return timer
 
-    def wait(self, now: float, most: float) -> float:
-        """Return the seconds until the next call is due, from 0 to ``most``."""
+    def trim(self) -> None:
+        """Forget cancelled calls that would be the next."""
         while self._heap and self._heap[0][2].action is None:
             self._pop()
-        if not self._heap:
-            return most
-        return min(most, max(0.0, self._heap[0][0] - now))
 
     def due(self, now: float) -> list[Timer]:
         """Remove the calls that are due and return them, in the order of their times."""
         timers = []
         while self._heap and self._heap[0][0] <= now:
             timers.append(self._pop())
+        self.trim()
         return timers
 
     def _pop(self) -> Timer:
         timer = heapq.heappop(self._heap)[2]
         if timer.action is None:
             self.cancelled -= 1
+        self.soonest = self._heap[0][0] if self._heap else NEVER
         return timer

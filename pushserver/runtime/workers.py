@@ -69,27 +69,34 @@ class Workers:
 
     def _start_one(self, name: str, idle: float | None) -> None:
         thread = threading.Thread(target=self._work, args=(idle,), name=name, daemon=True)
+        thread.start()
         with self._lock:
-            thread.start()
             self._threads.add(thread)
 
-    def post(self, mailbox: Mailbox, job: Job) -> None:
-        """Queue a job, to run after all others of its mailbox."""
+    def post(self, mailbox: Mailbox, job: Job) -> bool:
+        """Queue a job, to run after all others of its mailbox; tell whether workers are behind."""
+        bell = None
         with self._lock:
             if mailbox.jobs is None:
                 mailbox.jobs = deque()
             mailbox.jobs.append(job)
-            if mailbox.active:
-                return
-            mailbox.active = True
-            self._ready.append(mailbox)
-            self._wake_one()
+            if not mailbox.active:
+                mailbox.active = True
+                self._ready.append(mailbox)
+                bell = self._bell()
+        if bell is not None:
+            bell.release()
+        return bool(self._ready) and not self._idle
 
-    def _wake_one(self) -> None:
-        """Wake a worker, unless one is already waking or none sleeps. Needs the lock."""
-        if self._idle and not self._waking:
-            self._waking = True
-            self._idle.pop().release()
+    def _bell(self) -> threading.Lock | None:
+        """Return what wakes a worker, to be released without the lock.
+
+        None if one is waking already or none sleeps. Needs the lock.
+        """
+        if not self._idle or self._waking:
+            return None
+        self._waking = True
+        return self._idle.pop()
 
     @property
     def is_behind(self) -> bool:
@@ -136,9 +143,10 @@ class Workers:
                 return None
             self._taken += 1
             mailbox = self._ready.popleft()
-            if self._ready:
-                self._wake_one()
-            return mailbox
+            bell = self._bell() if self._ready else None
+        if bell is not None:
+            bell.release()
+        return mailbox
 
     def _sleep(self, bell: threading.Lock, idle: float | None) -> bool:
         """Wait until there is something to do; False if the worker should end."""
@@ -187,8 +195,9 @@ class Workers:
         with self._lock:
             self._stopping = True
             threads = list(self._threads)
-            while self._idle:
-                self._idle.pop().release()
+            bells, self._idle = self._idle, []
+        for bell in bells:
+            bell.release()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         alive = [thread.name for thread in threads if thread.is_alive()]

@@ -49,6 +49,10 @@ class Transport(Protocol):
         """Return what makes bytes for this connection."""
 
     @property
+    def left(self) -> int:
+        """Return the bytes of the current message that have yet to arrive, if it is known."""
+
+    @property
     def failure(self) -> Disconnect | None:
         """Return how the client broke the rules, once it has; nothing is read any more then."""
 

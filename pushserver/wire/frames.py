@@ -11,8 +11,8 @@ from ws4py.framing import OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG,
 from .disconnects import NO_STATUS, Disconnect, encoded_reason
 from .speedups import HAVE_NATIVE, native
 
-__all__ = ["apply_mask", "close_frame", "frame", "header", "OPCODE_BINARY", "OPCODE_CLOSE",
-           "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
+__all__ = ["apply_mask", "close_frame", "frame", "header", "message_frame", "OPCODE_BINARY",
+           "OPCODE_CLOSE", "OPCODE_PING", "OPCODE_PONG", "OPCODE_TEXT"]
 
 FIN = 0x80
 MASKED = 0x80
@@ -56,6 +56,12 @@ def frame(opcode: int, payload: bytes, mask_key: bytes | None = None) -> bytes:
     """
     if mask_key:
         return header(opcode, len(payload), MASKED) + mask_key + apply_mask(payload, mask_key)
+    return header(opcode, len(payload)) + payload
+
+
+def message_frame(is_binary: bool, payload: bytes) -> bytes:
+    """Return one message of a server in one frame."""
+    opcode = OPCODE_BINARY if is_binary else OPCODE_TEXT
     return header(opcode, len(payload)) + payload
 
 

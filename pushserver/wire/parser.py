@@ -72,10 +72,11 @@ class FrameReader:
     Attributes:
         failure: the close code and reason to send, once the peer has broken the protocol.
             After that, and after a close frame, nothing more is read.
+        left: payload bytes of the current frame that have yet to arrive.
     """
 
-    __slots__ = ("failure", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
-                 "_opcode", "_parts", "_size", "_text", "_left", "_key", "_final", "_target")
+    __slots__ = ("failure", "left", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
+                 "_opcode", "_parts", "_size", "_text", "_key", "_final", "_target")
 
     def __init__(self, max_message_size: int, *, from_client: bool = True,
                  values: bool = False) -> None:
@@ -90,7 +91,7 @@ class FrameReader:
         self._parts: list[bytes] = []         # of that message
         self._size = 0                        # of those parts
         self._text: _Utf8 | None = None
-        self._left = 0      # payload bytes of the current frame that have yet to arrive
+        self.left = 0
         self._key = b""
         self._final = True
         self._target: bytes | None = None     # of the current frame, filled from its socket
@@ -129,9 +130,9 @@ class FrameReader:
         """Read as far as the buffer goes and return the position of the first byte to keep."""
         position, end = 0, len(buffer)
         while not self._done:
-            if self._left:
+            if self.left:
                 position = self._read_payload(buffer, position, found)
-                if self._left:
+                if self.left:
                     return position
             if self._short and not self._opcode:
                 position = self._read_short(buffer, position, found)
@@ -246,12 +247,12 @@ class FrameReader:
         if opcode:
             self._opcode = opcode
             self._text = _Utf8() if opcode == OPCODE_TEXT else None
-        self._left = size
+        self.left = size
 
     def _read_payload(self, buffer: bytes | bytearray, position: int,
                       found: list[Received]) -> int:
         """Take what has arrived of a frame's payload and return the position after it."""
-        size = min(self._left, len(buffer) - position)
+        size = min(self.left, len(buffer) - position)
         if not size:
             return position
         payload = self._plain(buffer, position, size)
@@ -265,11 +266,11 @@ class FrameReader:
         """Count what was added to the message, and check it if it is text."""
         turn = size % MASK_SIZE
         self._key = self._key[turn:] + self._key[:turn]
-        self._left -= size
+        self.left -= size
         self._size += size
         if self._text is not None:
-            self._text.check(piece, self._final and not self._left)
-        if not self._left:
+            self._text.check(piece, self._final and not self.left)
+        if not self.left:
             self._end_of_frame(found)
 
     def place(self) -> tuple[bytes, int, bytes] | None:
@@ -284,17 +285,17 @@ class FrameReader:
         if self.failure is not None or self._done or not HAVE_NATIVE:
             return None
         if self._target is None:
-            if self._left < WORTH_PLACING or not self._mask_bit:
+            if self.left < WORTH_PLACING or not self._mask_bit:
                 return None
             self._target = self._blank()
-        return self._target, len(self._target) - self._left, self._key
+        return self._target, len(self._target) - self.left, self._key
 
     def _blank(self) -> bytes:
         """Return room for the rest of a frame, after the message's beginning if it is the last."""
         if not self._final:
-            return native.blank(self._left, b"")
+            return native.blank(self.left, b"")
         head, self._parts = b"".join(self._parts), []
-        return native.blank(len(head) + self._left, head)
+        return native.blank(len(head) + self.left, head)
 
     def placed(self, size: int) -> list[Received]:
         """Return the messages that are complete after reading into place; see ``feed``.
@@ -305,8 +306,8 @@ class FrameReader:
         found: list[Received] = []
         target = self._target
         assert target is not None
-        offset = len(target) - self._left
-        if size == self._left:
+        offset = len(target) - self.left
+        if size == self.left:
             self._parts.append(target)
             self._target = None
         piece = target[offset:offset + size] if self._text is not None else b""

@@ -16,7 +16,8 @@ Data = Any
 CONTROL = frozenset({OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG})
 """The opcodes of control frames, which may stand between the fragments of a message."""
 
-_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""Returns JSON on one line; see ``encode_json`` for what may not be JSON."""
 
 
 def encode_payload(data: Data) -> tuple[int, bytes]:
@@ -42,7 +43,7 @@ def encode_json(data: Data) -> bytes:
         InvalidData: it cannot be encoded as JSON in UTF-8.
     """
     try:
-        text = _dumps(data)
+        text = dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(f"JSON cannot hold this {type(data).__name__}: {error}") from None
     return _utf8(text)

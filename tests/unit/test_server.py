@@ -108,11 +108,12 @@ def test_one_connections_message_that_fits_no_outbox_is_an_error_too():
 
 
 def test_a_first_frame_is_queued_under_the_hubs_lock_and_the_loop_woken_outside_of_it(host):
-    peer = host.join()
     loop, lock, seen = host.server._lifecycle.runtime.loop, host.server._hub._lock, []
     wake, put = loop.wake, loop.put
     loop.wake = lambda: (seen.append(("wake", lock.locked())), wake())
     loop.put = lambda *what: (seen.append(("put", lock.locked())), put(*what))
+    peer = host.join()
+    seen.clear()
     assert peer.connection.handle.admit(PLAIN, False, b"first")
     peer.connection.handle.wake()
     assert peer.next() == "first"

@@ -91,7 +91,7 @@ class World:
     def join(self, member, *wanted):
         """Join with an answer that is written down."""
         def answer(pages):
-            def queue(newer):
+            def queue(*newer):
                 for page, since in zip(pages, newer):
                     member.got.append((page.recovered, [one.data for one in page.publications]))
                     member.got.extend(f"{member.encoding.name}:{one.data}" for one in since)
@@ -428,7 +428,7 @@ def test_who_has_the_answer_is_known_to_be_there_and_told_of_behind_it(world):
     def answer(pages):
         assert set(world.presence.of("here:a")) == {"ann", "bob"}
         assert ann.got[2:] == []
-        return lambda newer: bob.got.append("answer")
+        return lambda *newer: bob.got.append("answer")
 
     assert world.node.join(bob, [Request("here:a", None)], bob.channel_info, answer)
     assert ann.got[2:] == ["+bob"] and bob.got == ["answer", "+bob"]
@@ -438,7 +438,7 @@ def test_who_has_just_been_answered_is_told_who_comes(world):
     """The answer may be read before the one who queues it has noted that it is out."""
     ann, bob = world.member("ann"), world.member("bob")
 
-    def queue(newer):
+    def queue(*newer):
         ann.got.append("answer")
         coming.start()
         coming.join(0.2)

@@ -7,9 +7,7 @@ import weakref
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from pushserver.runtime.timers import FEW_CANCELLED, Timers
-
-MOST = 60.0
+from pushserver.runtime.timers import FEW_CANCELLED, NEVER, Timers
 
 
 def fire(timers, now):
@@ -77,16 +75,16 @@ def test_a_cancelled_call_holds_nothing():
     assert reference() is None
 
 
-def test_the_wait_is_until_the_next_call_that_was_not_cancelled():
+def test_the_soonest_is_the_next_call_that_was_not_cancelled():
     timers = Timers()
-    assert timers.wait(0, MOST) == MOST
-    first = timers.add(5, lambda: None)
-    timers.add(8, lambda: None)
-    assert timers.wait(1, MOST) == 4
+    assert timers.soonest == NEVER
+    first, last = timers.add(5, lambda: None), timers.add(8, lambda: None)
+    assert timers.soonest == 5
+    timers.add(6, lambda: None).cancel()
     first.cancel()
-    assert timers.wait(1, MOST) == 7
-    assert timers.wait(9, MOST) == 0
-    assert timers.wait(1, 2) == 2
+    assert timers.soonest == 8
+    last.cancel()
+    assert timers.soonest == NEVER
 
 
 def test_calls_that_are_cancelled_again_and_again_do_not_pile_up():
@@ -139,11 +137,10 @@ class TimersMachine(RuleBasedStateMachine):
             del self.pending[number]
         self.made.clear()
 
-    @rule(most=st.integers(0, 30))
-    def wait(self, most):
+    @invariant()
+    def the_soonest_is_known(self):
         self.timers.due(self.now - 1)   # the one that stands for none of the list
-        nearest = min((when - self.now for when in self.pending.values()), default=most)
-        assert self.timers.wait(self.now, most) == min(most, max(0, nearest))
+        assert self.timers.soonest == min(self.pending.values(), default=NEVER)
 
     @invariant()
     def what_was_cancelled_is_not_counted(self):

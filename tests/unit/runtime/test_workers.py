@@ -206,7 +206,8 @@ def test_a_blocked_worker_has_woken_another_for_what_came_with_its_own_mailbox(s
             box = Mailbox()
             box.jobs, box.active = deque([job]), True
             workers._ready.append(box)
-        workers._wake_one()
+        bell = workers._bell()
+    bell.release()
     wait_until(lambda: met)
 
 

@@ -64,13 +64,14 @@ class Ticker:
 
     def start(self) -> None:
         """Start the thread, unless it is running."""
+        ending = threading.Event()
+        thread = threading.Thread(target=self._run, args=(ending,), name="pushserver-ticker",
+                                  daemon=True)
         with self._lock:
             if self._ending is not None:
                 return
-            self._ending = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(self._ending,),
-                                            name="pushserver-ticker", daemon=True)
-            self._thread.start()
+            self._ending, self._thread = ending, thread
+        thread.start()
 
     def halt(self) -> None:
         """End the thread; ``start`` may follow."""
@@ -79,7 +80,7 @@ class Ticker:
             self._ending = self._thread = None
         if ending is not None:
             ending.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(END_TIMEOUT)
 
     def stop(self) -> None:

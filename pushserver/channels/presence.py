@@ -50,7 +50,7 @@ class Presence:
     """Keep track of who is in each channel. Safe from any thread; it calls no other code.
 
     A client that vanishes stays present for a while: it lingers. If a client of the same user
-    comes meanwhile, it takes over: nobody has left and nobody has joined.
+    joins meanwhile, it takes over: nobody is said to have left or joined.
 
     Args:
         clock: returns seconds that never go back.

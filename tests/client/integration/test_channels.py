@@ -450,6 +450,7 @@ def test_the_command_prints_a_channel_publishes_to_it_and_says_a_gap(site, name)
     assert f"pushclient: publications of channel {name!r} may be lost" in err.splitlines()
 
 
+@pytest.mark.slow
 def test_connections_that_are_cut_at_random_moments_miss_nothing():
     reports, numbers = cut_connections.run(clients=12, seconds=8, rate=500, lifetime=1.5)
     assert cut_connections.faults(reports, 12) == []

@@ -84,6 +84,7 @@ def test_what_is_sent_before_close_arrives_before_the_close_frame():
     assert [got[0].data, got[1]] == [b"hello", (4000, "done")]
 
 
+@pytest.mark.slow
 def test_full_queue_stops_reading_and_tcp_stops_the_server():
     script = Flood()
     with Server(script) as server, client(server, max_queue=10) as slow:

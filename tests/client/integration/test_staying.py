@@ -56,6 +56,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.slow
 def test_client_goes_on_each_time_its_server_is_killed():
     port = free_port()
     server = ticking_server(port, 0)

@@ -182,6 +182,7 @@ def test_a_channels_token_that_is_text_is_over_with_109(site, person, name):
     assert (lost[0].channel, lost[0].code, client.state) == (name, 109, "open")
 
 
+@pytest.mark.slow
 def test_tokens_are_refreshed_without_losing_the_connection(site, person, name):
     mine, channels = Maker(seconds=1.5), Maker(seconds=1.5)
     states = []
@@ -210,6 +211,7 @@ def test_a_refresh_that_fails_is_tried_again(site, person, name):
         client.close()
 
 
+@pytest.mark.slow
 def test_a_refresh_that_does_not_come_leads_to_3005_and_a_new_token(site, person):
     """The function fails for as long as the token and its grace last."""
     made, errors = [], []
@@ -243,6 +245,7 @@ def test_a_refresh_for_another_user_is_final(site, person):
         client.receive(PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("duplicates, survivors", [("replace", 1), ("share", 2)])
 def test_refreshing_goes_with_duplicates(duplicates, survivors):
     with running_site(root(), settings={"duplicates": duplicates},

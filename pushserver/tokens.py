@@ -117,7 +117,7 @@ class Tokens:
             return secret
         try:
             key = _pyjwt().get_algorithm_by_name(self.algorithm).prepare_key(self.public_key)
-        except Exception as error:  # PyJWT and cryptography raise what they like
+        except Exception as error:  # PyJWT and cryptography raise many kinds
             raise InvalidSetting(f"public_key is not a key for {self.algorithm}: {error!s:.80}") \
                 from None
         if hasattr(key, "private_numbers"):

@@ -36,7 +36,7 @@ class Presence(Protocol):
     """Keep who is in a channel, over all nodes of a site.
 
     A client that vanishes stays present for a while: it lingers. If a client of the same user
-    comes meanwhile, it takes over: nobody has left and nobody has joined.
+    joins meanwhile, it takes over: nobody is said to have left or joined.
 
     What the rest of the package relies on:
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 from .board import Board
 
-KEPT = 500
+MAX_KEPT = 500
 
 
 class Boards:
@@ -15,7 +15,7 @@ class Boards:
         kept: how many boards of players who have left to keep.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_KEPT) -> None:
         self._kept = kept
         self._windows: Counter[str] = Counter()
         self._played: dict[str, Board] = {}

@@ -9,7 +9,7 @@ from .. import Connection, PushPlugin
 
 CHANNEL = "log"
 
-KEPT = 100
+MAX_KEPT = 100
 """Records kept to show to a newcomer."""
 
 MAX_LINE = 1000
@@ -29,7 +29,7 @@ class LogPush(logging.Handler):
         super().__init__()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         self._push = push
-        self._kept: deque[str] = deque(maxlen=KEPT)
+        self._kept: deque[str] = deque(maxlen=MAX_KEPT)
         self._pushing = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:

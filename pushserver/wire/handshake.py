@@ -119,7 +119,7 @@ def admitted_id(value: object) -> str:
     if value is None:
         raise HandshakeRefused(400, "Id is missing: connect with ?Id=... in the URL")
     if not isinstance(value, str):
-        raise HandshakeRefused(400, "Id is given more than once: give one")
+        raise HandshakeRefused(400, "Id is given more than once: give it once")
     if not value:
         raise HandshakeRefused(400, "Id is empty: give 1 to 128 characters")
     if len(value) > MAX_ID_LENGTH:
@@ -141,7 +141,7 @@ def checked_heartbeat(value: object) -> float:
     if value is None:
         return 0
     if not isinstance(value, str):
-        raise HandshakeRefused(400, "heartbeat is given more than once: give one")
+        raise HandshakeRefused(400, "heartbeat is given more than once: give it once")
     seconds = float(value) if _SECONDS.fullmatch(value) else 0
     if not MIN_HEARTBEAT <= seconds <= MAX_HEARTBEAT:
         raise HandshakeRefused(400, f"heartbeat is not a number from {MIN_HEARTBEAT} to "

@@ -186,7 +186,7 @@ class FrameReader:
             raise _Failure(PROTOCOL_ERROR, f"reserved opcode {opcode}")
         elif (opcode == OPCODE_CONTINUATION) != (self._opcode != OPCODE_CONTINUATION):
             raise _Failure(PROTOCOL_ERROR, "continuation without a start" if self._opcode == 0
-                           else "new message before the end of the last")
+                           else "new message before the end of the previous one")
         if second & MASKED != self._mask_bit:
             raise _Failure(PROTOCOL_ERROR, "frame not masked" if self._mask_bit
                            else "frame masked")

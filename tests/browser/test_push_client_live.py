@@ -114,6 +114,7 @@ def test_heartbeats_are_not_seen(site):
         assert client.next() == ["message", "pushed"]
 
 
+@pytest.mark.slow
 def test_it_lasts_longer_than_silence_would_with_heartbeats_only(site):
     with driver(site.url("/websocket"), Id="42", heartbeat=1) as client:
         client.until("open")
@@ -177,6 +178,7 @@ def test_it_finds_the_server_again_that_was_stopped_and_started(how, code):
             assert client.next()[0] == "message"
 
 
+@pytest.mark.slow
 def test_a_connection_that_freezes_is_given_up_and_made_again(site):
     with Relay(site.port) as relay, \
             driver(f"ws://127.0.0.1:{relay.port}/websocket", Id="42", heartbeat=1) as client:
@@ -193,6 +195,7 @@ def test_a_connection_that_freezes_is_given_up_and_made_again(site):
         client.ended()
 
 
+@pytest.mark.slow
 def test_closing_through_a_frozen_network_ends_the_process_in_time(site):
     with Relay(site.port) as relay, \
             driver(f"ws://127.0.0.1:{relay.port}/websocket", Id="42") as client:

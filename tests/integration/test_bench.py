@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CLIENTS = 20
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -21,6 +23,7 @@ def run(tmp_path, *arguments):
     return found.stdout, json.loads(rows.read_text())
 
 
+@pytest.mark.slow
 def test_tick_prints_a_row_for_each_server_and_delivers_all(tmp_path):
     output, (tick,) = run(tmp_path, "tick", "--seconds", "2")
     assert "| ours " in output and "| floor " in output and "CPU us/msg" in output

@@ -155,6 +155,7 @@ def test_a_message_without_a_channel_is_heard_and_answered(site, join, name):
     assert client.event("message")["data"] == {"b": 2}
 
 
+@pytest.mark.slow
 def test_a_connection_outlives_its_token_by_a_refresh(site, join):
     expires = time.time() + 2
     client = join(tokens=[token(ttl=2), token(ttl=3600)])
@@ -168,6 +169,7 @@ def test_a_connection_outlives_its_token_by_a_refresh(site, join):
     assert client.count("disconnected") == 0 and client.count("connecting") == 1
 
 
+@pytest.mark.slow
 def test_a_subscription_outlives_its_token_by_a_refresh(site, join):
     expires = time.time() + 2
     client = join(channelTokens=[token(ttl=2, channel="private:1"),

@@ -12,8 +12,8 @@ from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, close_frame, frame
 from pushserver.wire.parser import FrameReader
 from tests.support.loopback import LOOPBACK
+from tests.support.waiting import PATIENCE
 
-DEADLINE = 10.0
 MAX = 1 << 26
 
 Script = Callable[["Peer"], Any]
@@ -132,12 +132,12 @@ class Server:
             self._listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-        self._threads[0].join(DEADLINE)
+        self._threads[0].join(PATIENCE)
         self._listener.close()
         for sock in self._socks:
             _hang_up(sock)
         for thread in self._threads:
-            thread.join(DEADLINE)
+            thread.join(PATIENCE)
             assert not thread.is_alive(), thread
         for sock in self._socks:
             sock.close()
@@ -185,17 +185,6 @@ def _hang_up(sock: socket.socket) -> None:
 def hold(peer: Peer) -> None:
     """Accept, then keep the connection and read nothing more until the test is over."""
     peer.answer()
-
-
-def until(condition: Callable[[], Any], seconds: float = DEADLINE) -> Any:
-    """Wait for a condition and return its value; fail when it does not come."""
-    waited = threading.Event()
-    for _ in range(int(seconds / 0.01)):
-        value = condition()
-        if value:
-            return value
-        waited.wait(0.01)
-    raise AssertionError("the condition did not come true in time")
 
 
 def drain(peer: Peer) -> Iterator[Any]:

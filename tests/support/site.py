@@ -167,3 +167,15 @@ def running_site(root=None, *, settings=None, plugin=None, **options):
             yield Site(bus, push, server, options.get("host", "127.0.0.1"))
     finally:
         cherrypy.tools.push = before
+
+
+def entered(site, *channels, count=1):
+    """Wait until so many clients are in each channel."""
+    wait_until(lambda: all(site.push.channels().get(channel, 0) == count for channel in channels))
+
+
+def lose(site, Id="42"):
+    """End the only connection of an Id in a way that a client comes back from."""
+    before, = site.push.connections(Id)
+    site.push.disconnect(Id, code=3001, reason="try again")
+    wait_until(lambda: before not in site.push.connections(Id))

@@ -18,7 +18,7 @@ from pushclient import ConnectFailed, WebSocketClient
 
 from tests.support.loopback import LOOPBACK, free_port
 from tests.support.programs import started
-from tests.support.scripted_server import DEADLINE, until
+from tests.support.waiting import wait_until
 
 WSTEST = os.environ.get("WSTEST") or shutil.which("wstest")
 AGENT = "pushclient"
@@ -55,7 +55,7 @@ def fuzzing_server(tmp_path):
         "url": url, "outdir": str(tmp_path / "reports"), "cases": CASES, "exclude-cases": []}))
     with started(WSTEST, "-m", "fuzzingserver", "-s", "spec.json", cwd=tmp_path,
                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        until(lambda: is_up(url), DEADLINE)
+        wait_until(lambda: is_up(url))
         yield url, tmp_path / "reports" / "index.json"
 
 

@@ -16,7 +16,7 @@ from pushserver.wire.frames import OPCODE_TEXT, frame
 from tests import cut_connections
 from tests.support.programs import program
 from tests.support.scripted_server import Server
-from tests.support.site import running_site
+from tests.support.site import entered, lose, running_site
 from tests.support.waiting import PATIENCE, wait_until
 
 KEY = "k" * 32
@@ -66,36 +66,16 @@ def site():
 
 
 @pytest.fixture
-def person(site):
-    """Start clients; they are closed at the end."""
-    clients = []
-
-    def start(*channels, Id="42", path="/channels", **options):
-        client = PushClient(site.url(path), Id=Id, proxy=None, timeout=PATIENCE,
-                            channels=options.pop("since", channels), **options)
-        clients.append(client)
-        return client.start()
-
-    yield start
-    for client in clients:
-        client.close()
+def person(site, start_client):
+    """Start clients of the site; they are closed at the end."""
+    return lambda *channels, Id="42", path="/channels", since=None, **options: start_client(
+        site.url(path), Id=Id, channels=since or channels, **options)
 
 
 @pytest.fixture
 def name(request):
     """A channel of this test's own."""
     return f"news:{request.node.name}"
-
-
-def entered(site, *channels, count=1):
-    """Wait until clients are in channels."""
-    wait_until(lambda: all(site.push.channels().get(one, 0) == count for one in channels))
-
-
-def lose(site, Id="42"):
-    """End a client's connection in a way that it comes back from."""
-    assert site.push.disconnect(Id, code=3001, reason="try again") == 1
-    wait_until(lambda: not site.push.connections(Id))
 
 
 def test_publications_come_by_iterating_in_order(site, person, name):
@@ -450,6 +430,7 @@ def test_the_command_prints_a_channel_publishes_to_it_and_says_a_gap(site, name)
     assert f"pushclient: publications of channel {name!r} may be lost" in err.splitlines()
 
 
+@pytest.mark.slow
 def test_connections_that_are_cut_at_random_moments_miss_nothing():
     reports, numbers = cut_connections.run(clients=12, seconds=8, rate=500, lifetime=1.5)
     assert cut_connections.faults(reports, 12) == []

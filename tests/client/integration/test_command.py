@@ -14,7 +14,8 @@ from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 
 from tests.support.loopback import LOOPBACK, free_port
 from tests.support.programs import demo, program
-from tests.support.scripted_server import DEADLINE, Server, drain, hold
+from tests.support.scripted_server import Server, drain, hold
+from tests.support.waiting import PATIENCE
 
 
 def command(*arguments, stdin=subprocess.PIPE):
@@ -23,7 +24,7 @@ def command(*arguments, stdin=subprocess.PIPE):
 
 def run(*arguments, stdin=""):
     with command(*arguments) as process:
-        out, err = process.communicate(stdin, timeout=DEADLINE)
+        out, err = process.communicate(stdin, timeout=PATIENCE)
     return process.returncode, out, err
 
 
@@ -61,8 +62,8 @@ def test_json_has_time_data_and_latency():
     plain, timed, binary = map(json.loads, out.splitlines())
     assert status == 0
     assert plain["data"] == "plain" and "latency" not in plain
-    assert abs(plain["time"] - time.time()) < DEADLINE
-    assert timed["data"] == now and 0 <= timed["latency"] < DEADLINE
+    assert abs(plain["time"] - time.time()) < PATIENCE
+    assert timed["data"] == now and 0 <= timed["latency"] < PATIENCE
     assert (binary["data"], binary["binary"]) == ("AP8=", True)
 
 
@@ -138,7 +139,7 @@ def test_ctrl_c_is_status_130_without_a_traceback(script):
         line = "pushclient: open\n" if script is hold else "pushclient: connecting\n"
         assert line in iter(process.stderr.readline, "")
         process.send_signal(signal.SIGINT)
-        process.wait(DEADLINE)
+        process.wait(PATIENCE)
         out, err = process.communicate()
     assert process.returncode == 130
     assert out == "" and "Traceback" not in err
@@ -149,7 +150,7 @@ def test_reader_that_leaves_ends_it_quietly():
             command(server.url, "--quiet", stdin=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == "x" * 1000 + "\n"
         process.stdout.close()
-        assert process.wait(DEADLINE) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
 
 

@@ -16,7 +16,8 @@ from pushclient import (CertificateRefused, ConnectFailed, ConnectionClosed, Con
 from pushserver.errors import PushError
 
 from tests.support.loopback import LOOPBACK, free_port
-from tests.support.scripted_server import DEADLINE, Server, until
+from tests.support.scripted_server import Server
+from tests.support.waiting import PATIENCE, wait_until
 
 TIMEOUT = 1.0
 SLACK = 1.5
@@ -190,15 +191,15 @@ def test_lookup_that_hangs_is_bounded_and_interrupted(monkeypatch):
 
     def hang(*_, **__):
         began.set()
-        release.wait(DEADLINE)
+        release.wait(PATIENCE)
         raise socket.gaierror(socket.EAI_AGAIN, "gave up")
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
         error = failure("ws://slow.invalid/")
         assert "the lookup of slow.invalid took longer than 1 s" in str(error)
         began.clear()
-        with client("ws://slow.invalid/", timeout=DEADLINE) as connecting:
-            assert began.wait(DEADLINE)
+        with client("ws://slow.invalid/", timeout=PATIENCE) as connecting:
+            assert began.wait(PATIENCE)
             before = time.monotonic()
             connecting.close()
             assert time.monotonic() - before < SLACK
@@ -211,7 +212,7 @@ def test_lookup_that_hangs_costs_one_thread_however_often_it_is_tried(monkeypatc
 
     def hang(*arguments, **_):
         calls.append(arguments)
-        release.wait(DEADLINE)
+        release.wait(PATIENCE)
         raise socket.gaierror(socket.EAI_AGAIN, "gave up")
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
@@ -250,9 +251,9 @@ def test_address_that_never_answers_costs_a_quarter_second(monkeypatch):
             (socket.AF_INET, 1, 6, "", listener.getsockname()),
             (socket.AF_INET, 1, 6, "", (LOOPBACK, server.port))])
         began = time.monotonic()
-        with client("ws://several.example/", timeout=DEADLINE) as connecting:
+        with client("ws://several.example/", timeout=PATIENCE) as connecting:
             assert list(connecting) == []
-        assert time.monotonic() - began < DEADLINE / 2
+        assert time.monotonic() - began < PATIENCE / 2
         for sock in full:
             sock.close()
 
@@ -437,8 +438,8 @@ def test_resource_changed_to_something_that_breaks_the_request_is_refused():
 def test_close_interrupts_a_client_that_is_connecting(script):
     states = []
     with Server(script) as server:
-        connecting = client(server.url, timeout=DEADLINE, on_state=states.append).start()
-        until(lambda: server.accepted)
+        connecting = client(server.url, timeout=PATIENCE, on_state=states.append).start()
+        wait_until(lambda: server.accepted)
         began = time.monotonic()
         connecting.close()
         assert time.monotonic() - began < SLACK
@@ -447,8 +448,9 @@ def test_close_interrupts_a_client_that_is_connecting(script):
 
 def test_close_from_another_thread_interrupts_connect():
     with Server(silent) as server:
-        single = WebSocketClient(server.url, timeout=DEADLINE, proxy=None)
-        closer = threading.Thread(target=lambda: (until(lambda: server.accepted), single.close()))
+        single = WebSocketClient(server.url, timeout=PATIENCE, proxy=None)
+        closer = threading.Thread(
+            target=lambda: (wait_until(lambda: server.accepted), single.close()))
         closer.start()
         began = time.monotonic()
         with pytest.raises(ConnectionClosed, match="closed while connecting"):

@@ -14,14 +14,15 @@ from pushclient import (ConnectionClosed, Disconnected, InvalidData, InvalidSett
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, frame
 
-from tests.support.scripted_server import DEADLINE, Server, drain, hold, until
+from tests.support.scripted_server import Server, drain, hold
+from tests.support.waiting import PATIENCE, wait_until
 
 SOON = 1.5
 BIG = 8_000_000
 
 
 def client(server, **options):
-    return PushClient(server.url, **{"proxy": None, "timeout": DEADLINE, **options})
+    return PushClient(server.url, **{"proxy": None, "timeout": PATIENCE, **options})
 
 
 def flood(peer):
@@ -84,10 +85,11 @@ def test_what_is_sent_before_close_arrives_before_the_close_frame():
     assert [got[0].data, got[1]] == [b"hello", (4000, "done")]
 
 
+@pytest.mark.slow
 def test_full_queue_stops_reading_and_tcp_stops_the_server():
     script = Flood()
     with Server(script) as server, client(server, max_queue=10) as slow:
-        assert script.stuck.wait(DEADLINE)
+        assert script.stuck.wait(PATIENCE)
         assert len(slow._inbox) == 10
         assert "10 queued" in repr(slow)
         for _ in range(1000):
@@ -104,9 +106,9 @@ def test_send_works_while_the_queue_is_full():
             got.append(len(message.data))
     got = []
     with Server(script) as server, client(server, max_queue=1) as sending:
-        until(lambda: len(sending._inbox) == 1)
+        wait_until(lambda: len(sending._inbox) == 1)
         sending.send("x" * BIG)
-        until(lambda: got == [BIG])
+        wait_until(lambda: got == [BIG])
         assert [next(sending) for _ in range(100)] == ["x"] * 100
 
 
@@ -117,7 +119,7 @@ def test_server_that_stops_while_the_queue_is_full_loses_nothing():
             peer.send(str(number))
         peer.close()
     with Server(script) as server, client(server, max_queue=3) as slow:
-        until(lambda: len(slow._inbox) == 3)
+        wait_until(lambda: len(slow._inbox) == 3)
         assert list(slow) == [str(number) for number in range(100)]
 
 
@@ -173,7 +175,7 @@ def test_callbacks_that_echo_do_not_deadlock_with_a_server_that_echoes():
     data, got = frame(OPCODE_TEXT, b"x" * 50_000) * 100, []
     with Server(script) as server:
         with client(server, on_message=lambda message: echoing.send(message)) as echoing:
-            until(lambda: len(got) == 100)
+            wait_until(lambda: len(got) == 100)
 
 
 # keeping alive
@@ -185,7 +187,7 @@ def test_dead_server_is_noticed_and_left():
     began = time.monotonic()
     with Server(hold, stays) as server:
         with client(server, ping_interval=0.2, pong_timeout=0.2) as pinging:
-            assert pinging.receive(DEADLINE) == "again"
+            assert pinging.receive(PATIENCE) == "again"
     assert 0.4 < time.monotonic() - began < 0.4 + 0.5 + SOON
 
 
@@ -201,7 +203,7 @@ def test_server_that_answers_pings_is_kept():
     pings, states = [], []
     with Server(script) as server:
         with client(server, ping_interval=0.1, pong_timeout=0.2, on_state=states.append):
-            until(lambda: len(pings) == 5)
+            wait_until(lambda: len(pings) == 5)
     assert states == ["connecting", "open", "closed"]
 
 
@@ -217,7 +219,7 @@ def test_time_in_a_callback_does_not_count_against_the_server():
     with Server(script) as server:
         with client(server, ping_interval=0.05, pong_timeout=0.2, on_state=states.append,
                     on_message=lambda _: busy.wait(0.6)):
-            until(lambda: len(pings) >= 3)
+            wait_until(lambda: len(pings) >= 3)
     assert states == ["connecting", "open", "closed"]
 
 
@@ -249,14 +251,14 @@ def closes_soon(closing):
 def test_close_interrupts_reading():
     with Server(lambda peer: peer.echo()) as server:
         reading = client(server).start()
-        until(lambda: reading.state == "open")
+        wait_until(lambda: reading.state == "open")
         closes_soon(reading)
 
 
 def test_close_interrupts_waiting():
     with Server(lambda peer: peer.read_request()) as server:
         waiting = client(server).start()
-        until(lambda: waiting.state == "waiting" and waiting.delay)
+        wait_until(lambda: waiting.state == "waiting" and waiting.delay)
         closes_soon(waiting)
 
 
@@ -264,7 +266,7 @@ def test_close_interrupts_a_full_queue_and_keeps_what_was_received():
     script = Flood()
     with Server(script) as server:
         full = client(server, max_queue=10, close_timeout=0.3).start()
-        assert script.stuck.wait(DEADLINE)
+        assert script.stuck.wait(PATIENCE)
         closes_soon(full)
         assert 10 <= len(list(full)) < 3000  # the queue, and at most the read behind it
 
@@ -282,7 +284,7 @@ def test_close_interrupts_a_blocked_send():
                 errors.append(str(error))
         thread = threading.Thread(target=send)
         thread.start()
-        until(lambda: sending._link and sending._link._wire and sending._link._wire.queued)
+        wait_until(lambda: sending._link and sending._link._wire and sending._link._wire.queued)
         closes_soon(sending)
         thread.join(SOON)
         assert not thread.is_alive() and "sent" in errors[0]
@@ -308,18 +310,18 @@ def test_close_from_callbacks_ends_the_thread():
     with Server(lambda peer: (peer.answer(with_it=frame(OPCODE_TEXT, b"1") * 9), peer.receive(),
                               peer.close())) as server:
         one = client(server, on_message=message).start()
-        one._thread.join(DEADLINE)
+        one._thread.join(PATIENCE)
         assert told == ["message"] and one.state == "closed"
         two.append(client(server, on_state=state))
         two[0].start()
-        two[0]._thread.join(DEADLINE)
+        two[0]._thread.join(PATIENCE)
         assert two[0].state == "closed"
 
 
 def test_close_is_bounded_though_the_server_never_answers_it():
     with Server(hold) as server:
         closing = client(server, close_timeout=0.3).start()
-        until(lambda: closing.state == "open")
+        wait_until(lambda: closing.state == "open")
         began = time.monotonic()
         closing.close()
         assert 0.2 < time.monotonic() - began < SOON
@@ -360,7 +362,7 @@ def test_callbacks_that_raise_are_logged_and_harm_nothing(caplog):
     with Server(lambda peer: (peer.answer(with_it=frame(OPCODE_TEXT, b"1") * 2),
                               peer.close())) as server:
         with client(server, on_message=fail, on_state=fail) as failing:
-            failing._thread.join(DEADLINE)
+            failing._thread.join(PATIENCE)
     assert got == ["connecting", "open", "1", "1", "closed"]
     assert "handler's own" in caplog.text and "Traceback" in caplog.text
 
@@ -373,7 +375,7 @@ def test_a_thousand_connections_leave_no_descriptor():
             with client(server) as short:
                 assert list(short) == []
             if number == 20:
-                until(lambda: count() < 100)
+                wait_until(lambda: count() < 100)
     assert count() < 100
 
 
@@ -400,7 +402,7 @@ def test_tls_carries_both_directions_at_once(server_certificate, client_tls):
             for sender in senders:
                 sender.start()
             while len(got) < number:
-                got.append(len(both.receive(DEADLINE)))
+                got.append(len(both.receive(PATIENCE)))
             for sender in senders:
                 sender.join()
     assert got == [30_000] * number
@@ -435,7 +437,7 @@ def test_single_connection_speaks_ws4py():
         single.send(b"bytes as text")
         single.send(b"\xff", binary=True)
         single.send(piece for piece in ("one ", "two ", "three"))
-        until(lambda: len(single.events) == 5)
+        wait_until(lambda: len(single.events) == 5)
         single.close(1000, "bye")
         single.run_forever()
         assert single.terminated and "closed" in repr(single)
@@ -459,11 +461,11 @@ def test_message_is_not_put_between_the_fragments_of_another():
         single.connect()
         sender = threading.Thread(target=lambda: single.send(pieces()))
         sender.start()
-        until(lambda: single._in_fragments)
+        wait_until(lambda: single._in_fragments)
         single.send("other")
         single.ping("p")
         sender.join()
-        until(lambda: len(single.events) == 3)
+        wait_until(lambda: len(single.events) == 3)
         with pytest.raises(InvalidData, match="yield it instead"):
             single.send(str(single.send("x")) for _ in range(1))
         single.close_connection()

@@ -10,7 +10,8 @@ import pytest
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.support.programs import program
-from tests.support.scripted_server import DEADLINE, Server
+from tests.support.scripted_server import Server
+from tests.support.waiting import PATIENCE
 
 PLAYER = textwrap.dedent("""
     import json
@@ -53,7 +54,7 @@ def test_player_plays_until_the_game_is_over(player):
         peer.send('{"board": [4, 0]}')
         peer.close()
     with Server(game) as server:
-        out, err = player(server.url).communicate(timeout=DEADLINE)
+        out, err = player(server.url).communicate(timeout=PATIENCE)
     assert (out, err) == ("connected\n[2, 0]\n[4, 0]\ndisconnected 1000\n", "")
 
 
@@ -67,6 +68,6 @@ def test_player_leaves_in_good_order_at_ctrl_c(player):
         process = player(server.url)
         assert process.stdout.readline() == "connected\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
     assert ends == [(1000, "")]

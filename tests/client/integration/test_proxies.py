@@ -12,7 +12,8 @@ from pushclient import ConnectFailed, ConnectTimeout, ProxyFailed, PushClient
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.support.loopback import LOOPBACK, free_port
-from tests.support.scripted_server import DEADLINE, Server
+from tests.support.scripted_server import Server
+from tests.support.waiting import PATIENCE
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -34,7 +35,7 @@ def tunnel(peer):
         back = threading.Thread(target=copy, args=(onward, peer.sock))
         back.start()
         copy(peer.sock, onward)
-        back.join(DEADLINE)
+        back.join(PATIENCE)
 
 
 def copy(source, target):

@@ -18,7 +18,8 @@ from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.support.loopback import LOOPBACK, free_port
 from tests.support.programs import start
-from tests.support.scripted_server import DEADLINE, Server
+from tests.support.scripted_server import Server
+from tests.support.waiting import PATIENCE
 
 KILLS = 6
 HERD = 1000
@@ -48,7 +49,7 @@ def ticking_server(port, generation):
 
 def kill(process):
     process.send_signal(signal.SIGKILL)
-    process.wait(DEADLINE)
+    process.wait(PATIENCE)
     process.stdout.close()
 
 
@@ -56,6 +57,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.slow
 def test_client_goes_on_each_time_its_server_is_killed():
     port = free_port()
     server = ticking_server(port, 0)
@@ -63,7 +65,7 @@ def test_client_goes_on_each_time_its_server_is_killed():
     gaps, last = [], (0, -1)
     restarted, while_open = 0.0, 0
     try:
-        with PushClient(f"ws://{LOOPBACK}:{port}/", proxy=None, timeout=DEADLINE) as client:
+        with PushClient(f"ws://{LOOPBACK}:{port}/", proxy=None, timeout=PATIENCE) as client:
             for message in client:
                 threads |= {thread.name for thread in threading.enumerate()
                             if thread.name.startswith("pushclient")}
@@ -119,7 +121,7 @@ def test_reconnects_of_a_herd_are_spread_over_the_window(listener):
         lost = time.monotonic()
         first.kill()
         delays = sum((json.loads(follower.stdout.readline()) for follower in followers), [])
-        arrivals = [at - lost for at in json.loads(second.communicate(timeout=DEADLINE)[0])]
+        arrivals = [at - lost for at in json.loads(second.communicate(timeout=PATIENCE)[0])]
     finally:
         for process in (first, second, *followers):
             process.kill()
@@ -177,9 +179,9 @@ def test_close_code_tells_whether_to_come_back(code, comes_back):
         peer.answer(with_it=frame(OPCODE_TEXT, b"2"))
         peer.receive()
     with Server(ends, stays) as server, PushClient(server.url, proxy=None) as client:
-        assert client.receive(DEADLINE) == "1"
+        assert client.receive(PATIENCE) == "1"
         if comes_back:
-            assert client.receive(DEADLINE) == "2"
+            assert client.receive(PATIENCE) == "2"
         elif code == 1000:
             assert list(client) == [] and client.error is None
         else:
@@ -206,7 +208,7 @@ def test_back_off_grows_until_a_connection_has_proved_itself():
             failures.append(client._backoff.failures)
     with Server(in_vain, in_vain, proved, stays) as server:
         with PushClient(server.url, proxy=None, on_state=note) as client:
-            assert [client.receive(DEADLINE), client.receive(DEADLINE)] == ["1", "2"]
+            assert [client.receive(PATIENCE), client.receive(PATIENCE)] == ["1", "2"]
     assert failures == [1, 2, 0]
 
 

@@ -13,7 +13,7 @@ from pushclient import PushClient, WebSocketClient
 from tests.support.installed import node
 from tests.support.loopback import LOOPBACK
 from tests.support.programs import ROOT, start
-from tests.support.scripted_server import DEADLINE
+from tests.support.waiting import PATIENCE
 
 ONE_MB = 1_000_000
 
@@ -32,7 +32,7 @@ class Peer:
 
     def end(self):
         self.process.kill()
-        self.process.communicate(timeout=DEADLINE)
+        self.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture(params=["websockets", "tornado", "aiohttp", "ws"])
@@ -87,8 +87,8 @@ def test_server_closes_cleanly(peer):
 def test_client_that_stays_connected_closes_cleanly(peer):
     with PushClient(peer.url, proxy=None) as client:
         client.send(["é", 1])
-        assert client.receive(DEADLINE) == '["é",1]'
+        assert client.receive(PATIENCE) == '["é",1]'
         client.send(b"b" * ONE_MB)
-        assert client.receive(DEADLINE) == b"b" * ONE_MB
+        assert client.receive(PATIENCE) == b"b" * ONE_MB
         client.close(4001, "enough")
     assert peer.line() == "4001"

@@ -10,7 +10,7 @@ import pytest
 
 from pushclient import ChannelLost, CommandFailed, Disconnected, InvalidSetting, PushClient
 from pushserver import ChannelRule, Tokens
-from tests.support.site import running_site
+from tests.support.site import entered, lose, running_site
 from tests.support.waiting import PATIENCE, wait_until
 
 KEY = "k" * 32
@@ -58,20 +58,10 @@ class Maker:
 
 
 @pytest.fixture
-def person(site):
-    """Start clients; they are closed at the end."""
-    clients = []
-
-    def start(channels, where=site, **options):
-        options.setdefault("token", token())
-        client = PushClient(where.url("/channels"), proxy=None, channels=channels,
-                            **{"timeout": PATIENCE, **options})
-        clients.append(client)
-        return client.start()
-
-    yield start
-    for client in clients:
-        client.close()
+def person(site, start_client):
+    """Start clients of the site, or of another; they are closed at the end."""
+    return lambda channels, where=site, **options: start_client(
+        where.url("/channels"), channels=channels, **{"token": token(), **options})
 
 
 @pytest.fixture
@@ -80,21 +70,11 @@ def name(request):
     return f"private:{request.node.name}"
 
 
-def entered(site, *channels):
-    wait_until(lambda: all(site.push.channels().get(one) for one in channels))
-
-
-def lose(site, user="ann"):
-    before = site.push.connections(user)
-    assert site.push.disconnect(user, code=3001, reason="try again") == 1
-    wait_until(lambda: not set(before) & set(site.push.connections(user)))
-
-
 def test_a_private_channel_takes_a_token_or_a_function_for_each_subscription(site, person, name):
     get, other = Maker(), name + " too"
     client = person({name: get, other: token(channel=other), "news:x": None})
     entered(site, name, other, "news:x")
-    lose(site)
+    lose(site, "ann")
     site.push.publish(name, "missed")
     assert client.receive(PATIENCE).data == "missed"
     assert get.asked == [(name,), (name,)]
@@ -145,7 +125,7 @@ def test_a_function_that_hangs_holds_up_its_own_channel_only(site, person, name)
     try:
         client = person({name: get, "news:h": None}, timeout=0.3)
         entered(site, "news:h")
-        lose(site)
+        lose(site, "ann")
         entered(site, "news:h")
         site.push.publish("news:h", 1)
         assert client.receive(PATIENCE).data == 1
@@ -182,6 +162,7 @@ def test_a_channels_token_that_is_text_is_over_with_109(site, person, name):
     assert (lost[0].channel, lost[0].code, client.state) == (name, 109, "open")
 
 
+@pytest.mark.slow
 def test_tokens_are_refreshed_without_losing_the_connection(site, person, name):
     mine, channels = Maker(seconds=1.5), Maker(seconds=1.5)
     states = []
@@ -210,6 +191,7 @@ def test_a_refresh_that_fails_is_tried_again(site, person, name):
         client.close()
 
 
+@pytest.mark.slow
 def test_a_refresh_that_does_not_come_leads_to_3005_and_a_new_token(site, person):
     """The function fails for as long as the token and its grace last."""
     made, errors = [], []
@@ -243,30 +225,26 @@ def test_a_refresh_for_another_user_is_final(site, person):
         client.receive(PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("duplicates, survivors", [("replace", 1), ("share", 2)])
-def test_refreshing_goes_with_duplicates(duplicates, survivors):
+def test_refreshing_goes_with_duplicates(person, duplicates, survivors):
     with running_site(root(), settings={"duplicates": duplicates},
                       plugin={"channels": RULES, "tokens": Tokens(KEY, grace=GRACE)}) as site:
         channel = f"private:{duplicates}"
         gets = [Maker(seconds=1.2), Maker(seconds=1.2)]
         clients = []
         for get in gets:
-            clients.append(PushClient(site.url("/channels"), proxy=None, token=get,
-                                      channels={channel: get}).start())
+            clients.append(person({channel: get}, where=site, token=get))
             wait_until(lambda: site.push.channels().get(channel) in (len(clients), 1)
                        and clients[-1].state == "open")
-        try:
-            wait_until(lambda: len(gets[1].asked) >= 8)
-            assert len(site.push.connections("ann")) == survivors
-            assert [one.state for one in clients].count("open") == survivors
-            site.push.publish(channel, "end")
-            assert clients[1].receive(PATIENCE).data == "end"
-            if survivors == 1:
-                with pytest.raises(Disconnected, match="3504"):
-                    clients[0].receive(PATIENCE)
-        finally:
-            for client in clients:
-                client.close()
+        wait_until(lambda: len(gets[1].asked) >= 8)
+        assert len(site.push.connections("ann")) == survivors
+        assert [one.state for one in clients].count("open") == survivors
+        site.push.publish(channel, "end")
+        assert clients[1].receive(PATIENCE).data == "end"
+        if survivors == 1:
+            with pytest.raises(Disconnected, match="3504"):
+                clients[0].receive(PATIENCE)
 
 
 def test_a_first_token_that_does_not_come_in_time_is_given_up(person):
@@ -284,11 +262,10 @@ def test_a_first_token_that_is_no_text_ends_the_client(person):
         person([], token=lambda: b"bytes").receive(PATIENCE)
 
 
-def test_closing_waits_for_no_token(site, name):
+def test_closing_waits_for_no_token(person, name):
     go_on = threading.Event()
     try:
-        client = PushClient(site.url("/channels"), proxy=None, token=token(),
-                            channels={name: lambda channel: go_on.wait()}).start()
+        client = person({name: lambda channel: go_on.wait()})
         wait_until(lambda: client.channels._places[name].shown.ticket)
         client.close()
         assert not client._thread.is_alive()

@@ -18,7 +18,8 @@ import pushclient
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.support.loopback import LOOPBACK
-from tests.support.scripted_server import Server, until
+from tests.support.scripted_server import Server
+from tests.support.waiting import wait_until
 
 HANDSHAKES = 50
 SHORT = 2.0
@@ -99,7 +100,7 @@ def test_frames_that_arrive_with_the_answer_are_delivered(make):
         for _ in range(HANDSHAKES):
             client = make(server.url)
             assert connect(client) is None
-            until(lambda: 1000 in client.events, SHORT)
+            wait_until(lambda: 1000 in client.events, SHORT)
             assert client.events == ["opened", "a", "b", "c", 1000]
 
 

@@ -1,4 +1,4 @@
-"""What tests need besides pushserver: Chromium, Node, packages. They are skipped without it."""
+"""What some tests need: Chromium, Node, packages. Without it they are skipped; on CI they fail."""
 from __future__ import annotations
 
 import importlib.util

@@ -267,7 +267,6 @@ class Chat(Connection):
 
 
 def test_mypy_accepts_what_a_site_writes_and_finds_its_slips(tmp_path, request):
-    pytest.importorskip("mypy")
     (tmp_path / "good.py").write_text(GOOD)
     (tmp_path / "bad.py").write_text(BAD)
     cache = request.config.cache.mkdir(f"mypy-{sys.version_info[0]}.{sys.version_info[1]}")

@@ -83,8 +83,7 @@ def test_a_make_that_takes_longer_than_the_interval_skips_and_does_not_catch_up(
 
 
 def test_a_wait_that_ends_early_is_gone_on_with():
-    times = ticks(1, 7, during=lambda number, asked: asked / 2 if number % 2 else asked * 0.75)
-    assert all(time >= 1_000_001 for time in times)
+    assert ticks(1, 7, during=lambda number, asked: asked / 2 if number % 2 else asked * 0.75) == []
     times = ticks(1, 7, during=lambda number, asked: asked if number % 2 else asked - 0.01)
     assert [round(time, 6) for time in times] == [1_000_001, 1_000_002, 1_000_003]
 

@@ -5,14 +5,13 @@ import base64
 import json
 import sys
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-jwt = pytest.importorskip("jwt")
-from cryptography.hazmat.primitives import serialization  # noqa: E402
-from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
-
-from pushserver.errors import InvalidSetting  # noqa: E402
-from pushserver.tokens import MAX_TTL, Claims, TokenExpired, TokenInvalid, Tokens  # noqa: E402
+from pushserver.errors import InvalidSetting
+from pushserver.tokens import MAX_TTL, Claims, TokenExpired, TokenInvalid, Tokens
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_000_000.0

@@ -380,8 +380,7 @@ def test_what_comes_in_one_read_is_told_in_its_order():
 
 
 def test_whoever_waits_for_an_answer_hears_that_the_connection_is_lost(site, person, monkeypatch):
-    monkeypatch.setattr(Handler, "rpc", lambda self, method, data: (
-        site.push.disconnect("42", code=3001), time.sleep(0.3))[1])
+    monkeypatch.setattr(Handler, "rpc", lambda self, method, data: lose(site))
     with pytest.raises(ConnectionClosed, match="lost before the answer"):
         person().rpc("any")
 

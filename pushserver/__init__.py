@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .api.http import PushAPI
     from .assets import browser_dir
     from .centrifuge import CentrifugeConnection, CloseConnection, CommandError
-    from .channels.history import Page, Position, Publication
+    from .channels.publication import Page, Position, Publication
     from .channels.presence import Info, Stats
     from .channels.rules import ChannelRule
     from .connections.connection import Connection
@@ -38,7 +38,7 @@ _PUBLIC = {
     "api.http": ("PushAPI",),
     "assets": ("browser_dir",),
     "centrifuge": ("CentrifugeConnection", "CloseConnection", "CommandError"),
-    "channels.history": ("Page", "Position", "Publication"),
+    "channels.publication": ("Page", "Position", "Publication"),
     "channels.presence": ("Info", "Stats"),
     "channels.rules": ("ChannelRule",),
     "connections.connection": ("Connection",),

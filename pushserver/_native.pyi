@@ -1,4 +1,4 @@
-"""Types of the C extension; native/native.c has its documentation."""
+"""Types of the C extension, which is documented in native/native.c."""
 
 from ssl import SSLSocket
 from typing import Any, Sequence, Union

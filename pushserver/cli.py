@@ -27,7 +27,7 @@ BACKLOG = 1024
 """Connections that may wait to be accepted: many clients come at once after a restart."""
 
 _NAMED_OTHERWISE = ("allowed_origins",)
-"""Settings whose option has a name of its own."""
+"""Settings whose option has a different name."""
 
 
 CHANNELS = (
@@ -36,33 +36,33 @@ CHANNELS = (
                 see_presence="subscribers", join_leave=True),
     ChannelRule("room:", history=50, history_age=24 * 3600, publish="subscribers",
                 see_history="subscribers", see_presence="subscribers", join_leave=True))
-"""What holds for the demo site's channels."""
+"""The rules for the demo site's channels."""
 
 
 class CannotStart(Exception):
-    """Say in one line what keeps the site from being served."""
+    """The site cannot be served; the message says why in one line."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, and end with status 2."""
+        """Say what is wrong in one line, and exit with status 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line, with an option for each setting."""
+    """Return the command-line parser, with an option for each setting."""
     parser = _Parser(prog="pushserver", allow_abbrev=False,
                      description="Serve the demo site and push the time to every client.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=_port, default=8888, help="port, 0: any (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8888, help="port; 0: any (%(default)s)")
     parser.add_argument("--interval", type=_seconds, default=1.0,
-                        help="seconds between two pushes of the time (%(default)s)")
+                        help="seconds between pushes of the time (%(default)s)")
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if not in the same file")
     parser.add_argument("--allowed-origin", action="append", default=[], metavar="ORIGIN",
-                        help="origin beside the site's own; may be repeated")
+                        help="origin besides the site's own; may be repeated")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="warning",
-                        help="what is logged on stderr (%(default)s)")
+                        help="least severe level logged to stderr (%(default)s)")
     parser.add_argument("--version", action="version", version=f"pushserver {__version__}")
     group = parser.add_argument_group("settings")
     for item in fields(Settings):
@@ -83,7 +83,7 @@ def _add_setting(group: Any, item: Any, default: object) -> None:
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port: use 0 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: use 0 to 65535")
 
 
 def _seconds(text: str) -> float:
@@ -93,15 +93,15 @@ def _seconds(text: str) -> float:
         seconds = 0.0
     if 0 < seconds < float("inf"):
         return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no interval: use seconds over 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not an interval: use seconds above 0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes; return the exit status.
+    """Serve until a signal arrives; return the exit status.
 
     Returns:
-        0 after Ctrl-C or SIGTERM, 1 if the site cannot be served or its push server has died.
-        Wrong arguments end the process with status 2.
+        0 after Ctrl-C or SIGTERM, 1 if the site cannot be served or its push server died. Wrong
+        arguments end the process with status 2.
     """
     command = parser()
     options = command.parse_args(arguments)
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def log_to_stderr(level: str) -> None:
-    """Log on stderr; the handler has the level too, for CherryPy's loggers set their own."""
+    """Log to stderr; the handler gets the level too, because CherryPy's loggers set their own."""
     handler = logging.StreamHandler()
     handler.setLevel(level)
     logging.basicConfig(level=level, handlers=[handler],
@@ -130,14 +130,14 @@ def log_to_stderr(level: str) -> None:
 
 
 def check_tls(certificate: str | None, key: str | None) -> None:
-    """Check that certificate and key can be read and belong together.
+    """Check that the certificate and the key can be read and belong together.
 
     Raises:
-        CannotStart: they cannot, or there is a key only.
+        CannotStart: they do not, or only a key is given.
     """
     if not certificate:
         if key:
-            raise CannotStart("--tls-key without --tls-cert: give both")
+            raise CannotStart("--tls-key needs --tls-cert: give both")
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key,
@@ -148,14 +148,14 @@ def check_tls(certificate: str | None, key: str | None) -> None:
 
 
 def _no_password() -> NoReturn:
-    raise ValueError("the key has a password: give one without")
+    raise ValueError("the key has a password: use one without")
 
 
 def check_address(host: str, port: int) -> None:
-    """Check that the address can be listened on.
+    """Check that the server can listen on the address.
 
     Raises:
-        CannotStart: it cannot, and why.
+        CannotStart: it cannot; the message says why.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
@@ -187,7 +187,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def configure(options: argparse.Namespace) -> None:
-    """Set CherryPy's server up for many clients and little talk."""
+    """Configure CherryPy's server for many clients and a quiet console."""
     cherrypy.config.update({
         "server.socket_host": options.host, "server.socket_port": options.port,
         "server.thread_pool": HTTP_THREADS, "server.socket_queue_size": BACKLOG,
@@ -200,7 +200,7 @@ def configure(options: argparse.Namespace) -> None:
 
 
 def address(options: argparse.Namespace) -> str:
-    """Return the address to open in a browser; the server must be listening."""
+    """Return the URL to open in a browser; the server must be listening."""
     port = cherrypy.server.httpserver.socket.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     return f"{'https' if options.tls_cert else 'http'}://{host}:{port}/"

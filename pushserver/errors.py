@@ -1,11 +1,10 @@
 """The exceptions that pushserver raises.
 
-All have one root, and those that stand for a wrong argument are also the builtin
-exception that a caller would expect::
+All have one root. Where a caller would expect a builtin exception, they are that too::
 
     PushError
-    +-- InvalidSetting      (ValueError)    a setting has a value that cannot work
-    +-- InvalidData         (TypeError)     what was given cannot be put into a message
+    +-- InvalidSetting      (ValueError)    a setting or argument has a value that cannot work
+    +-- InvalidData         (TypeError)     the data cannot be encoded as a message
     +-- MessageTooLarge     (ValueError)    the message has more bytes than max_outbox
     +-- ConnectionClosed    (RuntimeError)  the connection no longer takes messages
     +-- HandshakeRefused                    the answer to a request that is not upgraded
@@ -20,30 +19,30 @@ class PushError(Exception):
 
 
 class InvalidSetting(PushError, ValueError):
-    """Say that a setting or an argument has a value that cannot work, and which would."""
+    """A setting or argument has a value that cannot work; the message says which would."""
 
 
 class InvalidData(PushError, TypeError):
-    """Say that data is neither text, bytes nor anything that JSON can hold."""
+    """The data is not text, bytes or anything that JSON can hold."""
 
 
 class MessageTooLarge(PushError, ValueError):
-    """Say that one message is larger than an outbox may ever be; nobody was sent anything."""
+    """The message is larger than an outbox may ever be; nothing was sent."""
 
 
 class ConnectionClosed(PushError, RuntimeError):
-    """Say that a message was sent on a connection that is closing or closed.
+    """A message was sent on a connection that is closing or closed.
 
-    It is a ``RuntimeError`` because that is what ws4py raises in this place.
+    It is a ``RuntimeError`` because ws4py raises one in this case.
     """
 
 
 class HandshakeRefused(PushError):
-    """Carry the HTTP answer to a request that does not become a connection.
+    """The HTTP answer to a request that does not become a connection.
 
     Args:
         status: the HTTP status, 400 to 599.
-        message: one line that says what the client has to change.
+        message: one line that says what the client should change.
         headers: further response headers.
     """
 

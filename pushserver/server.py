@@ -1,43 +1,38 @@
-"""The push server without CherryPy: hub, loop, workers and broker wired together."""
+"""The push server without CherryPy: what a site pushes with, over the parts that do it."""
 from __future__ import annotations
 
-import logging
-import socket
 import threading
-import time
 from functools import partial
-from typing import Any, Callable, Collection, Hashable, Iterable
+from typing import Any, Callable, Hashable, Iterable, Mapping
 
-from .channels.history import Publication
-from .channels.hub import Groups, grouped
+from .channels.broker import Broker
+from .channels.control import (Broadcast, DisconnectId, EndSession, SendToId, SubscribeId,
+                               UnsubscribeId)
+from .channels.delivery import Delivery
+from .channels.hub import Hub
+from .channels.memory_broker import MemoryBroker
+from .channels.node import Node
+from .channels.presence import Info, Stats
+from .channels.publication import Page, Position, Publication
 from .channels.rules import ChannelRule, checked_channel
+from .connections.acceptor import Acceptor
 from .connections.connection import Connection
-from .connections.keepalive import HEARTBEAT
+from .connections.context import Events
+from .connections.handle import check_size
+from .connections.housekeeping import Housekeeping
+from .connections.lifecycle import Lifecycle
 from .connections.link import Link
-from .connections.publishing import Publishing, checked_id
-from .errors import HandshakeRefused, InvalidSetting
-from .runtime.loop import Loop
-from .runtime.outbox import Head
-from .runtime.runtime import Events, Home
-from .runtime.sockets import lend, transport
-from .runtime.workers import Workers
+from .connections.local import LocalConnections
+from .errors import InvalidSetting
+from .runtime.workers import Mailbox
 from .settings import Settings
 from .ticker import Ticker
 from .tokens import Tokens
-from .wire.disconnects import (ABNORMAL, BY_SITE, EXPIRED, NO_STATUS, NORMAL, REPLACED,
-                               SHUTTING_DOWN, Disconnect, checked, is_final)
-from .wire.frames import Data, header
+from .wire.disconnects import BY_SITE, NO_STATUS, NORMAL, checked_disconnect, is_final
+from .wire.payloads import Data, encode_payload
 
-logger = logging.getLogger(__name__)
-
-WORTH_A_HEAD = 64 * 1024
-"""Bytes of a payload that are worth not being copied behind their header."""
-
-LEAVE_SHARE = 0.8
-"""The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
-
-LAST_CALLBACKS = 0.25
-"""Seconds that workers have to end even when the HTTP server's stop took all of the time."""
+MAX_KEY = 255
+"""Characters of an idempotency key."""
 
 
 class NoEvents:
@@ -53,57 +48,64 @@ class NoEvents:
         """See ``Events``."""
 
 
-class _Telling:
-    """Tell of connections as ``Events``, and note who has left its channels."""
+class EventRelay:
+    """Tell of connections as ``Events``, and have the node note who has left its channels."""
 
-    def __init__(self, events: Events, left: Callable[[Any, int], None]) -> None:
+    def __init__(self, events: Events, node: Node[Link]) -> None:
         self.opened = events.opened
         self.received = events.received
         self._closed = events.closed
-        self._left = left
+        self._node = node
 
-    def closed(self, connection: Any, code: int, reason: str) -> None:
+    def closed(self, connection: Connection, code: int, reason: str) -> None:
         """See ``Events``."""
         try:
             self._closed(connection, code, reason)
         finally:
-            self._left(connection, code)
+            vanished = code not in (NORMAL.code, NO_STATUS.code) and not is_final(code)
+            self._node.left(connection.client if connection.has_client else None,
+                            vanished=vanished)
 
 
-class PushServer(Publishing):
+class PushServer:
     """Push to connections, and run them.
 
-    Every method may be called from any thread and returns at once; only ``stop`` waits, for at
-    most ``drain_timeout``. One connection receives what one thread sent in the order in which it
-    was sent. What is pushed before ``start`` or after ``stop`` reaches nobody and raises nothing.
+    Any thread may call any method. Each returns at once, but ``stop``, which waits for at most
+    ``drain_timeout``. One connection receives what one thread sent in the order in which it was
+    sent. What is pushed before ``start`` or after ``stop`` reaches nobody and raises nothing.
 
     Args:
         settings: see ``Settings``.
         channels: what holds for which channel; see ``ChannelRule``. The first that matches holds.
         tokens: what checks the tokens that clients show; None: none are taken.
+        broker: keeps histories and joins this server with others; see ``Broker``. None: in memory,
+            the only server.
         events: who is told of connections, on worker threads.
         on_death: called, on the loop's thread, when that thread ends by an error.
-
-    Attributes:
-        failure: the error that ended the loop's thread, if one has.
     """
 
     def __init__(self, settings: Settings | None = None, *,
                  channels: Iterable[ChannelRule] = (), tokens: Tokens | None = None,
-                 events: Events | None = None,
+                 broker: Broker | None = None, events: Events | None = None,
                  on_death: Callable[[BaseException], None] = lambda error: None) -> None:
-        super().__init__(settings or Settings(), channels)
         if tokens is not None and not isinstance(tokens, Tokens):
             raise InvalidSetting(f"tokens is a {type(tokens).__name__}: use Tokens(secret=...)")
+        self.settings = settings = settings or Settings()
         self.tokens = tokens
-        self.failure: BaseException | None = None
-        self._events = _Telling(events or NoEvents(), self._left)
+        self._hub: Hub[Link] = Hub(max_connections=settings.max_connections,
+                                   max_per_id=settings.max_connections_per_id,
+                                   duplicates=settings.duplicates)
+        self._delivery = Delivery()
+        self._broker: Broker = broker or MemoryBroker()
+        self._housekeeping = Housekeeping()
+        self._node = Node(self._hub, channels, self._broker, self._delivery,
+                          self._housekeeping.expect_departures)
+        self._local = LocalConnections(self._hub, self._delivery)
+        self._lifecycle = Lifecycle(settings, self._hub, self._died)
+        self._acceptor = Acceptor(settings, tokens, self._hub, self._node, self._lifecycle,
+                                  EventRelay(events or NoEvents(), self._node), self)
         self._on_death = on_death
-        self._lock = threading.RLock()
-        self._may_be_forgotten = True   # neither started nor said so
-        self._draining = False
-        self._deadline = 0.0
-        self._emptied = threading.Event()
+        self._lock = threading.Lock()   # of the tickers
         self._tickers: list[Ticker] = []
 
     def __len__(self) -> int:
@@ -111,14 +113,18 @@ class PushServer(Publishing):
         return len(self._hub)
 
     def __bool__(self) -> bool:
-        """Be true: no connections is not nothing."""
+        """Be true: a server without connections is not nothing."""
         return True
 
     def __repr__(self) -> str:
-        state = "stopped" if self._home is None else "draining" if self._draining else "running"
-        return f"<{type(self).__name__} {state}, {len(self)} connections>"
+        return f"<{type(self).__name__} {self._lifecycle.state}, {len(self)} connections>"
 
-    # Publishing
+    @property
+    def failure(self) -> BaseException | None:
+        """Return the error that ended the loop's thread, if one has."""
+        return self._lifecycle.failure
+
+    # Pushing
 
     def broadcast(self, data: Data) -> None:
         """Queue one message for every connection.
@@ -130,8 +136,7 @@ class PushServer(Publishing):
             InvalidData: a message cannot hold this (a ``TypeError``); nobody was sent anything.
             MessageTooLarge: it has more bytes; nobody was sent anything.
         """
-        made = self._publication(data)
-        self._deliver_message(made, self._hub.everyone_grouped())
+        self._broker.control.tell(Broadcast(self._publication(data)))
 
     def send(self, Id: str, data: Data) -> int:
         """Queue one message for every connection of one Id; return how many there are.
@@ -141,15 +146,39 @@ class PushServer(Publishing):
             InvalidData, MessageTooLarge: see ``broadcast``.
         """
         made = self._publication(data)
-        found = self._hub.of_id(checked_id(Id))
-        self._deliver_message(made, grouped(found))
-        return len(found)
+        return self._broker.control.tell(SendToId(checked_id(Id), made))
 
-    def _deliver_message(self, made: Publication, groups: Groups[Link]) -> None:
-        for protocol, links in groups:
-            data = protocol.message(made)
-            if data is not None:
-                self._deliver(links, data)
+    def publish(self, channel: str, data: Data, *, key: str | None = None,
+                tags: Mapping[str, str] | None = None, remember: bool = True) -> Position:
+        """Append one publication to a channel and queue it for every connection in it.
+
+        Args:
+            channel: 1 to 255 characters.
+            data: see ``broadcast``.
+            key: an idempotency key, at most 255 characters: a second publication to the channel
+                under the same key within five minutes is not made.
+            tags: names and values that clients of Centrifugo's protocol get with it.
+            remember: False: queue it only, as in a channel that remembers nothing.
+
+        Returns:
+            The publication's position (offset from 1, epoch), or that of the first one with this
+            key. ``(0, "")`` in a channel that remembers nothing.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name, a key or tags.
+            InvalidData, MessageTooLarge: see ``broadcast``.
+        """
+        checked_channel(channel)
+        if key is not None and (not isinstance(key, str) or not 0 < len(key) <= MAX_KEY):
+            raise InvalidSetting(f"key is {key!r:.80}: use text of 1 to {MAX_KEY} characters")
+        made = self._publication(data, tags=_encoded_tags(tags))
+        return self._node.publish(channel, made, key, remember)
+
+    def _publication(self, data: Data, *, tags: bytes | None = None) -> Publication:
+        """Encode what is pushed, once for all, and check it."""
+        made = Publication.of(data, tags=tags)
+        check_size(made.size, self.settings.max_outbox)
+        return made
 
     def every(self, seconds: float, make: Callable[[], Data],
               channel: str | None = None) -> Ticker:
@@ -170,8 +199,10 @@ class PushServer(Publishing):
         ticker = Ticker(seconds, make, push, on_stop=self._forget_ticker)
         with self._lock:
             self._tickers.append(ticker)
-            if self._home is not None and not self._draining:
-                ticker.start()
+        if self._lifecycle.is_running:
+            ticker.start()
+            if not self._lifecycle.is_running:  # it has begun to stop meanwhile
+                ticker.halt()
         return ticker
 
     def _forget_ticker(self, ticker: Ticker) -> None:
@@ -179,15 +210,39 @@ class PushServer(Publishing):
             if ticker in self._tickers:
                 self._tickers.remove(ticker)
 
-    def _deliver(self, links: tuple[Link, ...], data: bytes) -> None:
-        home = self._home
-        if links and home is not None and self.failure is None:
-            home.loop.deliver(links, data)
+    # What a channel remembers
 
-    def _left(self, connection: Any, code: int) -> None:
-        if connection.has_client:
-            vanished = code not in (NORMAL.code, NO_STATUS.code) and not is_final(code)
-            self._exchange.left(connection.client, vanished=vanished)
+    def rule(self, channel: str) -> ChannelRule:
+        """Return the rule that holds for a channel."""
+        return self._node.rule(checked_channel(channel))
+
+    def history(self, channel: str, limit: int | None = None, since: Position | None = None,
+                reverse: bool = False) -> Page:
+        """Return what a channel remembers, the oldest publication first.
+
+        Args:
+            channel: its name.
+            limit: publications at most; 0: none, only where the history stands; None: all.
+            since: only those after this position, or before it if reversed.
+            reverse: the newest first.
+
+        Returns:
+            A page: ``publications`` (each with ``data``, ``offset``, ``time``), ``top``, the
+            position of the newest, and ``recovered``, whether ``since`` was known and nothing
+            between it and the publications is lost.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name.
+        """
+        return self._node.history(checked_channel(channel), limit, since, reverse)
+
+    def remove_history(self, channel: str) -> None:
+        """Forget what a channel remembers; its offsets go on.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name.
+        """
+        self._broker.remove_history(checked_channel(channel))
 
     # Who is there
 
@@ -197,8 +252,31 @@ class PushServer(Publishing):
 
     def connections(self, Id: str | None = None) -> list[Connection]:
         """Return the connections of one Id, or all, those that came first at the front."""
-        links = self._hub.everyone() if Id is None else self._hub.of_id(checked_id(Id))
-        return [link.connection for link in links]
+        return self._local.everyone() if Id is None else self._local.of_id(checked_id(Id))
+
+    def channels(self) -> dict[str, int]:
+        """Return the channels that somebody is in, with the number of their connections."""
+        return self._hub.channels()
+
+    def presence(self, channel: str) -> dict[str, Info]:
+        """Return who is in a channel, by client: ``client``, ``user``, ``connection``, ``channel``.
+
+        Where the channel's rule keeps presence, those who vanished are there until their linger
+        is over. Where it does not, those who are connected are.
+
+        Raises:
+            InvalidSetting: this cannot be a channel's name.
+        """
+        if self.rule(channel).keeps_presence:
+            return self._broker.presence.of(channel)
+        return {info.client: info for info in self._local.infos(channel)}
+
+    def presence_stats(self, channel: str) -> Stats:
+        """Return how many ``clients`` and ``users`` are in a channel; see ``presence``."""
+        if self.rule(channel).keeps_presence:
+            return self._broker.presence.stats(channel)
+        found = self.presence(channel).values()
+        return Stats(len(found), len({info.user for info in found}))
 
     def disconnect(self, Id: str, code: int = BY_SITE.code, reason: str = BY_SITE.reason) -> int:
         """Begin to close every connection of one Id; return how many there were.
@@ -210,47 +288,8 @@ class PushServer(Publishing):
         Raises:
             InvalidSetting: the code or the reason cannot be sent, or ``Id`` is not text.
         """
-        disconnect = checked(code, reason)
-        return sum(self._close(link, disconnect) for link in self._hub.of_id(checked_id(Id)))
-
-    # For connections
-
-    def deliver_frame(self, connection: Connection, opcode: int, payload: bytes) -> bool:
-        """Queue one frame for one connection; False if it no longer takes any.
-
-        Raises:
-            MessageTooLarge: it has more than ``max_outbox`` bytes.
-        """
-        self.check_size(len(payload))
-        head = header(opcode, len(payload))
-        link, home = self._link(connection), self._home
-        if link is None:
-            return False
-        if len(payload) < WORTH_A_HEAD:
-            self._deliver((link,), head + payload)
-        elif home is not None and self.failure is None:
-            home.loop.call_for(link, link.write, Head(head), payload)
-        return True
-
-    def close_connection(self, connection: Connection, code: int, reason: str) -> bool:
-        """Begin to close one connection; False if it is closing already."""
-        link = self._link(connection)
-        return link is not None and self._close(link, Disconnect(code, reason))
-
-    def abort_connection(self, connection: Connection) -> None:
-        """End one connection without a closing handshake."""
-        link, home = self._link(connection), self._home
-        if link is not None and home is not None:
-            home.loop.call_for(link, link.end, ABNORMAL)
-
-    def _close(self, link: Link, disconnect: Disconnect) -> bool:
-        """Take a connection out of the hub at once, and close it behind what it was sent."""
-        home = self._home
-        if home is None or not self._hub.remove(link):
-            return False
-        code, reason = disconnect
-        home.loop.call_for(link, link.close, Disconnect(code, reason or link.protocol.reason))
-        return True
+        disconnect = checked_disconnect(code, reason)
+        return self._broker.control.tell(DisconnectId(checked_id(Id), *disconnect))
 
     def end_session(self, session: Hashable) -> int:
         """Begin to close the connections that ``bind_session`` has bound to a session.
@@ -259,147 +298,87 @@ class PushServer(Publishing):
             session: what they were bound to; with CherryPy's sessions ``cherrypy.session.id``.
 
         Returns:
-            how many there were.
+            How many there were.
         """
-        found = [link for link in self._hub.everyone() if link.connection.session == session
-                 and session is not None]
-        return sum(self._close(link, BY_SITE) for link in found)
+        return 0 if session is None else self._broker.control.tell(EndSession(session))
 
-    def expire_connection(self, connection: Connection, seconds: float) -> None:
-        """Close a connection when its token has expired, unless it has ended before."""
-        chore = self.later(connection, seconds, lambda: connection.close(*EXPIRED))
-        connection.keep(chore)
-
-    # For the HTTP side
-
-    def reserve(self, Id: str) -> None:
-        """Keep a place for a connection to come; ``accept`` or ``release`` has to follow.
+    def subscribe_id(self, Id: str, channel: str) -> int:
+        """Put every connection of one Id into a channel; return how many were not in it before.
 
         Raises:
-            HandshakeRefused: 429 or 503, with ``Retry-After``.
+            InvalidSetting: ``Id`` is not text, or this cannot be a channel's name.
         """
-        try:
-            home = self._check_running()
-            if len(home.links) >= self.settings.max_connections:  # with those that are closing
-                raise HandshakeRefused(503, f"the server has its {len(home.links)} connections: "
-                                            "try again later")
-            self._hub.reserve(Id)
-        except HandshakeRefused as refusal:
-            refusal.headers["Retry-After"] = str(self.settings.retry_after)
-            raise
+        checked_channel(channel)
+        return self._broker.control.tell(SubscribeId(checked_id(Id), channel))
 
-    def release(self, Id: str) -> None:
-        """Give a reserved place back."""
-        self._hub.release(Id)
-
-    def _check_running(self) -> Home[Link]:
-        home = self._home
-        if home is None and self._may_be_forgotten:
-            self._may_be_forgotten = False
-            logger.error("the push server was not started, so it takes no connections: call "
-                         "push.subscribe() before the engine starts, or push.start()")
-        if home is None or self._draining or self.failure is not None:
-            raise HandshakeRefused(503, "the server is not taking connections now: "
-                                        "try again later")
-        return home
-
-    def accept(self, connection: Connection, sock: socket.socket, *, channels: Collection[str],
-               answer: bytes, early: bytes, heartbeat: float = 0) -> None:
-        """Take over a socket whose handshake was found good, with the place reserved for it.
-
-        From the moment in which the client can read the answer it is in the hub.
-
-        Args:
-            connection: attached to its Id.
-            sock: connected; belongs to the loop from now on.
-            channels: those that it is in from the start.
-            answer: the handshake's answer, the first bytes to be written.
-            early: what the client has sent behind its handshake already.
-            heartbeat: seconds between empty messages, the first right behind the answer; 0: none.
+    def unsubscribe_id(self, Id: str, channel: str) -> int:
+        """Take every connection of one Id out of a channel; return how many were in it.
 
         Raises:
-            HandshakeRefused: 503: the server has begun to stop; the socket was not touched.
+            InvalidSetting: ``Id`` is not text, or this cannot be a channel's name.
         """
-        with self._lock:
-            home = self._check_running()
-            connection.sock = lend(sock)
-            link = Link(connection, connection.Id, transport(connection.sock),
-                        answer + HEARTBEAT if heartbeat else answer, home)
-            replaced = self._hub.add(link, channels)
-            arrivals = self._exchange.enter(channels, lambda _: connection.presence_info())
-            home.loop.call_for(link, link.open, early, heartbeat)
-        self._exchange.announce(link, arrivals)
-        for older in replaced:
-            self._close(older, REPLACED)
+        checked_channel(channel)
+        return self._broker.control.tell(UnsubscribeId(checked_id(Id), channel))
 
     # Running
 
     def start(self) -> None:
         """Start the threads. Does nothing when they run."""
-        with self._lock:
-            if self._home is not None:
-                return
-            self.failure = None
-            self._may_be_forgotten = False
-            self._draining = False
-            self._emptied.clear()
-            loop, workers = Loop(self._died), Workers(self.settings.workers)
-            self._home = Home(self.settings, self._hub, loop, workers, self._events)
-            workers.start()
-            loop.start()
-            self._begin_chores(self._home)
-            for ticker in self._tickers:
-                ticker.start()
+        runtime = self._lifecycle.start()
+        if runtime is None:
+            return
+        mailbox = Mailbox()
+        self._delivery.begin(runtime.loop.put, runtime.loop.wake,
+                             partial(runtime.workers.post, mailbox))
+        self._broker.control.start(self._local.obey)
+        self._node.start()
+        self._housekeeping.begin(runtime, self._node)
+        for ticker in self._all_tickers():
+            ticker.start()
 
     def drain(self) -> None:
         """Take no more connections and begin to close all with 1001; ``stop`` has to follow."""
-        self._begin_to_drain()
-
-    def _begin_to_drain(self) -> Home[Link] | None:
-        """Do so, unless it was done before, and return what is to be stopped."""
-        with self._lock:
-            home = self._home
-            if home is None or self._draining:
-                return home
-            self._draining = True
-            self._deadline = time.monotonic() + self.settings.drain_timeout
-            tickers = list(self._tickers)
-            home.loop.call(partial(self._close_all, home))
-        for ticker in tickers:
+        self._lifecycle.drain()
+        for ticker in self._all_tickers():
             ticker.halt()
-        return home
 
-    def _close_all(self, home: Home[Link]) -> None:
-        home.on_empty = self._emptied.set
-        for link in tuple(home.links):
-            home.loop.guarded(link, link.close, SHUTTING_DOWN)
-        if not home.links:
-            self._emptied.set()
+    def _all_tickers(self) -> tuple[Ticker, ...]:
+        with self._lock:
+            return tuple(self._tickers)
 
     def stop(self) -> None:
         """Close all connections and end the threads, within ``drain_timeout``."""
-        home = self._begin_to_drain()
-        if home is None:
-            return
-        patience = self.settings.drain_timeout * LEAVE_SHARE
-        if self.failure is None:
-            started = self._deadline - self.settings.drain_timeout
-            self._emptied.wait(max(0.0, started + patience - time.monotonic()))
-            home.loop.call(partial(self._abort_all, home))
-            home.loop.stop(max(LAST_CALLBACKS, self._deadline - time.monotonic()))
-        else:
-            home.loop.stop(self.settings.drain_timeout)
-            self._abort_all(home)
-        home.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
-        with self._lock:
-            if self._home is home:  # another thread may have stopped it too, and started anew
-                self._home = None
-
-    @staticmethod
-    def _abort_all(home: Home[Link]) -> None:
-        for link in {*home.links, *home.hub.everyone()}:
-            home.loop.guarded(link, link.abort)
+        self.drain()
+        if self._lifecycle.stop():
+            self._node.stop()
+            self._broker.control.stop()
+            self._delivery.end()
 
     def _died(self, error: BaseException) -> None:
-        self.failure = error
+        self._delivery.end()
         self._on_death(error)
+
+
+def acceptor_of(server: PushServer) -> Acceptor:
+    """Return what takes connections over for a server: for the HTTP side of this package."""
+    return server._acceptor
+
+
+def checked_id(Id: str) -> str:
+    """Return an Id that a site has passed; a number, say, would silently match nobody.
+
+    Raises:
+        InvalidSetting: it is not text.
+    """
+    if not isinstance(Id, str):
+        raise InvalidSetting(f"Id is {Id!r:.80}: use text, as in the URL")
+    return Id
+
+
+def _encoded_tags(tags: Mapping[str, str] | None) -> bytes | None:
+    if not tags:
+        return None
+    if not isinstance(tags, Mapping) or not all(
+            isinstance(text, str) for item in tags.items() for text in item):
+        raise InvalidSetting(f"tags are {tags!r:.80}: use a dict of text to text")
+    return encode_payload(dict(tags))[1]

@@ -1,4 +1,4 @@
-"""What a site can set, with each default and unit."""
+"""What a site can set, with defaults and units."""
 from __future__ import annotations
 
 import math
@@ -26,8 +26,8 @@ _WITHOUT_FILE_LIMIT = 1_000_000
 def default_max_connections() -> int:
     """Return how many connections the process's file limit allows.
 
-    One twentieth of the descriptors, at least 100, stays for the site: its pages, files and
-    databases.
+    One twentieth of the descriptors, but at least 100, is left to the site for its pages, files
+    and databases.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _WITHOUT_FILE_LIMIT
     if resource and limit == resource.RLIM_INFINITY:
@@ -36,7 +36,7 @@ def default_max_connections() -> int:
 
 
 def _setting(default: Any, unit: str, text: str, *, zero: bool = False) -> Any:
-    """Describe one field for ``Settings`` and for the command line that is made of it."""
+    """Describe one field, both for ``Settings`` and for the command line built from it."""
     metadata = {"unit": unit, "help": text, "zero": zero}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
@@ -45,7 +45,7 @@ def _setting(default: Any, unit: str, text: str, *, zero: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Hold what a site can set. Immutable; every value is checked when it is made.
+    """Hold what a site can set. Immutable; every value is checked on creation.
 
     Attributes:
         ping_interval: seconds without traffic after which a client is pinged. 0: never.
@@ -53,40 +53,42 @@ class Settings:
         close_timeout: seconds that a client has to answer a close frame.
         connect_timeout: seconds that a client of Centrifugo's protocol has to send ``connect``.
         drain_timeout: seconds that all clients together have to leave when the engine stops.
-        max_message_size: bytes of one inbound message; past it 1009, and nothing more is read.
-        max_outbox: bytes queued for one connection behind the message that is being written; past
-            it 3008. Each frame counts 64 more than it has. Also the largest message: what is
-            passed to ``publish`` and the like, as UTF-8, with its tags. It may become longer in
-            a client's protocol and still be sent: in Centrifugo's JSON bytes take 4/3, control
-            characters six times as much.
+        max_message_size: bytes of one inbound message; past it the connection is closed with
+            1009, and nothing more is read.
+        max_outbox: bytes queued for one connection after the message being written; past it the
+            connection is closed with 3008. Each frame counts 64 bytes more than it has. This is
+            also the largest message that ``publish`` and the like accept, as UTF-8, with its
+            tags. It may become longer in a client's protocol and is still sent: in Centrifugo's
+            JSON, bytes take 4/3 of their size and control characters six times as much.
         max_inbox: bytes received for one connection's handler and not yet handled; past it the
             socket is not read until the handler has caught up.
-        max_connections: connections of the server; past it 503.
-        max_connections_per_id: connections of one Id; past it 429.
+        max_connections: connections of the server; past it the answer is 503.
+        max_connections_per_id: connections of one Id; past it the answer is 429.
         duplicates: a second connection of an Id: "share" (both receive), "replace" (the older
             is closed with 3504) or "reject" (the newer is answered 429).
-        retry_after: seconds that a 429 or 503 tells the client to stay away.
-        workers: threads that run callbacks; when all are blocked, others take over for them.
-        allowed_origins: origins beside the site's own, as ``https://example.org``; "*": any.
+        retry_after: seconds that a 429 or 503 tells the client to wait.
+        workers: threads that run callbacks; when all are blocked, spare ones take over.
+        allowed_origins: origins besides the site's own, such as ``https://example.org``; "*": any.
 
     Raises:
-        InvalidSetting: a value is of the wrong type or out of its range.
+        InvalidSetting: a value has the wrong type or is out of range.
     """
 
-    ping_interval: float = _setting(25.0, "s", "without traffic before a ping, 0: never", zero=True)
-    pong_timeout: float = _setting(10.0, "s", "to answer a ping")
-    close_timeout: float = _setting(5.0, "s", "to answer a close frame")
-    connect_timeout: float = _setting(10.0, "s", "to send connect, in Centrifugo's protocol")
-    drain_timeout: float = _setting(5.0, "s", "for all to leave at a stop")
+    ping_interval: float = _setting(25.0, "seconds", "without traffic before a ping; 0: never",
+                                    zero=True)
+    pong_timeout: float = _setting(10.0, "seconds", "to answer a ping")
+    close_timeout: float = _setting(5.0, "seconds", "to answer a close frame")
+    connect_timeout: float = _setting(10.0, "seconds", "to send connect in Centrifugo's protocol")
+    drain_timeout: float = _setting(5.0, "seconds", "for all clients to leave at shutdown")
     max_message_size: int = _setting(64 * KIB, "bytes", "of one inbound message")
     max_outbox: int = _setting(MIB, "bytes", "queued for one connection")
-    max_inbox: int = _setting(MIB, "bytes", "received and not yet handled")
+    max_inbox: int = _setting(MIB, "bytes", "received but not yet handled")
     max_connections: int = _setting(default_max_connections, "connections", "of the server")
     max_connections_per_id: int = _setting(16, "connections", "of one Id")
     duplicates: str = _setting("share", "", "second connection of an Id: share, replace, reject")
-    retry_after: int = _setting(5, "s", "that a 429 or 503 says to wait")
+    retry_after: int = _setting(5, "seconds", "that a 429 or 503 tells a client to wait")
     workers: int = _setting(4, "threads", "that run callbacks")
-    allowed_origins: tuple[str, ...] = _setting((), "", "origin beside the site's own")
+    allowed_origins: tuple[str, ...] = _setting((), "", "origin besides the site's own")
 
     def __post_init__(self) -> None:
         for item in fields(self):

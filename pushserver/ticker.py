@@ -1,4 +1,4 @@
-"""Push something at fixed times."""
+"""Push data at fixed times."""
 from __future__ import annotations
 
 import logging
@@ -8,15 +8,15 @@ import time
 from typing import Callable
 
 from .errors import InvalidSetting
-from .wire.frames import Data
+from .wire.payloads import Data
 
 logger = logging.getLogger(__name__)
 
 CLOCK_SET_BACK = 1.5
-"""A tick further away than this many intervals means that the clock was set back."""
+"""If the next tick is further away than this many intervals, the clock was set back."""
 
 END_TIMEOUT = 1.0
-"""Seconds to wait at a stop for a ``make`` that is under way."""
+"""Seconds that a stop waits for a ``make`` that is running."""
 
 
 def next_tick(now: float, seconds: float) -> float:
@@ -29,19 +29,19 @@ def next_tick(now: float, seconds: float) -> float:
 class Ticker:
     """Call ``make`` at each whole multiple of an interval of the wall clock, and push the result.
 
-    It does not drift: each time is computed from the clock, not from the last one. Times that
-    were missed are skipped. What ``make`` raises, or returns that cannot be pushed, is logged,
-    and the ticker goes on. Any thread may call ``start``, ``halt`` and ``stop``.
+    It does not drift: each time is computed from the clock, not from the last one. Missed times
+    are skipped. If ``make`` raises or returns data that cannot be pushed, that is logged and the
+    ticker continues. Any thread may call ``start``, ``halt`` and ``stop``.
 
     Args:
         seconds: the interval; with 1 it ticks on whole seconds, with 60 on whole minutes UTC.
         make: returns what to push; called on the ticker's own thread.
-        push: takes what ``make`` has returned.
-        on_stop: told that ``stop`` was called.
+        push: takes what ``make`` returned.
+        on_stop: called by ``stop``, with the ticker.
         clock: returns seconds since 1970.
 
     Raises:
-        InvalidSetting: ``seconds`` is not a number over 0.
+        InvalidSetting: ``seconds`` is not a number above 0.
     """
 
     def __init__(self, seconds: float, make: Callable[[], Data], push: Callable[[Data], object], *,
@@ -49,7 +49,7 @@ class Ticker:
                  clock: Callable[[], float] = time.time) -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) \
                 or not 0 < seconds < math.inf:
-            raise InvalidSetting(f"interval is {seconds!r}: use a number of seconds over 0")
+            raise InvalidSetting(f"interval is {seconds!r}: use a number of seconds above 0")
         self.seconds = seconds
         self._make = make
         self._push = push
@@ -63,7 +63,7 @@ class Ticker:
         return f"<Ticker every {self.seconds} s, {'running' if self._ending else 'stopped'}>"
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread, unless it is running."""
         with self._lock:
             if self._ending is not None:
                 return
@@ -103,4 +103,4 @@ class Ticker:
         try:
             self._push(self._make())
         except Exception:
-            logger.exception("a tick failed; the next will be tried")
+            logger.exception("a tick failed; the ticker continues")

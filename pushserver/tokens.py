@@ -1,6 +1,6 @@
-"""Tokens that say who a client is and which channels it may have: JSON Web Tokens.
+"""Tokens that say who a client is and which channels it may use: JSON Web Tokens.
 
-PyJWT checks them; it comes with the extra ``[jwt]`` and is needed by this file only.
+PyJWT checks them. It comes with the extra ``[jwt]``, and only this file needs it.
 
 Source: RFC 7519; Centrifugo client authentication and channel tokens.
 """
@@ -13,29 +13,29 @@ from typing import Any, Callable, Mapping
 
 from .channels.rules import checked_channel
 from .errors import InvalidData, InvalidSetting, PushError
-from .wire.frames import encode_json
+from .wire.payloads import encode_json
 
 logger = logging.getLogger(__name__)
 
 SHARED, PUBLIC = ("HS256",), ("RS256", "ES256")
-"""Algorithms for a secret that both sides know, and for the public half of a key."""
+"""Algorithms for a secret that both sides know, and for the public half of a key pair."""
 
 SHORTEST_SECRET = 16
-"""Bytes of a secret; fewer are guessed too soon, which is logged."""
+"""Bytes of a secret; a shorter one is too easy to guess, and a warning is logged."""
 
 MAX_TOKEN = 8192
-"""Characters of a token."""
+"""Characters of the longest token."""
 
 MAX_TTL = 365 * 24 * 3600
-"""Seconds for which a token is held to be good at most, whatever it says."""
+"""Most seconds for which a token is valid, whatever it says."""
 
 
 class TokenInvalid(PushError):
-    """Say why a token is not taken, in one line that is not for the client."""
+    """A token is refused; the message says why, in one line that is not for the client."""
 
 
 class TokenExpired(TokenInvalid):
-    """Say that a token is not good now: its client should get another one."""
+    """A token has expired or is not valid yet; its client should get another one."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Claims:
 
     Attributes:
         user: its ``sub``; empty: anonymous.
-        expires: seconds since 1970, or None.
-        info: what others are told of the client, its ``info``.
-        channel: the channel that it is for; empty: it is for the connection.
-        channels: the channels in which the connection is from the start.
+        expires: its ``exp``, in seconds since 1970, or None.
+        info: its ``info``: what others are told about the client.
+        channel: the channel that it is for; empty: it is for a connection.
+        channels: the channels that the connection is in from the start.
     """
 
     user: str
@@ -57,26 +57,26 @@ class Claims:
     channels: tuple[str, ...] = ()
 
     def ttl(self, now: float) -> float | None:
-        """Return the seconds that it is still good, None if it does not expire."""
+        """Return the seconds for which it is still valid, None if it does not expire."""
         return None if self.expires is None else min(self.expires - now, MAX_TTL)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Check tokens. Any thread may ask. Which algorithm is used is ours to say, never the token's.
+    """Check tokens. Safe from any thread. The site chooses the algorithm, never the token.
 
     Args:
-        secret: what the site and whoever makes tokens share, random bytes, for HS256; or
+        secret: random bytes that the site shares with the issuer of the tokens, for HS256; or
         public_key: a public key in PEM, for RS256 or ES256.
-        algorithm: HS256, RS256 or ES256; may be left out with a secret.
-        audience: what ``aud`` must hold; None: it must hold nothing that is asked for.
-        issuer: what ``iss`` must be; None: anything.
+        algorithm: HS256, RS256 or ES256; optional with a secret.
+        audience: what ``aud`` must contain; None: ``aud`` is not checked.
+        issuer: what ``iss`` must be; None: ``iss`` is not checked.
         leeway: seconds by which clocks may differ.
-        grace: seconds after its token's end that a live connection has to show a new one.
-        clock: seconds since 1970.
+        grace: seconds that a live connection has to show a new token after the old one expired.
+        clock: returns seconds since 1970.
 
     Raises:
-        InvalidSetting: there is no key, or not one for the algorithm, or PyJWT is missing.
+        InvalidSetting: there is no key, the key does not fit the algorithm, or PyJWT is missing.
     """
 
     secret: str | bytes | None = field(default=None, repr=False)
@@ -98,7 +98,7 @@ class Tokens:
         fitting = SHARED if self.secret is not None else PUBLIC
         if self.algorithm not in fitting:
             raise InvalidSetting(f"algorithm is {self.algorithm!r}: use {' or '.join(fitting)}, "
-                                 "the one for this key")
+                                 "to match the key")
         for name in ("leeway", "grace"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value:
@@ -109,28 +109,29 @@ class Tokens:
         if self.secret is not None:
             secret = self.secret.encode() if isinstance(self.secret, str) else self.secret
             if not isinstance(secret, bytes) or not secret:
-                raise InvalidSetting("secret is empty or no text: use secrets.token_hex(32), say")
+                raise InvalidSetting("secret is empty, or neither text nor bytes: use "
+                                     "secrets.token_hex(32), for example")
             if len(secret) < SHORTEST_SECRET:
-                logger.warning("the tokens' secret has %d bytes and can be guessed: use %d or "
-                               "more random ones", len(secret), SHORTEST_SECRET)
+                logger.warning("the tokens' secret has %d bytes and can be guessed: use at least "
+                               "%d random bytes", len(secret), SHORTEST_SECRET)
             return secret
         try:
             key = _pyjwt().get_algorithm_by_name(self.algorithm).prepare_key(self.public_key)
         except Exception as error:  # PyJWT and cryptography raise what they like
-            raise InvalidSetting(f"public_key is none for {self.algorithm}: {error!s:.80}") \
+            raise InvalidSetting(f"public_key is not a key for {self.algorithm}: {error!s:.80}") \
                 from None
         if hasattr(key, "private_numbers"):
-            raise InvalidSetting("public_key is a private key: give its public half only")
+            raise InvalidSetting("public_key is a private key: give only its public half")
         return key
 
     def life(self, claims: Claims, can_refresh: bool) -> float | None:
-        """Return the seconds after which what a token has opened is to end; None: never.
+        """Return the seconds after which to end what a token opened; None: never.
 
-        As long as a token is taken, what it has opened does not end: it would come back for ever.
+        That is never before the token itself is refused: the client would only come back with it.
 
         Args:
-            claims: what the token said.
-            can_refresh: the client can show a new one meanwhile, and has ``grace`` for that.
+            claims: what the token says.
+            can_refresh: whether the client can show a new one, for which it has ``grace``.
         """
         ttl = claims.ttl(self.clock())
         if ttl is None:
@@ -141,8 +142,8 @@ class Tokens:
         """Return what a connection's token says.
 
         Raises:
-            TokenExpired: it has expired, or is not good yet.
-            TokenInvalid: it cannot be taken, and why.
+            TokenExpired: it has expired, or is not valid yet.
+            TokenInvalid: it is refused for another reason.
         """
         claims = self._claims(token)
         if claims.get("channel") is not None:
@@ -154,8 +155,8 @@ class Tokens:
         """Return what a channel's token says; it must be for this channel and this user.
 
         Raises:
-            TokenExpired: it has expired.
-            TokenInvalid: it cannot be taken, and why.
+            TokenExpired: it has expired, or is not valid yet.
+            TokenInvalid: it is refused for another reason.
         """
         claims = self._claims(token)
         if claims.get("channel") != channel:
@@ -166,7 +167,7 @@ class Tokens:
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         if not token or len(token) > MAX_TOKEN:
-            raise TokenInvalid("it is empty, or too long")
+            raise TokenInvalid("it is empty or too long")
         jwt = _pyjwt()
         try:
             claims: Mapping[str, Any] = jwt.decode(
@@ -183,7 +184,7 @@ class Tokens:
         return claims
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
-        """Check the times by our clock, so that a test can set it."""
+        """Check the times against our own clock, so that tests can set it."""
         now = self.clock()
         before = _number(claims, "nbf")
         if before is not None and before > now + self.leeway:
@@ -194,7 +195,7 @@ class Tokens:
 
 
 def _pyjwt() -> Any:
-    """Return PyJWT, which takes its time to load and is not for everybody."""
+    """Return PyJWT, which is slow to load and optional."""
     try:
         import jwt
     except ImportError:
@@ -207,7 +208,7 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
-        raise TokenInvalid(f"its {name} is no time")
+        raise TokenInvalid(f"its {name} is not a time")
     return float(value)
 
 
@@ -220,7 +221,7 @@ def _user(claims: Mapping[str, Any]) -> str:
     if user is None:
         return ""
     if not isinstance(user, str):
-        raise TokenInvalid("its sub is no text")
+        raise TokenInvalid("its sub is not text")
     return user
 
 
@@ -229,7 +230,7 @@ def _channels(claims: Mapping[str, Any]) -> tuple[str, ...]:
     if channels is None:
         return ()
     if not isinstance(channels, list):
-        raise TokenInvalid("its channels are no list")
+        raise TokenInvalid("its channels are not a list")
     try:
         return tuple(dict.fromkeys(map(checked_channel, channels)))
     except InvalidSetting as error:
@@ -241,5 +242,5 @@ def _info(claims: Mapping[str, Any]) -> Any:
     try:
         encode_json(info)
     except InvalidData:
-        raise TokenInvalid("its info cannot be sent on as JSON") from None
+        raise TokenInvalid("its info cannot be sent as JSON") from None
     return info

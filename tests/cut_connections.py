@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -20,8 +19,8 @@ from pathlib import Path
 import cherrypy
 
 from pushserver import ChannelRule
-from tests.support import installed
-from tests.support.programs import ROOT, program
+from tests.support.installed import node
+from tests.support.programs import program, started
 from tests.support.site import running_site
 from tests.support.waiting import wait_until
 
@@ -64,21 +63,11 @@ def herds(port, clients):
     names = [f"client {number}" for number in range(clients)]
     url = f"ws://127.0.0.1:{port}/websocket"
     halves = [(names[::2], [sys.executable, "-m", "tests.support.channel_herd"]),
-              (names[1::2], [installed.node(), str(BROWSER_HERD)])]
-    environment = {**os.environ, "NODE_PATH": str(installed.node_modules("ws"))}
-    processes = []
-    try:
-        for half, command in halves:
-            options = json.dumps({"names": half, "channels": CHANNELS})
-            processes.append(subprocess.Popen(
-                [*command, url, options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment))
-        yield processes
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+              (names[1::2], [node("ws"), str(BROWSER_HERD)])]
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(started(
+            *command, url, json.dumps({"names": half, "channels": CHANNELS}),
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE)) for half, command in halves]
 
 
 def run(clients, seconds, rate, lifetime=LIFETIME):

@@ -1,4 +1,4 @@
-// A line chart of the last values, as SVG: sharp on every screen, its colours from the style sheet.
+// A line chart of the latest values, as SVG: sharp on every screen, coloured by the style sheet.
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 52, right: 8, top: 8, bottom: 8 };
@@ -12,7 +12,7 @@ function shape(tag, attributes, ...children) {
   return made;
 }
 
-/** Return the least round number not under `value`: 1, 2 or 5 and zeros, or a power of two. */
+/** Round up to a number that is 1, 2 or 5 with zeros, or (base 2) a power of two. */
 export function roundUp(value, base = 10) {
   if (base === 2) {
     return 2 ** Math.ceil(Math.log2(value));
@@ -22,13 +22,13 @@ export function roundUp(value, base = 10) {
 }
 
 /**
- * Draw what `add` is given into an element: one value or several (one line for each), the latest
- * at the right.
+ * Draw the values passed to `add` into an element: one value or several (a line for each), with
+ * the latest on the right.
  *
  * @param {HTMLElement} place
  * @param {{label: string, top?: number, least?: number, base?: 2 | 10, size?: number,
- *   format?: (value: number) => string}} options  `top`: the axis ends there; without, at the
- *   largest value, but not under `least`; `base`: see roundUp;
+ *   format?: (value: number) => string}} options  `top`: where the axis ends; without it, at the
+ *   largest value, but at least at `least`; `base`: see roundUp;
  *   `size`: how many values are shown
  */
 export class Chart {

@@ -4,18 +4,18 @@ import { append, element, find, follow, recall, remember } from "./page.js";
 import { PushClient } from "./push-channels.js";
 
 const SHOWN = 500;
-const SOON = 40; // ms in which lines are collected: a browser lays the page out for each change
+const SOON = 40; // ms to collect lines for: the browser lays the page out again for each change
 const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "short" });
 
 const ROOM = "chat";
 
 let client = null;
-let here = new Map(); // names, with how many windows each has
-let hasMoved = false; // somebody came or left while it was asked who is here
-let last = null; // the position of the last line that is shown
-let held = null; // lines that came while those before them are fetched
+let here = new Map(); // the number of windows by name
+let hasMoved = false; // somebody came or left while we were asking who is here
+let last = null; // the position of the last line shown
+let held = null; // lines that arrived while earlier ones are being fetched
 
-let waiting = []; // lines to be shown soon
+let waiting = []; // lines to show soon
 
 function show(line) {
   if (waiting.push(line) === 1) {
@@ -46,10 +46,10 @@ function showHere() {
   find("here").replaceChildren(...(names.length ? names : ["\u2013"]));
 }
 
-/** Show what of the remembered lines is not shown yet, then what has come meanwhile. */
+/** Show the remembered lines that are not shown yet, then those that arrived meanwhile. */
 function caughtUp({ publications, epoch }) {
   if (last && last.epoch !== epoch) {
-    note("The server has begun anew.");
+    note("The server has restarted.");
     last = null;
   }
   const before = (publications[0]?.offset ?? 1) - 1;
@@ -61,7 +61,7 @@ function caughtUp({ publications, epoch }) {
   lines.filter(({ offset }) => offset > (last?.offset ?? 0)).forEach(said);
 }
 
-/** Ask who is here, until nobody has come or left meanwhile. */
+/** Ask who is here, and repeat while people come or leave during the request. */
 async function askWhoIsHere(asked) {
   let found;
   do {
@@ -73,9 +73,9 @@ async function askWhoIsHere(asked) {
   showHere();
 }
 
-/** Be in the room again: what was missed comes by itself, unless it is too much, or all. */
+/** Be in the room. Missed lines arrive by themselves, unless they could not be recovered. */
 function entered({ recovered }) {
-  askWhoIsHere(client).catch(() => {}); // lost again: the next connection asks again
+  askWhoIsHere(client).catch(() => {}); // disconnected again: the next connection will ask
   if (!recovered || held) {
     held = [];
     client.history(ROOM).then(caughtUp, () => {});
@@ -88,13 +88,13 @@ function moved({ type, info: { user } }) {
   windows > 0 ? here.set(user, windows) : here.delete(user);
   showHere();
   if (user !== client.Id && windows === (type === "join" ? 1 : 0)) {
-    note(element("bdi", {}, user), type === "join" ? " came" : " left");
+    note(element("bdi", {}, user), type === "join" ? " joined" : " left");
   }
 }
 
 function changed() {
   const closed = client.state === "closed";
-  find("toggle").textContent = closed ? "Come in" : "Leave";
+  find("toggle").textContent = closed ? "Join" : "Leave";
   find("name").disabled = !closed;
   find("send").disabled = client.state !== "open";
   if (client.state !== "open") {
@@ -141,7 +141,7 @@ find("say").addEventListener("submit", (event) => {
   field.focus();
   client.rpc("say", { text }).catch((error) => {
     find("error").textContent = error.reason ? `Not sent: ${error.reason}`
-      : `Perhaps not sent: ${error.message}.`;
+      : `Possibly not sent: ${error.message}.`;
     field.value ||= text;
   });
 });

@@ -11,16 +11,16 @@ const chart = new Chart(find("chart"), { label: "Lateness in ms", least: 5,
 let client = null;
 let origin = performance.timeOrigin;
 
-/** Return milliseconds since 1970 with their fraction, which Date.now() lacks. */
+/** Return milliseconds since 1970 with a fraction, which Date.now() lacks. */
 function now() {
   const difference = Date.now() - (origin + performance.now());
   if (Math.abs(difference) > 2) {
-    origin += difference; // the clock was set, or the machine has slept
+    origin += difference; // the clock was set, or the machine slept
   }
   return origin + performance.now();
 }
 
-/** Return the same of a time in ISO 8601 with microseconds. */
+/** Return the same for a time in ISO 8601 with microseconds. */
 function parse(text) {
   return Date.parse(text.replace(/\.\d+/, "")) + 1000 * Number(text.match(/\.\d+/)?.[0] ?? 0);
 }
@@ -28,7 +28,7 @@ function parse(text) {
 function show(text) {
   const late = Math.max(0, now() - parse(text));
   find("time").textContent = text;
-  find("late").textContent = `came ${late.toFixed(1)} ms after it was made`;
+  find("late").textContent = `arrived ${late.toFixed(1)} ms late`;
   chart.add(late);
   find("log").prepend(element("li", {}, text));
   while (find("log").children.length > SHOWN) {
@@ -66,7 +66,7 @@ function connect() {
   changed();
 }
 
-/** Return an Id as a shell takes it. */
+/** Return an Id quoted for a shell. */
 function quoted(Id) {
   return /^[\w.-]+$/.test(Id) ? Id : `'${Id.replaceAll("'", "'\\''")}'`;
 }

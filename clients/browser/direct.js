@@ -1,14 +1,14 @@
-// The page of letters: from one name to another.
+// The page for letters from one name to another.
 
 import { append, element, find, follow, recall, remember } from "./page.js";
 import { PushClient } from "./push-client.js";
 
-const PREFIX = "direct."; // of the Ids of this page
+const PREFIX = "direct."; // starts every Id on this page
 
 let client = null;
 let own = "";
 
-/** Show a letter, or one that was not delivered: who wrote it, and to whom. */
+/** Show a letter or an undelivered one, with who wrote it and to whom. */
 function line(kind, who, what, name, more, text) {
   append(find("log"), element("li", { class: kind },
     element("bdi", { class: "who" }, who),

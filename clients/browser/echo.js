@@ -1,4 +1,4 @@
-// The echo page: send, and see it come back.
+// The echo page: send something and see it come back.
 
 import { append, element, find, follow, recall, someId } from "./page.js";
 import { PushClient } from "./push-client.js";
@@ -18,7 +18,7 @@ function line(direction, data, note = "") {
     element("span", { class: "what" }, text), element("span", { class: "note" }, note)));
 }
 
-/** Show the first message of a connection: the lines of both headers. */
+/** Show the first message of a connection: the header lines of request and response. */
 function handshake(text) {
   for (const [name, lines] of Object.entries(JSON.parse(text))) {
     find(name).textContent = lines.join("\n");

@@ -1,4 +1,4 @@
-// The game's page: boards come, moves go.
+// The game page: boards arrive, moves are sent.
 
 import { element, find, follow, recall, remember, someId } from "./page.js";
 import { PushClient } from "./push-client.js";
@@ -21,10 +21,11 @@ function show({ board, score, over, error }) {
     board.map((row) => row.map((tile) => tile || "empty").join(", ")).join("; "));
   find("score").textContent = score;
   const won = board.flat().some((tile) => tile >= WON);
-  find("status").textContent = [won ? "2048 is made." : "", over ? "Game over." : ""].join(" ").trim();
+  find("status").textContent = [won && "You made 2048.", over && "Game over."]
+    .filter(Boolean).join(" ");
 }
 
-/** Send a move or "new"; who watches has none. */
+/** Send a move or "new"; a spectator sends nothing. */
 function play(command) {
   if (!watched && !client.send(command)) {
     find("error").textContent = "Not sent: you are not connected.";
@@ -42,7 +43,7 @@ function begin(Id, watch) {
   }
   show({ board: Array(4).fill([0, 0, 0, 0]), score: 0 });
   const address = new URL(`/game/?${new URLSearchParams({ watch: watch || Id })}`, location);
-  find("about").textContent = watch ? `You watch ${watch}, at` : "Others watch you at";
+  find("about").textContent = watch ? `You are watching ${watch} at` : "Others can watch you at";
   find("link").href = find("link").textContent = address.href;
   history.replaceState(null, "", `?${new URLSearchParams(watch ? { Id, watch } : { Id })}`);
   client = new PushClient("/game/socket", { Id, params: { watch: watch || undefined } });
@@ -79,7 +80,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-let start = { clientX: NaN }; // where a finger went down; no distance from nowhere is a swipe
+let start = { clientX: NaN }; // where a finger went down; a distance from NaN is never a swipe
 find("board").addEventListener("pointerdown", (event) => {
   start = event;
   find("board").setPointerCapture(event.pointerId);

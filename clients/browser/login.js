@@ -1,4 +1,4 @@
-// The login page: a plain form, which remembers the name.
+// The login page: a plain form that remembers the name.
 
 import { find, recall, remember } from "./page.js";
 

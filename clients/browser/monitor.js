@@ -1,4 +1,4 @@
-// The monitor: charts of what is measured each second, and the server's log.
+// The monitor: charts of what is measured every second, and the server's log.
 
 import { Chart } from "./chart.js";
 import { append, element, find, follow, recall, someId } from "./page.js";
@@ -6,7 +6,7 @@ import { PushClient } from "./push-client.js";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** Return bytes in the unit in which they have up to four digits. */
+/** Format a number of bytes in the unit that needs at most four digits. */
 function bytes(value) {
   const power = Math.min(4, Math.floor(Math.log2(Math.max(1, value)) / 10));
   const number = value / 1024 ** power;
@@ -16,7 +16,7 @@ function bytes(value) {
 const percent = (value) => `${Math.round(value)} %`;
 const whole = (value) => (Number.isInteger(value) ? String(value) : "");
 
-/** What each chart shows: fields of a measurement with their names, a line of text. */
+/** What each chart shows: the fields of a measurement with their names, and a line of text. */
 const SHOWN = [
   { title: "CPU", names: { cpu: "CPU" }, options: { top: 100, format: percent },
     text: ({ cpu, cores }) => `${percent(cpu)} of ${cores} cores` },
@@ -28,7 +28,7 @@ const SHOWN = [
     text: ({ received, sent }) => `in ${bytes(received)}/s, out ${bytes(sent)}/s` },
   { title: "Connections", names: { connections: "push clients", tcp: "TCP sockets" },
     options: { least: 4, format: whole },
-    text: ({ connections, tcp }) => `${connections} push clients; ${tcp} TCP sockets in all` },
+    text: ({ connections, tcp }) => `${connections} push clients; ${tcp} TCP sockets in total` },
 ];
 
 const charts = SHOWN.map((shown) => {

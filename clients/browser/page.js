@@ -1,7 +1,7 @@
-// What all pages of the demo share: the header, the connection's state, the modules' source.
+// What all demo pages share: the header, the state of the connection, the modules' source code.
 //
-// Text that comes from elsewhere is put into a page as text only, never as HTML: element() and
-// textContent, no innerHTML.
+// Text from elsewhere enters a page only as text, never as HTML: use element() and textContent,
+// not innerHTML.
 
 const PAGES = [
   { path: "/", name: "Clock", modules: ["clock"], script: "clock" },
@@ -32,7 +32,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Add an element to the end of a list that keeps at most so many, and stay at its end if there. */
+/** Append to a list of at most `most` elements; if it was scrolled to its end, stay there. */
 export function append(list, child, most = 200) {
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 8;
   list.append(child);
@@ -44,13 +44,13 @@ export function append(list, child, most = 200) {
   }
 }
 
-/** Return what the URL says, or what was remembered in this browser, or else `otherwise`. */
+/** Return the value from the URL, or the one remembered in this browser, or `otherwise`. */
 export function recall(key, otherwise = "") {
   const asked = new URLSearchParams(location.search).get(key);
   try {
     return asked || localStorage.getItem(`pushserver ${key}`) || otherwise;
   } catch {
-    return asked || otherwise; // the browser keeps nothing for us
+    return asked || otherwise; // the browser does not store anything for us
   }
 }
 
@@ -63,10 +63,10 @@ export function remember(key, value) {
   }
 }
 
-/** Return a number of five digits, as an Id for who has not chosen one. */
+/** Return a five-digit number, as an Id for someone who has not chosen one. */
 export const someId = () => String(10000 + (crypto.getRandomValues(new Uint16Array(1))[0] % 90000));
 
-/** Show the state of a PushClient in the header, from now on; of the last one if called again. */
+/** Show the state of a PushClient in the header from now on, instead of an earlier one's. */
 export function follow(client) {
   followed = client;
   for (const type of ["state", "close"]) {
@@ -85,7 +85,7 @@ let followed = null;
 let ending = "";
 let counting = 0;
 
-/** Return why a connection has ended, unless somebody has asked for it here. */
+/** Return why a connection ended; empty if it was closed from this page. */
 function why({ code, reason }) {
   return code === 1000 && !reason ? "" : `${code} ${reason}`.trim();
 }
@@ -107,14 +107,14 @@ function showState() {
 
 function countDown() {
   const seconds = Math.max(0, Math.ceil((followed.retryAt - Date.now()) / 1000));
-  find("again").textContent = `again in ${seconds} s`;
+  find("again").textContent = `retry in ${seconds} s`;
 }
 
 function header() {
   const links = PAGES.map((page) =>
     element("a", { href: page.path, ...(page === here && { "aria-current": "page" }) }, page.name));
   find("top").append(
-    element("a", { class: "skip", href: "#main" }, "Skip to the page"),
+    element("a", { class: "skip", href: "#main" }, "Skip to content"),
     element("a", { class: "brand", href: "/" }, "pushserver"),
     element("nav", { "aria-label": "Demos" }, ...links),
     element("p", { class: "state" },
@@ -128,7 +128,7 @@ function sources() {
   files.push(source(`clients/browser/${here.script}.js`, `/browser/${here.script}.js`));
   find("main").append(
     element("section", { class: "sources", "aria-label": "Source" },
-      element("h2", { id: "source" }, "How it is made"), ...files));
+      element("h2", { id: "source" }, "How it works"), ...files));
   find("state").parentElement.after(
     element("a", { class: "to-source", href: "#source" }, `${here.modules[0]}.py`));
 }
@@ -147,7 +147,7 @@ function source(name, address) {
 }
 
 async function copyText(text, button) {
-  getSelection().selectAllChildren(text); // where scripts may not copy, the keyboard can
+  getSelection().selectAllChildren(text); // if scripts may not copy, the keyboard can
   try {
     await navigator.clipboard.writeText(text.textContent);
     button.textContent = "Copied";

@@ -1,4 +1,4 @@
-// The vote page: a click votes, every page counts.
+// The vote page: a click votes, and every page shows the count.
 
 import { element, find, follow, someId } from "./page.js";
 import { PushClient } from "./push-client.js";
@@ -69,7 +69,7 @@ client.addEventListener("message", (event) => {
   take[message.type]?.(message);
 });
 
-/** Go to the login page if the session has ended: a browser does not say why a socket is refused. */
+/** Go to the login page if the session ended: a browser does not say why a socket was refused. */
 async function checkLogin() {
   const answer = await fetch("/vote/", { redirect: "manual" }).catch(() => null);
   if (answer?.type === "opaqueredirect") {
@@ -89,7 +89,7 @@ client.addEventListener("close", ({ final }) => {
 find("notify").addEventListener("click", async () => {
   const answer = await fetch("/notify", { method: "POST", redirect: "manual" })
     .catch(() => null);
-  find("error").textContent = answer?.ok ? "" : "Nobody was alerted: the server did not take it.";
+  find("error").textContent = answer?.ok ? "" : "Nobody was alerted: the server refused.";
   if (answer && !answer.ok) {
     await checkLogin();
   }

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import Any, Callable, Iterator, Sequence
 
-from pushserver.channels.history import Position
-from pushserver.wire.disconnects import NORMAL, checked
-from pushserver.wire.frames import encode_payload
+from pushserver.channels.publication import Position
+from pushserver.wire.disconnects import NORMAL, checked_disconnect
+from pushserver.wire.payloads import encode_payload
 
 from . import options
 from .callbacks import Callbacks
@@ -140,15 +139,15 @@ class PushClient:
         self._calls: Calls | None = None
         self._reconnector: Reconnector[ClientLink]
         if answers is None:
-            plain = partial(PlainLink, connection, delivery.deliver)
-            self._reconnector = Reconnector(request, plain, callbacks, inbox.end, close_timeout,
-                                            max_attempts)
+            self._reconnector = Reconnector(
+                request, lambda opened: PlainLink(connection, delivery.deliver, opened),
+                callbacks, inbox.end, close_timeout, max_attempts)
         else:
-            protocol = ChannelProtocol(channels or (), token or None)
-            in_channels = partial(ChannelLink, connection, delivery.deliver, callbacks, protocol,
-                                  TokenCalls(), answers)
-            reconnector = Reconnector(request, in_channels, callbacks, inbox.end, close_timeout,
-                                      max_attempts)
+            protocol, token_calls = ChannelProtocol(channels or (), token or None), TokenCalls()
+            reconnector = Reconnector(
+                request, lambda opened: ChannelLink(connection, delivery.deliver, callbacks,
+                                                    protocol, token_calls, answers, opened),
+                callbacks, inbox.end, close_timeout, max_attempts)
             self._calls = Calls(protocol, answers, reconnector, timeout)
             self._reconnector = reconnector
         self._callbacks, self._inbox, self._delivery = callbacks, inbox, delivery
@@ -203,7 +202,7 @@ class PushClient:
         Raises:
             InvalidSetting: one of them cannot be sent.
         """
-        disconnect = checked(code, reason)
+        disconnect = checked_disconnect(code, reason)
         self._delivery.stop()
         self._reconnector.close(disconnect)
 

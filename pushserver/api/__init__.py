@@ -1,1 +1,1 @@
-"""The HTTP API for other processes, Centrifugo's."""
+"""The HTTP API for other processes, which is Centrifugo's."""

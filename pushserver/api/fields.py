@@ -1,11 +1,11 @@
-"""The fields of a request, checked one by one: each refusal is a line that says what to change."""
+"""The fields of a request, checked one by one; each refusal is a line that says what to change."""
 from __future__ import annotations
 
 import base64
 import binascii
 from typing import Any, Iterable, Mapping
 
-from ..channels.history import Position
+from ..channels.publication import Position
 from ..channels.rules import MAX_CHANNEL
 from ..errors import PushError
 
@@ -14,17 +14,17 @@ MAX_OFFSET = (1 << 64) - 1
 
 
 class BadField(PushError, ValueError):
-    """Say what is wrong with a field, and what would do."""
+    """A field is not acceptable; the message says why, and what would be."""
 
 
 class Fields:
-    """Take fields out of one request. One that is null is not there.
+    """Read the fields of one request. A field that is null counts as absent.
 
     Args:
         request: the decoded JSON.
 
     Raises:
-        BadField: it is no object.
+        BadField: it is not an object.
     """
 
     def __init__(self, request: Any) -> None:
@@ -33,14 +33,15 @@ class Fields:
         self._found = {name: value for name, value in request.items() if value is not None}
 
     def expect(self, known: Iterable[str], unsupported: Iterable[str] = ()) -> None:
-        """Refuse fields that nobody would look at.
+        """Refuse fields that would be ignored.
 
         Args:
-            known: those that are looked at.
-            unsupported: those that Centrifugo has and that change nothing while empty.
+            known: the names that are read.
+            unsupported: names that Centrifugo has; allowed while empty, because they then change
+                nothing.
 
         Raises:
-            BadField: there is another.
+            BadField: there is any other field.
         """
         known = tuple(known)
         for name, value in self._found.items():
@@ -51,27 +52,27 @@ class Fields:
             raise BadField(f"there is no field {_shown(name)}: use {', '.join(known) or 'none'}")
 
     def has(self, name: str) -> bool:
-        """Tell whether a field is there."""
+        """Tell whether a field is present."""
         return name in self._found
 
     def raw(self, name: str) -> Any:
-        """Return a field as it came, or None."""
+        """Return a field unchecked, or None."""
         return self._found.get(name)
 
     def text(self, name: str, *, needed: bool = False) -> str:
-        """Return text, empty if it is not there."""
+        """Return text, empty if absent."""
         value = self._take(name, str, "text", "")
         if needed and not value:
-            raise BadField(f"{name} is missing: give it")
+            raise BadField(f"{name} is missing: send it")
         return _utf8(name, value)
 
     def flag(self, name: str) -> bool:
-        """Return true or false, false if it is not there."""
+        """Return true or false, false if absent."""
         value: bool = self._take(name, bool, "true or false", False)
         return value
 
     def whole(self, name: str, least: int = 0, most: int = MAX_NUMBER) -> int:
-        """Return a whole number, 0 if it is not there."""
+        """Return a whole number, 0 if absent."""
         value: int = self._take(name, int, "a whole number", 0)
         if isinstance(value, bool) or not least <= value <= most:
             raise BadField(f"{name} is {_shown(value)}: use a whole number from {least} to {most}")
@@ -82,27 +83,27 @@ class Fields:
         return checked_channel_field(self.text("channel", needed=True))
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of text, empty if it is not there."""
+        """Return a list of text, empty if absent."""
         value: list[str] = self._take(name, list, "a list of text", [])
         if not all(isinstance(one, str) for one in value):
-            raise BadField(f"{name} is no list of text: use one")
+            raise BadField(f"{name} has an item that is not text: use a list of text")
         return [_utf8(name, one) for one in value]
 
     def tags(self) -> Mapping[str, str]:
         """Return the names and values that go with a publication."""
-        value: dict[str, str] = self._take("tags", dict, "an object of text to text", {})
+        value: dict[str, str] = self._take("tags", dict, "an object with text values", {})
         if not all(isinstance(one, str) for one in value.values()):
-            raise BadField("tags have a value that is no text: use an object of text to text")
+            raise BadField("tags has a value that is not text: use an object with text values")
         for item in value.items():
             _utf8("tags", "".join(item))
         return value
 
     def inner(self, name: str) -> "Fields | None":
-        """Return an object inside the request, None if it is not there."""
+        """Return an object inside the request, None if absent."""
         return Fields(self._take(name, dict, "an object", None)) if self.has(name) else None
 
     def position(self, name: str) -> Position | None:
-        """Return a position in a history, None if it is not there."""
+        """Return a position in a history, None if absent."""
         inner = self.inner(name)
         if inner is None:
             return None
@@ -110,7 +111,7 @@ class Fields:
         return Position(inner.whole("offset", most=MAX_OFFSET), inner.text("epoch"))
 
     def data(self, name: str = "data", coded: str = "b64data") -> Any:
-        """Return what is to be published or told, as it came or out of base64; None: nothing."""
+        """Return the data to pass on, as sent or decoded from base64; None if absent."""
         given: str = self._take(coded, str, "base64 text", "")
         if not given:
             return self.raw(name)
@@ -119,7 +120,7 @@ class Fields:
         try:
             return base64.b64decode(given, validate=True)
         except (binascii.Error, ValueError):
-            raise BadField(f"{coded} is no base64: encode the bytes so") from None
+            raise BadField(f"{coded} is not base64: encode the bytes in base64") from None
 
     def _take(self, name: str, kind: type, wanted: str, missing: Any) -> Any:
         value = self._found.get(name)
@@ -134,7 +135,7 @@ def checked_channel_field(channel: str) -> str:
     """Return a channel's name.
 
     Raises:
-        BadField: it cannot be one.
+        BadField: it is too long or empty.
     """
     if not 0 < len(channel) <= MAX_CHANNEL:
         raise BadField(f"a channel's name has {len(channel)} characters: use 1 to {MAX_CHANNEL}")
@@ -146,7 +147,7 @@ _KINDS = ((bool, "true or false"), (str, "text"), ((int, float), "a number"), (l
 
 
 def _kind(value: Any) -> str:
-    """Return what JSON calls a value."""
+    """Return the name of a value's JSON type."""
     return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
 
 

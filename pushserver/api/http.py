@@ -1,4 +1,4 @@
-"""The HTTP API for other processes, Centrifugo's: a page handler that a site mounts."""
+"""The HTTP API for other processes, which is Centrifugo's: a page handler for a site to mount."""
 from __future__ import annotations
 
 import hmac
@@ -19,24 +19,23 @@ from .methods import MAX_COMMANDS, CallError, Calls
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 8 * MIB
-"""Bytes of a request's body, unless the site says otherwise."""
+"""Most bytes of a request's body, unless the site says otherwise."""
 
 SHORTEST_KEY = 16
-"""Characters of a key; fewer are guessed too soon, which is logged."""
+"""Characters of a key; a shorter one is too easy to guess, and a warning is logged."""
 
-TAKEN_TYPES = ("application/json", "text/plain", "application/x-www-form-urlencoded")
-"""Content types that a JSON body may come with; the last is what curl says of itself."""
+ACCEPTED_TYPES = ("application/json", "text/plain", "application/x-www-form-urlencoded")
+"""Content types that a JSON body may have; the last is curl's default."""
 
 TRANSPORT_STATUS = {INTERNAL: 500, NOT_FOUND: 404, BAD_REQUEST: 400, NOT_AVAILABLE: 400,
                     UNRECOVERABLE: 416}
-"""What HTTP says of an error where the caller wants it to."""
-
+"""The HTTP status of each error, for callers that ask for one."""
 
 _PATHS = tuple((method,) for method in METHODS)
 
 
 class HTTPRefusal(Exception):
-    """Carry an answer that is none of 200, with one line that says what to change."""
+    """An answer with a status other than 200; the message says in one line what to change."""
 
     def __init__(self, status: int, message: str, code: int = BAD_REQUEST, **headers: str) -> None:
         super().__init__(message)
@@ -49,18 +48,19 @@ class PushAPI:
     """Let other processes push through a site, as they would through Centrifugo's HTTP API:
     ``cherrypy.tree.mount(PushAPI(push, keys=[...]), "/api")``.
 
-    Whoever has a key may do everything with every channel. An error in what is asked comes as
-    ``{"error": {"code": ..., "message": ...}}`` with status 200, as Centrifugo's libraries expect,
-    or with a status of its own if the request has ``X-Centrifugo-Error-Mode: transport``.
+    A key gives full access to every channel. A faulty call is answered with
+    ``{"error": {"code": ..., "message": ...}}`` and status 200, as Centrifugo's libraries expect,
+    or with an error status if the request has ``X-Centrifugo-Error-Mode: transport``.
 
     Args:
         push: the plugin, or a ``PushServer``.
-        keys: a request has to show one of them, in ``X-API-Key``; without any the API is off.
-        max_body: bytes of a request's body at most.
+        keys: a request must send one of them, in ``X-API-Key``; if there are none, the API is
+            off.
+        max_body: most bytes of a request's body.
 
     Raises:
-        InvalidSetting: the keys are no list of printable ASCII text, or one is empty; or what is
-            to be pushed through is no push server.
+        InvalidSetting: ``keys`` is not a list of printable ASCII text, a key is empty, or
+            ``push`` is not a push server.
     """
 
     _cp_config = {"request.process_request_body": False, "request.show_tracebacks": False}
@@ -90,7 +90,7 @@ class PushAPI:
             return b'{"result":%s}' % self._calls.answer(method, self._request()) \
                 if method != "batch" else self._calls.answer(method, self._request())
         except HTTPRefusal as refusal:
-            end_connection()  # there may be a body that nobody has read
+            end_connection()  # part of the body may be unread
             response.status = refusal.status
             response.headers.update({name.replace("_", "-"): value
                                      for name, value in refusal.headers.items()})
@@ -107,15 +107,12 @@ class PushAPI:
         return b'{"error":%s}' % error.encoded()
 
     def _admitted(self, path: tuple[str, ...]) -> str:
-        """Return the method that is called, before anything of the body is read.
-
-        Empty: the body says it.
-        """
+        """Return the method called, before reading any of the body; empty: the body names it."""
         request = cherrypy.serving.request
         if not self._keys:
             raise HTTPRefusal(403, "the HTTP API is off: give PushAPI(push, keys=[...]) keys")
-        if not self._knows(_shown_key(request.headers)):
-            logger.info("API: a request without a valid key from %s", request.remote.ip)
+        if not self._knows(_key_sent(request.headers)):
+            logger.info("API: request without a valid key from %s", request.remote.ip)
             raise HTTPRefusal(401, "no valid key: send one in the X-API-Key header",
                               WWW_Authenticate="apikey")
         if (path or request.path_info.strip("/")) and path not in _PATHS:
@@ -125,12 +122,12 @@ class PushAPI:
         return path[0] if path else ""
 
     def _knows(self, shown: str) -> bool:
-        """Compare with all keys, in a time that tells nothing of them."""
+        """Compare with every key, in a time that reveals nothing about them."""
         given = shown.encode("utf-8", "replace")
         return sum([hmac.compare_digest(given, key) for key in self._keys]) > 0
 
     def _request(self) -> Any:
-        """Return the request's body, decoded; an empty one is an empty object."""
+        """Return the request's decoded body; an empty one counts as an empty object."""
         body = self._text()
         return _decoded(body) if body else {}
 
@@ -146,16 +143,16 @@ class PushAPI:
         """Return the request's body."""
         headers = cherrypy.serving.request.headers
         kind, _, options = headers.get("Content-Type", "").lower().partition(";")
-        if kind.strip() and kind.strip() not in TAKEN_TYPES or "charset" in options and \
+        if kind.strip() and kind.strip() not in ACCEPTED_TYPES or "charset" in options and \
                 "utf-8" not in options and "utf8" not in options:
-            raise HTTPRefusal(415, "the body has to be JSON in UTF-8: send Content-Type: "
+            raise HTTPRefusal(415, "the body must be JSON in UTF-8: send Content-Type: "
                               "application/json")
         if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise HTTPRefusal(415, "the body is encoded: send it as it is")
+            raise HTTPRefusal(415, "the body has a Content-Encoding: send it without one")
         try:
             return self._body(headers).decode("utf-8")
         except ValueError as error:
-            raise HTTPRefusal(400, f"the body is no JSON: {error!s:.80}") from None
+            raise HTTPRefusal(400, f"the body is not JSON: {error!s:.80}") from None
 
     def _body(self, headers: Any) -> bytes:
         size = headers.get("Content-Length")
@@ -163,7 +160,7 @@ class PushAPI:
         if size is None and not chunked:
             return b""
         if size is not None and not size.isdecimal():
-            raise HTTPRefusal(400, "Content-Length is no number: send the body's bytes")
+            raise HTTPRefusal(400, "Content-Length is not a number: send the body's size in bytes")
         if size is not None and int(size) > self._max_body:
             self._refuse_size()
         try:
@@ -184,24 +181,24 @@ class PushAPI:
 
 def _checked_list(keys: Any) -> list[Any]:
     if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-        raise InvalidSetting("keys is no list: use [\"...\"], or [] to switch the API off")
+        raise InvalidSetting("keys is not a list: use [\"...\"], or [] to switch the API off")
     return list(keys)
 
 
 def _checked_key(key: Any) -> bytes:
-    """Return a key as bytes. No error tells what it is."""
+    """Return a key as bytes. No error message reveals it."""
     if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable() \
             or " " in key:
-        raise InvalidSetting("keys has one that is no key: use printable ASCII text without "
-                             "spaces, secrets.token_hex(32), say")
+        raise InvalidSetting("keys has an invalid key: use printable ASCII text without spaces, "
+                             "for example secrets.token_hex(32)")
     if len(key) < SHORTEST_KEY:
-        logger.warning("an API key has %d characters and can be guessed: use %d or more random "
-                       "ones", len(key), SHORTEST_KEY)
+        logger.warning("an API key has %d characters and can be guessed: use at least %d random "
+                       "characters", len(key), SHORTEST_KEY)
     return key.encode("ascii")
 
 
-def _shown_key(headers: Any) -> str:
-    """Return the key that a request shows; ``Authorization: apikey`` is how older clients do."""
+def _key_sent(headers: Any) -> str:
+    """Return the key that a request sends; older clients use ``Authorization: apikey``."""
     key: str = headers.get("X-API-Key", "")
     if key:
         return key
@@ -213,8 +210,8 @@ def _decoded(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise HTTPRefusal(400, f"the body is no JSON: {error!s:.80}") from None
+        raise HTTPRefusal(400, f"the body is not JSON: {error!s:.80}") from None
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is none of its numbers")
+    raise ValueError(f"JSON has no {name}")

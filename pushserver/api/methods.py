@@ -1,4 +1,4 @@
-"""What other processes may ask of a push server: Centrifugo's server API, without its HTTP.
+"""What other processes may ask of a push server: Centrifugo's server API, apart from HTTP.
 
 Source: Centrifugo server API, HTTP API methods and errors.
 """
@@ -10,17 +10,18 @@ import re
 import socket
 import time
 import uuid
+from contextlib import suppress
+from functools import partial
 from typing import Any, Callable, Iterator, Mapping
 
 from ..centrifuge import CentrifugeConnection
 from ..centrifuge.json_codec import encoded_info, encoded_publication
 from ..connections.connection import Connection
-from ..connections.publishing import MAX_KEY
-from ..errors import PushError
-from ..server import PushServer
+from ..errors import ConnectionClosed, PushError
+from ..server import MAX_KEY, PushServer
 from ..version import __version__
-from ..wire.disconnects import BY_SITE, EXPIRED, checked
-from ..wire.frames import encode_json
+from ..wire.disconnects import BY_SITE, EXPIRED, checked_disconnect
+from ..wire.payloads import encode_json
 from .fields import BadField, Fields, checked_channel_field
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,10 @@ INTERNAL, NOT_FOUND, BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE = 100, 104, 107, 
 """Error codes of the API."""
 
 MAX_COMMANDS = 10_000
-"""Commands in one batch, and channels in one broadcast."""
+"""Most commands in one batch, and most channels in one broadcast."""
 
-LONGEST = 10.0 ** 10
-"""Seconds since 1970 that a time may be at most."""
+MAX_TIME = 10.0 ** 10
+"""The latest time that a request may give, in seconds since 1970."""
 
 _PUBLISH = ("data", "b64data", "tags", "idempotency_key", "skip_history")
 _NO_DELTA = ("delta", "version", "version_epoch")
@@ -41,10 +42,10 @@ _PRO = ("session", "all_users", "label_filter")
 
 
 class CallError(PushError):
-    """Answer a call with an error.
+    """A call is answered with an error.
 
     Args:
-        code: its number.
+        code: the error's number.
         message: one line that says what to change.
     """
 
@@ -54,15 +55,15 @@ class CallError(PushError):
         self.message = message
 
     def encoded(self) -> bytes:
-        """Return it as JSON."""
+        """Return the error as JSON."""
         return encode_json({"code": self.code, "message": self.message})
 
 
 class Calls:
-    """Answer the calls of Centrifugo's server API. Any thread may call it.
+    """Answer the calls of Centrifugo's server API. Safe from any thread.
 
     Args:
-        server: what is asked.
+        server: the push server that carries them out.
     """
 
     def __init__(self, server: PushServer) -> None:
@@ -77,10 +78,10 @@ class Calls:
 
         Args:
             method: its name.
-            request: what came with it, decoded.
+            request: its decoded body.
 
         Raises:
-            CallError: it cannot be done, and why.
+            CallError: it cannot be done; the message says why.
         """
         if method not in self._methods:
             raise CallError(NOT_FOUND, f"there is no method {method!r:.40}: use "
@@ -96,13 +97,13 @@ class Calls:
             raise CallError(INTERNAL, "internal server error: see the site's log") from None
 
     def answer_named(self, command: Any) -> bytes:
-        """Answer a call that says its method itself, as older clients send it.
+        """Answer a call whose body names the method, as older clients send it.
 
         Args:
-            command: decoded: ``{"method": ..., "params": {...}}``.
+            command: the decoded ``{"method": ..., "params": {...}}``.
 
         Returns:
-            the reply, with its result or its error.
+            The reply as JSON, with a result or an error.
         """
         try:
             fields = Fields(command)
@@ -120,7 +121,7 @@ class Calls:
         request.flag("parallel")
         commands = request.raw("commands")
         if not isinstance(commands, list) or len(commands) > MAX_COMMANDS:
-            raise BadField(f"commands: give a list of at most {MAX_COMMANDS} objects, as "
+            raise BadField(f"commands: send a list of at most {MAX_COMMANDS} objects such as "
                            '{"publish": {...}}')
         return b'{"replies":[' + b",".join(map(self._reply, commands)) + b"]}"
 
@@ -134,7 +135,7 @@ class Calls:
                                 '{"publish": {...}}')
             (method, request), = given.items()
             if method == "batch":
-                raise CallError(NOT_FOUND, "a batch holds no other: send its commands here")
+                raise CallError(NOT_FOUND, "a batch cannot hold a batch: send its commands here")
             return b"{%s:%s}" % (encode_json(method), self.answer(method, request))
         except CallError as error:
             return b'{"error":%s}' % error.encoded()
@@ -143,7 +144,7 @@ class Calls:
 
     def _do_publish(self, request: Fields) -> bytes:
         request.expect(("channel", *_PUBLISH), _NO_DELTA)
-        return self._publish(request.channel(), *_what(request))
+        return self._publish(request.channel(), *_to_publish(request))
 
     def _publish(self, channel: str, data: Any, options: Mapping[str, Any]) -> bytes:
         position = self._server.publish(channel, data, **options)
@@ -153,13 +154,13 @@ class Calls:
         request.expect(("channels", *_PUBLISH), _NO_DELTA)
         channels = request.texts("channels")
         if not 0 < len(channels) <= MAX_COMMANDS:
-            raise BadField(f"channels: give a list of 1 to {MAX_COMMANDS} names")
-        data, options = _what(request)
+            raise BadField(f"channels: send a list of 1 to {MAX_COMMANDS} names")
+        data, options = _to_publish(request)
         return b'{"responses":[' + b",".join(
             self._publish_one(channel, data, options) for channel in channels) + b"]}"
 
     def _publish_one(self, channel: str, data: Any, options: Mapping[str, Any]) -> bytes:
-        """Publish to one channel of several: what is wrong with it is no matter of the others."""
+        """Publish to one channel of several; an error in one does not affect the others."""
         try:
             checked_channel_field(channel)
             return b'{"result":%s}' % self._publish(channel, data, options)
@@ -169,10 +170,10 @@ class Calls:
     # Users
 
     def _connections(self, request: Fields) -> Iterator[Connection]:
-        """Find those that a request is about: all of a user's, or one."""
+        """Find the connections that a request is about: all of a user's, or one client's."""
         user, client = request.text("user"), request.text("client")
         if not user and not client:
-            raise BadField("user is missing: give it")
+            raise BadField("user is missing: send it")
         for connection in self._server.connections(user or None):
             if not client or connection.has_client and connection.client == client:
                 yield connection
@@ -183,7 +184,8 @@ class Calls:
         channel, since = request.channel(), request.position("recover_since")
         info, data = request.data("info", "b64info"), request.data()
         if isinstance(info, bytes) or isinstance(data, bytes):
-            raise BadField("base64 is for binary clients, which are none here: use info and data")
+            raise BadField("base64 is for binary clients, which are not supported: use info and "
+                           "data")
         for connection in self._connections(request):
             if isinstance(connection, CentrifugeConnection):
                 connection.subscribe(channel, since=since, info=info, data=data)
@@ -204,29 +206,27 @@ class Calls:
         given = request.inner("disconnect")
         if given is not None:
             given.expect(("code", "reason"), ("reconnect",))
-            disconnect = checked(given.whole("code"), given.text("reason"))
+            disconnect = checked_disconnect(given.whole("code"), given.text("reason"))
         for connection in list(self._connections(request)):
             if not (connection.has_client and connection.client in spared):
-                self._server.close_connection(connection, *disconnect)
+                connection.close(*disconnect)
         return b"{}"
 
     def _do_refresh(self, request: Fields) -> bytes:
         request.expect((*_WHO, "expired", "expire_at"), (*_PRO, "info"))
-        expired, until = request.flag("expired"), request.whole("expire_at", most=int(LONGEST))
+        expired, until = request.flag("expired"), request.whole("expire_at", most=int(MAX_TIME))
         for connection in list(self._connections(request)):
             if expired:
-                self._server.close_connection(connection, *EXPIRED)
+                connection.close(*EXPIRED)
             elif getattr(connection, "connected", True):
                 self._expire(connection, max(0.0, until - time.time()) if until else None)
         return b"{}"
 
-    def _expire(self, connection: Connection, seconds: float | None) -> None:
+    @staticmethod
+    def _expire(connection: Connection, seconds: float | None) -> None:
         """Set when a connection ends, in order with its own callbacks."""
-        def set_end() -> None:
-            connection.keep(None)
-            if seconds is not None:
-                self._server.expire_connection(connection, seconds)
-        self._server.later(connection, 0.0, set_end)
+        with suppress(ConnectionClosed):
+            connection.handle.later(0.0, partial(connection.expire, seconds))
 
     # Channels
 
@@ -242,17 +242,17 @@ class Calls:
         stats = self._server.presence_stats(request.channel())
         return encode_json({"num_clients": stats.clients, "num_users": stats.users})
 
-    def _remembering(self, request: Fields) -> str:
+    def _channel_with_history(self, request: Fields) -> str:
         channel = request.channel()
         if not self._server.rule(channel).history:
-            raise CallError(NOT_AVAILABLE, "not available: the channel remembers nothing, give "
-                            "it a ChannelRule with a history")
+            raise CallError(NOT_AVAILABLE, "not available: the channel has no history; give it a "
+                            "ChannelRule with one")
         return channel
 
     def _do_history(self, request: Fields) -> bytes:
         request.expect(("channel", "limit", "since", "reverse"))
         limit, reverse = request.whole("limit", -(1 << 31), (1 << 31) - 1), request.flag("reverse")
-        since, channel = request.position("since"), self._remembering(request)
+        since, channel = request.position("since"), self._channel_with_history(request)
         page = self._server.history(channel, None if limit < 0 else limit, since, reverse)
         if since is not None and not page.recovered:
             raise CallError(UNRECOVERABLE, "unrecoverable position: what followed it is lost")
@@ -261,7 +261,7 @@ class Calls:
 
     def _do_history_remove(self, request: Fields) -> bytes:
         request.expect(("channel",))
-        self._server.remove_history(self._remembering(request))
+        self._server.remove_history(self._channel_with_history(request))
         return b"{}"
 
     def _do_channels(self, request: Fields) -> bytes:
@@ -285,11 +285,11 @@ class Calls:
 METHODS = tuple(name[len("_do_"):] for name in vars(Calls) if name.startswith("_do_"))
 
 
-def _what(request: Fields) -> tuple[Any, dict[str, Any]]:
-    """Return what is to be published, and how."""
+def _to_publish(request: Fields) -> tuple[Any, dict[str, Any]]:
+    """Return what to publish, and the options of ``publish``."""
     data = request.data()
     if data is None:
-        raise BadField("data is missing: give what is to be published")
+        raise BadField("data is missing: send what to publish")
     key = request.text("idempotency_key")
     if len(key) > MAX_KEY:
         raise BadField(f"idempotency_key has {len(key)} characters: use at most {MAX_KEY}")
@@ -298,7 +298,7 @@ def _what(request: Fields) -> tuple[Any, dict[str, Any]]:
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:
-    """Return what tells whether a channel's name is of a pattern; an empty one means all."""
+    """Return a function that tells whether a name matches a pattern; an empty one matches all."""
     if any(char in pattern for char in "{}\\"):
-        raise BadField("pattern has a character that means nothing here: use *, ? and [abc]")
+        raise BadField("pattern has a character that is not supported: use *, ? and [abc]")
     return re.compile(fnmatch.translate(pattern)).match if pattern else lambda channel: True

@@ -1,20 +1,22 @@
 """One client of Centrifugo's protocol: what a site subclasses."""
 from __future__ import annotations
 
-from typing import Any, Iterable
+from typing import Any, Iterable, cast
 
 from ws4py.messaging import Message
 
-from ..channels.history import Position, Publication
 from ..channels.presence import Info
+from ..channels.publication import Position, Publication
 from ..channels.rules import Who, checked_channel
 from ..connections.connection import Connection
+from ..connections.handle import Handle
 from ..errors import ConnectionClosed
-from ..wire.frames import Data
-from . import errors as codes
+from ..server import PushServer
+from ..wire.payloads import Data
+from . import errors
 from .commands import Commands
 from .errors import CloseConnection
-from .json_codec import NOT_CONNECTED, message
+from .json_codec import NOT_CONNECTED
 from .session import Session
 from .subscriptions import Subscriptions
 
@@ -34,7 +36,7 @@ class CentrifugeConnection(Connection):
         name: what the client calls itself.
     """
 
-    protocol = NOT_CONNECTED
+    codec = NOT_CONNECTED
     refused_subprotocols = {
         "centrifuge-protobuf": "this server speaks Centrifugo's protocol in JSON only: use a "
                                "client that does, in its JSON mode"}
@@ -47,9 +49,14 @@ class CentrifugeConnection(Connection):
         super().__init__(*args, **options)
         self.user_id = ""
         self.name = ""
-        self._session = Session(self)
+        self._session = Session(self, NOT_CONNECTED)
         self._subscriptions = Subscriptions(self._session)
         self._commands = Commands(self._session, self._subscriptions)
+
+    def attach(self, handle: Handle) -> None:
+        """See ``Connection``."""
+        super().attach(handle)
+        self._session.attach(handle)
 
     @property
     def connected(self) -> bool:
@@ -70,49 +77,46 @@ class CentrifugeConnection(Connection):
 
     def rpc(self, method: str, data: Any) -> Any:
         """Answer a call; what is returned goes to the client as JSON. For subclasses."""
-        raise codes.not_available()
+        raise errors.not_available()
 
     def message(self, data: Any) -> None:
         """Do what the site does with what a client sends without a channel. For subclasses."""
-        raise CloseConnection(codes.NOT_AVAILABLE)
+        raise CloseConnection(errors.NOT_AVAILABLE)
 
     def allows_subscribe(self, channel: str) -> bool:
         """Tell whether the client may subscribe without a token. The channel's rule says."""
-        return self.is_among(self.server.rule(channel).subscribe, channel)
+        return self.is_among(self.handle.node.rule(channel).subscribe, channel)
 
     def allows_publish(self, channel: str, data: Any) -> bool:
         """Tell whether the client may publish. The channel's rule says."""
-        return self.is_among(self.server.rule(channel).publish, channel)
+        return self.is_among(self.handle.node.rule(channel).publish, channel)
 
     def allows_presence(self, channel: str) -> bool:
         """Tell whether the client may ask who is in a channel. The channel's rule says."""
-        return self.is_among(self.server.rule(channel).see_presence, channel)
+        return self.is_among(self.handle.node.rule(channel).see_presence, channel)
 
     def allows_history(self, channel: str) -> bool:
         """Tell whether the client may read what a channel remembers. The channel's rule says."""
-        return self.is_among(self.server.rule(channel).see_history, channel)
+        return self.is_among(self.handle.node.rule(channel).see_history, channel)
 
     def is_among(self, who: Who, channel: str) -> bool:
         """Tell whether this client is one of those that a rule names."""
         if callable(who):
             return bool(who(self, channel))
         if who == "subscribers":
-            return bool(self.server.is_subscribed(self, channel))
+            return self.handle.is_in(channel)
         return who == "anyone" or who == "users" and bool(self.user_id)
 
     # What a ``Connection`` has
 
     @property
-    def server(self) -> Any:
+    def server(self) -> PushServer:
         """Return the push server.
 
         Raises:
             ConnectionClosed: the connection has ended.
         """
-        server = self._push_server
-        if server is None:
-            raise ConnectionClosed(f"connection of Id {self.Id!r} is closed")
-        return server
+        return cast(PushServer, self.handle.context.server)
 
     def presence_info(self) -> Info:
         """See ``Connection``."""
@@ -123,11 +127,13 @@ class CentrifugeConnection(Connection):
         if isinstance(payload, Message):
             payload = bytes(payload.data).decode("utf-8", "replace")
         made = Publication.of(payload)
-        server = self._push_server
-        if server is not None:
-            server.check_size(made.size)
-        if not self.connected or not self._session.queue(message(made)):
+        handle = self._handle
+        if handle is not None:
+            handle.check_size(made.size)
+        contents = self._session.codec.connected.message(made)
+        if handle is None or contents is None or not self.connected or not handle.put(*contents):
             raise ConnectionClosed(f"connection of Id {self.Id!r} is not open: nothing was sent")
+        handle.wake()
 
     def subscribe(self, channel: str, *, since: Position | None = None, info: Any = None,
                   data: Any = None) -> bool:
@@ -147,24 +153,31 @@ class CentrifugeConnection(Connection):
             MessageTooLarge: they have more than ``max_outbox`` bytes.
         """
         checked_channel(channel)
-        new = self._subscriptions.add_at_start([channel])
-        if new is not None:
-            return new
-        return self._subscriptions.push(channel, since, info, data)
+        if self._handle is None:
+            return False
+        return self._subscriptions.demand(channel, since, info, data)
 
     def unsubscribe(self, channel: str) -> bool:
         """Take the client out of a channel, for good; it is told so."""
-        return self._subscriptions.push_out(checked_channel(channel),
-                                            codes.UNSUBSCRIBED_BY_SERVER)
+        checked_channel(channel)
+        if self._handle is None:
+            return False
+        return self._subscriptions.push_out(channel, *errors.UNSUBSCRIBED_BY_SERVER)
+
+    def channel_lost(self, channel: str) -> None:
+        """See ``Connection``."""
+        self._subscriptions.lost(channel)
 
     def opened(self) -> None:
         """Give the client its time to connect. A subclass that has its own calls this one."""
-        self.keep(self.server.later(self, self.server.settings.connect_timeout,
-                                    lambda: self._session.end(codes.STALE)))
+        handle = self.handle
+        self.keep(handle.later(handle.context.settings.connect_timeout,
+                               lambda: self._session.end(errors.STALE)))
 
     def detach(self) -> None:
         """See ``Connection``."""
         super().detach()
+        self._session.detach()
         self._subscriptions.cancel()
 
     def starts_in(self, channels: Iterable[str]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ Source: Centrifugo client protocol, client error codes and disconnect codes.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..errors import PushError
 from ..wire.disconnects import EXPIRED, Disconnect
@@ -25,13 +24,6 @@ class CommandError(PushError):
         self.code = code
         self.message = message
         self.temporary = temporary
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what the client gets."""
-        found: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.temporary:
-            found["temporary"] = True
-        return found
 
 
 class CloseConnection(PushError):

@@ -2,53 +2,59 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable
+from typing import Callable
 
 from ..errors import PushError
-from ..tokens import Claims, TokenExpired, TokenInvalid
-from . import errors as codes
+from ..runtime.runtime import DelayedJob
+from ..tokens import Claims, TokenExpired, TokenInvalid, Tokens
+from . import errors
 from .session import Session
 
 logger = logging.getLogger(__name__)
 
 
-def checked(session: Session, check: Callable[[Any], Claims], refusal: PushError) -> Claims:
+def checked_claims(session: Session, check: Callable[[Tokens], Claims],
+                   refusal: PushError) -> Claims:
     """Return what a token says.
 
     Args:
+        session: the client's.
         check: asks the site's ``Tokens``.
         refusal: raised if the token is not to be taken.
 
     Raises:
         CommandError: 109: it is not good now.
     """
-    tokens = session.server.tokens
+    tokens = session.handle.context.tokens
     try:
         if tokens is None:
-            raise TokenInvalid("the site takes none: give PushPlugin(tokens=...)")
+            raise TokenInvalid("the site takes no tokens: give PushPlugin(tokens=...)")
         return check(tokens)
     except TokenExpired:
-        raise codes.token_expired() from None
+        raise errors.token_expired() from None
     except TokenInvalid as error:
-        logger.info("Id %r: a token was refused: %s", session.connection.Id, error)
+        logger.info("Id %r: a token was refused: %s", session.client.Id, error)
         raise refusal from None
 
 
-def expiry(session: Session, claims: Claims | None) -> dict[str, Any]:
-    """Return what a client is told of its token's end."""
-    seconds = None if claims is None else claims.ttl(session.server.tokens.clock())
-    return {} if seconds is None else {"expires": True, "ttl": max(1, int(seconds))}
+def ttl(session: Session, claims: Claims) -> int | None:
+    """Return for how many seconds a client is told that its token is good; None: for ever."""
+    tokens = session.handle.context.tokens
+    seconds = None if tokens is None else claims.ttl(tokens.clock())
+    return None if seconds is None else max(1, int(seconds))
 
 
-def at_end(session: Session, claims: Claims | None, job: Callable[[], object]) -> Any:
+def at_end(session: Session, claims: Claims, job: Callable[[], object]) -> DelayedJob | None:
     """Have something done some time after a token's end; None if it has none."""
-    server = session.server
-    seconds = None if claims is None else server.tokens.life(claims, can_refresh=True)
-    return None if seconds is None else server.later(session.connection, seconds, job)
+    handle = session.handle
+    tokens = handle.context.tokens
+    seconds = None if tokens is None else tokens.life(claims, can_refresh=True)
+    return None if seconds is None else handle.later(seconds, job)
 
 
 def expect_expiry(session: Session, claims: Claims | None) -> None:
     """End the connection some time after its token, unless it has shown a new one."""
-    ending = at_end(session, claims, lambda: session.end(codes.EXPIRED))
-    session.connection.keep(ending)
+    ending = None if claims is None else at_end(session, claims,
+                                                lambda: session.end(errors.EXPIRED))
+    session.client.keep(ending)
     session.refreshable = session.refreshable or ending is not None

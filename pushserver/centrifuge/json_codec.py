@@ -1,4 +1,4 @@
-"""Centrifugo's JSON client protocol as bytes: commands in, replies and pushes out.
+"""Centrifugo's protocol in JSON: one command, reply or push a line.
 
 Source: Centrifugo client protocol, version 2; centrifugal/protocol, client.proto.
 """
@@ -6,42 +6,44 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, NoReturn
+from typing import Any, Callable, Iterator, NoReturn, Sequence
 
-from ..channels.history import BINARY, JSON, Position, Publication
 from ..channels.presence import Info
+from ..channels.publication import BINARY, JSON, Position, Publication
 from ..channels.rules import checked_channel
+from ..connections.codec import Payload
 from ..errors import InvalidSetting
-from ..wire.frames import OPCODE_TEXT, encode_json, frame
-from .errors import BAD_REQUEST, CloseConnection, bad_request, not_available
+from ..wire.payloads import encode_json
+from . import values
+from .errors import BAD_REQUEST, CloseConnection, CommandError, bad_request, not_available
+from .values import Command, Result
 
 MAX_OFFSET = (1 << 64) - 1
-MAX_ID = (1 << 32) - 1
+MAX_COMMAND_ID = (1 << 32) - 1
 """The largest offset and the largest command id that the protocol has room for."""
 
 REJECT_UNRECOVERED = 2
 """The bit in a subscription's ``flag`` that asks for error 112 where nothing can be recovered."""
 
-METHODS = ("connect", "subscribe", "unsubscribe", "publish", "presence", "presence_stats",
-           "history", "ping", "send", "rpc", "refresh", "sub_refresh")
-"""The protocol's commands, in the order in which the first one of a command counts."""
-
-Request = dict[str, Any]
+Fields = dict[str, Any]
+"""A decoded object."""
 
 
-class _Malformed(ValueError):
+class _NotJson(ValueError):
     """Carry what JSON has no place for out of the decoder."""
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise _Malformed(name)
+    raise _NotJson(name)
 
 
 _decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
-def commands(text: str) -> list[Request]:
-    """Return the commands of one frame, which newlines separate.
+# Reading
+
+def objects(text: str) -> list[Fields]:
+    """Return the objects of one message, which newlines separate.
 
     Raises:
         CloseConnection: 3501: one is not a JSON object, or there is none.
@@ -53,42 +55,39 @@ def commands(text: str) -> list[Request]:
         found = [_decode(line) for line in lines]
     except (ValueError, RecursionError):
         raise CloseConnection(BAD_REQUEST) from None
-    if not all(isinstance(command, dict) for command in found):
+    if not all(isinstance(one, dict) for one in found):
         raise CloseConnection(BAD_REQUEST)
     return found
 
 
-def method_of(command: Request) -> tuple[str, Request]:
-    """Return a command's name and its request.
+def command_of(found: Fields) -> Command:
+    """Return the command that an object is.
 
     Raises:
-        CloseConnection: 3501: it has none, or its request is no object.
+        CloseConnection: 3501: it has no request, or one that is malformed.
     """
-    for name in METHODS:
-        request = command.get(name)
-        if request is not None:
-            if not isinstance(request, dict):
+    if not found:
+        return Command(0, values.Pong())
+    for name, read in _READERS.items():
+        fields = found.get(name)
+        if fields is not None:
+            if not isinstance(fields, dict):
                 break
-            return name, request
+            number = whole(found, "id", 0, MAX_COMMAND_ID)
+            try:
+                return Command(number, read(fields))
+            except CommandError as error:
+                return Command(number, error)
     raise CloseConnection(BAD_REQUEST)
 
 
-def number_of(command: Request) -> int:
-    """Return a command's id, 0 if it has none.
-
-    Raises:
-        CloseConnection: 3501: it is no number of 32 bits.
-    """
-    return whole(command, "id", 0, MAX_ID)
-
-
-def whole(request: Request, name: str, least: int, most: int) -> int:
-    """Return a whole number of a request, 0 if it is not there.
+def whole(fields: Fields, name: str, least: int, most: int) -> int:
+    """Return a whole number, 0 if it is not there.
 
     Raises:
         CloseConnection: 3501: it is something else.
     """
-    value = request.get(name)
+    value = fields.get(name)
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -96,9 +95,9 @@ def whole(request: Request, name: str, least: int, most: int) -> int:
     return value
 
 
-def text_of(request: Request, name: str) -> str:
-    """Return text of a request, empty if it is not there; see ``whole``."""
-    value = request.get(name)
+def text_of(fields: Fields, name: str) -> str:
+    """Return text, empty if it is not there; see ``whole``."""
+    value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -106,14 +105,22 @@ def text_of(request: Request, name: str) -> str:
     return value
 
 
-def channel_of(request: Request) -> str:
-    """Return the channel that a command is about.
+def flag_of(fields: Fields, name: str) -> bool:
+    """Return true or false, false if it is not there; see ``whole``."""
+    value = fields.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise CloseConnection(BAD_REQUEST)
+    return bool(value)
+
+
+def channel_of(fields: Fields) -> str:
+    """Return the channel that a request is about.
 
     Raises:
         CloseConnection: 3501: it names none.
         CommandError: 107: this cannot be a channel's name.
     """
-    channel = text_of(request, "channel")
+    channel = text_of(fields, "channel")
     if not channel:
         raise CloseConnection(BAD_REQUEST)
     try:
@@ -122,28 +129,88 @@ def channel_of(request: Request) -> str:
         raise bad_request() from None
 
 
-def check_plain(request: Request) -> None:
+def check_plain(fields: Fields) -> None:
     """Refuse what means another kind of channel: a map, or shared polling.
 
     Raises:
         CommandError: 108.
     """
-    if whole(request, "type", -(1 << 31), (1 << 31) - 1) or text_of(request, "key"):
+    if whole(fields, "type", -(1 << 31), (1 << 31) - 1) or text_of(fields, "key"):
         raise not_available()
 
 
-def flag_of(request: Request, name: str) -> bool:
-    """Return a flag of a request, false if it is not there; see ``whole``."""
-    value = request.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise CloseConnection(BAD_REQUEST)
-    return bool(value)
-
-
-def position_of(request: Request) -> Position:
+def position_of(fields: Fields) -> Position:
     """Return the position that a request has; see ``whole``."""
-    return Position(whole(request, "offset", 0, MAX_OFFSET), text_of(request, "epoch"))
+    return Position(whole(fields, "offset", 0, MAX_OFFSET), text_of(fields, "epoch"))
 
+
+def _recovered_from(fields: Any) -> Position | None:
+    """Return where a client wants to go on; None: nowhere."""
+    if fields is None:
+        return None
+    if not isinstance(fields, dict):
+        raise CloseConnection(BAD_REQUEST)
+    return position_of(fields) if flag_of(fields, "recover") else None
+
+
+def _connect(fields: Fields) -> values.Connect:
+    subs = fields.get("subs")
+    if subs is not None and not isinstance(subs, dict):
+        raise CloseConnection(BAD_REQUEST)
+    return values.Connect(text_of(fields, "token"), text_of(fields, "name"), fields.get("data"),
+                          {name: _recovered_from(one) for name, one in (subs or {}).items()})
+
+
+def _subscribe(fields: Fields) -> values.Subscribe:
+    channel = channel_of(fields)
+    check_plain(fields)
+    flag = whole(fields, "flag", 0, MAX_OFFSET)
+    return values.Subscribe(channel, text_of(fields, "token"), _recovered_from(fields),
+                            bool(flag & REJECT_UNRECOVERED))
+
+
+def _sub_refresh(fields: Fields) -> values.SubRefresh:
+    channel = channel_of(fields)
+    check_plain(fields)
+    return values.SubRefresh(channel, text_of(fields, "token"))
+
+
+def _publish(fields: Fields) -> values.Publish:
+    channel, data = channel_of(fields), fields.get("data")
+    check_plain(fields)
+    if data is None:
+        raise bad_request()
+    return values.Publish(channel, data)
+
+
+def _history(fields: Fields) -> values.History:
+    channel = channel_of(fields)
+    limit = whole(fields, "limit", -(1 << 31), (1 << 31) - 1)
+    since = fields.get("since")
+    if since is not None and not isinstance(since, dict):
+        raise CloseConnection(BAD_REQUEST)
+    return values.History(channel, None if limit < 0 else limit,
+                          None if since is None else position_of(since),
+                          flag_of(fields, "reverse"))
+
+
+_READERS: dict[str, Callable[[Fields], values.Request]] = {
+    "connect": _connect,
+    "subscribe": _subscribe,
+    "unsubscribe": lambda fields: values.Unsubscribe(channel_of(fields)),
+    "publish": _publish,
+    "presence": lambda fields: values.Presence(channel_of(fields)),
+    "presence_stats": lambda fields: values.PresenceStats(channel_of(fields)),
+    "history": _history,
+    "ping": lambda fields: values.Ping(),
+    "send": lambda fields: values.Send(fields.get("data")),
+    "rpc": lambda fields: values.Rpc(text_of(fields, "method"), fields.get("data")),
+    "refresh": lambda fields: values.Refresh(text_of(fields, "token")),
+    "sub_refresh": _sub_refresh}
+"""How each request is read; the first name that an object has counts."""
+
+
+# Writing
 
 def encoded_data(publication: Publication) -> bytes:
     """Return what was published as JSON; bytes become base64, for JSON has nothing for them."""
@@ -169,7 +236,7 @@ def encoded_publication(publication: Publication) -> bytes:
 
 def encoded_info(info: Info) -> bytes:
     """Return a client as the protocol's object."""
-    found: dict[str, Any] = {"user": info.user, "client": info.client}
+    found: Fields = {"user": info.user, "client": info.client}
     if info.connection is not None:
         found["conn_info"] = info.connection
     if info.channel is not None:
@@ -177,53 +244,148 @@ def encoded_info(info: Info) -> bytes:
     return encode_json(found)
 
 
-def reply(number: int, name: str, result: bytes) -> bytes:
-    """Return the reply to a command."""
-    return b'{"id":%d,"%s":%s}' % (number, name.encode("ascii"), result)
+def encoded_position(position: Position) -> bytes:
+    """Return a position as the protocol's object."""
+    return encode_json({"offset": position.offset, "epoch": position.epoch})
 
 
-def push(channel: str | None, name: str, contents: bytes) -> bytes:
+def encoded_clients(clients: dict[str, Info]) -> bytes:
+    """Return clients as an object, by their names."""
+    return b"{%s}" % b",".join(encode_json(client) + b":" + encoded_info(info)
+                               for client, info in clients.items())
+
+
+def _object(fields: Fields, *parts: tuple[bytes, bytes | None]) -> bytes:
+    """Return an object of values, and of parts that are encoded already; None: it is not there."""
+    found = [encode_json(fields)[1:-1]] if fields else []
+    found += [b'"%s":%s' % part for part in parts if part[1] is not None]
+    return b"{%s}" % b",".join(found)
+
+
+def _expiry(ttl: int | None) -> Fields:
+    return {} if ttl is None else {"expires": True, "ttl": ttl}
+
+
+def _connected(result: values.ConnectResult) -> bytes:
+    fields = {"client": result.client, "version": result.version, **_expiry(result.ttl)}
+    if result.ping:
+        fields.update(ping=result.ping, pong=True)
+    subs = b",".join(encode_json(channel) + b":" + _subscribed(one)
+                     for channel, one in result.subs.items())
+    return _object(fields, (b"data", result.data), (b"subs", b"{%s}" % subs if subs else None))
+
+
+def _subscribed(result: values.SubscribeResult) -> bytes:
+    fields = _expiry(result.ttl)
+    if result.position is not None:
+        fields.update(recoverable=True, positioned=True, epoch=result.position.epoch)
+        if result.position.offset:
+            fields["offset"] = result.position.offset
+    if result.recovered:
+        fields["recovered"] = True
+    if result.was_recovering:
+        fields["was_recovering"] = True
+    missed = b"[%s]" % b",".join(result.publications) if result.publications else None
+    return _object(fields, (b"data", result.data), (b"publications", missed))
+
+
+_WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    values.ConnectResult: (b"connect", _connected),
+    values.RefreshResult: (b"refresh", lambda result: _object(
+        {"client": result.client, **_expiry(result.ttl)})),
+    values.SubscribeResult: (b"subscribe", _subscribed),
+    values.UnsubscribeResult: (b"unsubscribe", lambda result: b"{}"),
+    values.SubRefreshResult: (b"sub_refresh", lambda result: _object(_expiry(result.ttl))),
+    values.PublishResult: (b"publish", lambda result: b"{}"),
+    values.PresenceResult: (b"presence", lambda result: _object(
+        {}, (b"presence", encoded_clients(result.clients)))),
+    values.PresenceStatsResult: (b"presence_stats", lambda result: _object(
+        {"num_clients": result.clients, "num_users": result.users})),
+    values.HistoryResult: (b"history", lambda result: b'{"publications":[%s],%s' % (
+        b",".join(result.publications), encoded_position(result.top)[1:])),
+    values.RpcResult: (b"rpc", lambda result: _object({}, (b"data", result.data)))}
+"""The name of each result, and how it is written."""
+
+
+def push(channel: str | None, name: bytes, contents: bytes) -> bytes:
     """Return something that no command has asked for."""
     where = b"" if channel is None else b'"channel":%s,' % encode_json(channel)
-    return b'{"push":{%s"%s":%s}}' % (where, name.encode("ascii"), contents)
+    return b'{"push":{%s"%s":%s}}' % (where, name, contents)
 
 
-def message(publication: Publication) -> bytes:
-    """Return the frame of a message that belongs to no channel."""
-    contents = b'{"data":%s}' % encoded_data(publication)
-    return frame(OPCODE_TEXT, push(None, "message", contents))
+class JsonCodec:
+    """Speak the protocol in JSON; see ``ProtocolCodec``."""
 
-
-class Centrifuge:
-    """Speak the protocol; see ``protocols.Protocol``."""
-
-    ping = frame(OPCODE_TEXT, b"{}")
-    always_pings = True
+    is_binary = False
+    keeps_positions = True
+    awaits_pings = True
     reason = "disconnected"     # some clients look at the code only where there is a reason
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
-    def publication(self, channel: str, publication: Publication) -> bytes:
-        """See ``Protocol``."""
-        return frame(OPCODE_TEXT, push(channel, "pub", encoded_publication(publication)))
+    @property
+    def connected(self) -> JsonCodec:
+        """See ``ProtocolCodec``."""
+        return CONNECTED
 
-    def message(self, publication: Publication) -> bytes | None:
-        """See ``Protocol``."""
-        return message(publication)
+    def commands(self, data: bytes) -> Iterator[Command]:
+        """See ``ProtocolCodec``."""
+        return map(command_of, objects(data.decode("utf-8")))
 
-    def presence(self, channel: str, info: Info, joined: bool) -> bytes:
-        """See ``Protocol``."""
-        name = "join" if joined else "leave"
-        return frame(OPCODE_TEXT, push(channel, name, b'{"info":%s}' % encoded_info(info)))
+    def encoded(self, publications: Sequence[Publication]) -> list[bytes]:
+        """See ``ProtocolCodec``."""
+        return [encoded_publication(one) for one in publications]
+
+    def reply(self, number: int, result: Result) -> bytes:
+        """See ``ProtocolCodec``."""
+        name, write = _WRITERS[type(result)]
+        return b'{"id":%d,"%s":%s}' % (number, name, write(result))
+
+    def error(self, number: int, error: CommandError) -> bytes:
+        """See ``ProtocolCodec``."""
+        found: Fields = {"code": error.code, "message": error.message}
+        if error.temporary:
+            found["temporary"] = True
+        return b'{"id":%d,"error":%s}' % (number, encode_json(found))
+
+    def join(self, replies: Sequence[bytes]) -> bytes:
+        """See ``ProtocolCodec``."""
+        return b"\n".join(replies)
+
+    def subscribed(self, channel: str, result: values.SubscribeResult) -> bytes:
+        """See ``ProtocolCodec``."""
+        return push(channel, b"subscribe", _subscribed(result))
+
+    def unsubscribed(self, channel: str, code: int, reason: str) -> bytes:
+        """See ``ProtocolCodec``."""
+        return push(channel, b"unsubscribe", encode_json({"code": code, "reason": reason}))
+
+    def publication(self, channel: str, publication: Publication) -> Payload:
+        """See ``Codec``."""
+        return Payload(False, push(channel, b"pub", encoded_publication(publication)))
+
+    def message(self, publication: Publication) -> Payload | None:
+        """See ``Codec``."""
+        contents = b'{"data":%s}' % encoded_data(publication)
+        return Payload(False, push(None, b"message", contents))
+
+    def presence(self, channel: str, info: Info, joined: bool) -> Payload:
+        """See ``Codec``."""
+        contents = b'{"info":%s}' % encoded_info(info)
+        return Payload(False, push(channel, b"join" if joined else b"leave", contents))
+
+    def ping(self) -> Payload:
+        """See ``Codec``."""
+        return Payload(False, b"{}")
 
 
-class NotConnected(Centrifuge):
-    """Speak it with who has not sent ``connect``, and so is told nothing."""
+class NotConnectedJsonCodec(JsonCodec):
+    """Speak it with a client that has not sent ``connect``: it is sent no messages yet."""
 
     def message(self, publication: Publication) -> None:
-        """See ``Protocol``."""
+        """See ``Codec``."""
 
 
-CENTRIFUGE = Centrifuge()
-NOT_CONNECTED = NotConnected()
+CONNECTED = JsonCodec()
+NOT_CONNECTED = NotConnectedJsonCodec()

@@ -2,22 +2,25 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from ..channels.history import Page, Position, Publication
-from ..channels.node import Queue, Wanted
+from ..channels.node import Queue, Request
 from ..channels.presence import Info
+from ..channels.publication import Page, Position, Publication
+from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
-from ..wire.frames import OPCODE_TEXT, encode_json, frame
-from . import errors as codes
-from . import json_codec as wire
+from ..wire.payloads import encode_json
+from . import errors
 from .errors import CloseConnection
-from .expiry import at_end, checked, expiry
-from .json_codec import CENTRIFUGE, Request
+from .expiry import at_end, checked_claims, ttl
 from .session import Session
+from .values import SubRefresh, SubRefreshResult, Subscribe, SubscribeResult
 
 MAX_CHANNELS = 128
 """Channels that one connection may be in."""
+
+WAITING, STARTING, CONNECTED = range(3)
+"""States: ``connect`` has not come; its answer is being made; the client has it."""
 
 
 class Subscription:
@@ -34,7 +37,16 @@ class Subscription:
     def __init__(self, claims: Claims | None = None) -> None:
         self.info = claims.info if claims else None
         self.from_token = claims is not None and claims.expires is not None
-        self.expiry: Any = None
+        self.expiry: DelayedJob | None = None
+
+
+class Demand(NamedTuple):
+    """A channel that the site puts a client into; see ``CentrifugeConnection.subscribe``."""
+
+    channel: str
+    since: Position | None
+    info: Any
+    data: bytes | None
 
 
 class Subscriptions:
@@ -43,20 +55,22 @@ class Subscriptions:
     Its commands change them on a worker thread, the site from any.
     """
 
-    __slots__ = ("_session", "_known", "_at_start", "_gate")
+    __slots__ = ("_session", "_known", "_lock", "_state", "_at_start", "_late")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[str, Subscription] = {}
+        self._lock = threading.Lock()           # of the next three
+        self._state = WAITING
         self._at_start: dict[str, None] = {}
-        self._gate = threading.Lock()   # held while the channels from the start are entered
+        self._late: dict[str, Demand] = {}      # while starting; they follow
 
     def __repr__(self) -> str:
         return f"<Subscriptions {', '.join(self._known)}>"
 
     def info(self, channel: str) -> Info:
         """Return what others in a channel see of the client."""
-        found: Info = self._session.connection.presence_info()
+        found = self._session.client.presence_info()
         known = self._known.get(channel)
         return found if known is None else found._replace(channel=known.info)
 
@@ -68,131 +82,117 @@ class Subscriptions:
 
     # At the start
 
-    def add_at_start(self, channels: Iterable[str]) -> bool | None:
-        """Name channels that the client is to be in when it connects.
-
-        Returns:
-            True if any of them is new; None: it is connected already.
-        """
-        with self._gate:
-            if self._session.connected:
-                return None
-            before = len(self._at_start)
+    def add_at_start(self, channels: Iterable[str]) -> None:
+        """Name channels that the client is to be in when it connects."""
+        with self._lock:
             self._at_start.update(dict.fromkeys(channels))
-            return len(self._at_start) > before
 
-    def start(self, asked: Any, answer: Callable[[bytes], bytes]) -> None:
+    def start(self, asked: Mapping[str, Position | None],
+              reply: Callable[[dict[str, SubscribeResult]], bytes]) -> None:
         """Enter the channels from the start, and queue the answer to ``connect``.
 
         Args:
-            asked: what the client has seen of channels, by their names, as it sent it.
-            answer: makes the frame of the results of the subscriptions.
+            asked: what the client has seen of channels, by their names.
+            reply: makes the answer from the results of the subscriptions.
 
         Raises:
-            CloseConnection: what is asked for is malformed, or too many channels. 3010: there
-                was a hole.
+            CloseConnection: 3501: these are too many channels. 3010: there was a hole.
         """
-        if not isinstance(asked, dict):
-            raise CloseConnection(codes.BAD_REQUEST)
-        session = self._session
-        with self._gate:
-            if len(self._at_start) > MAX_CHANNELS:
-                raise CloseConnection(codes.BAD_REQUEST)
-            wanted = [(channel, _asked_position(asked.get(channel)))
-                      for channel in self._at_start]
-            for channel, _ in wanted:
-                self._known[channel] = Subscription()
+        with self._lock:
+            self._state, channels = STARTING, tuple(self._at_start)
+        if len(channels) > MAX_CHANNELS:
+            raise CloseConnection(errors.BAD_REQUEST)
+        requests = [Request(channel, asked.get(channel)) for channel in channels]
+        self._known.update((channel, Subscription()) for channel in channels)
 
-            def prepare(pages: Sequence[Page]) -> Queue:
-                data = answer(self._results(wanted, pages))
-                return lambda newer: self._start(data, wanted, newer)
+        def prepare(pages: Sequence[Page]) -> Queue:
+            answer = reply(self._results(requests, pages))
+            return lambda newer: self._start(answer, channels, newer)
 
-            if not session.server.join_connection(session.connection, wanted, self.info, prepare):
-                raise CloseConnection(codes.INSUFFICIENT_STATE)
+        if not self._session.handle.join(requests, self.info, prepare):
+            raise CloseConnection(errors.INSUFFICIENT_STATE)
+        with self._lock:
+            self._state, late = CONNECTED, self._late
+        for demand in late.values():
+            self._push(demand)
 
-    def _results(self, wanted: Sequence[Wanted], pages: Sequence[Page]) -> bytes:
-        room = self._session.room // max(1, len(wanted))
-        return b",".join(encode_json(channel) + b":" + self._result(channel, page, since, room)
-                         for (channel, since), page in zip(wanted, pages))
+    def _results(self, requests: Sequence[Request],
+                 pages: Sequence[Page]) -> dict[str, SubscribeResult]:
+        room = self._session.room // max(1, len(requests))
+        return {channel: self._result(channel, page, since, room)
+                for (channel, since), page in zip(requests, pages)}
 
-    def _start(self, data: bytes, wanted: Sequence[Wanted],
+    def _start(self, answer: bytes, channels: Sequence[str],
                newer: Sequence[Iterable[Publication]]) -> None:
         session = self._session
         session.connected = True
-        session.server.admit_connection(session.connection, CENTRIFUGE, data)
-        for (channel, _), publications in zip(wanted, newer):
-            self._queue(channel, publications)
+        codec = session.codec
+        session.handle.admit(codec.connected, codec.is_binary, answer)
+        for channel, publications in zip(channels, newer):
+            self._put(channel, publications)
 
     # Commands
 
-    def subscribe(self, number: int, request: Request) -> None:
+    def subscribe(self, number: int, request: Subscribe) -> None:
         """Let the client into a channel, and answer it.
 
         Raises:
             CommandError, CloseConnection: see ``docs/protocol.md``.
         """
-        session, channel = self._session, wire.channel_of(request)
-        wire.check_plain(request)
-        since = _asked_position(request)
-        token = wire.text_of(request, "token")
-        reject = bool(wire.whole(request, "flag", 0, wire.MAX_OFFSET) & wire.REJECT_UNRECOVERED)
+        session, channel, since = self._session, request.channel, request.since
         if channel in self._known:
-            raise codes.already_subscribed()
+            raise errors.already_subscribed()
         if len(self._known) >= MAX_CHANNELS:
-            raise codes.limit_exceeded()
-        claims = None
-        if token:
-            claims = self._claims(token, channel)
-        else:
-            session.check(session.connection.allows_subscribe, channel)
+            raise errors.limit_exceeded()
+        claims = self._claims(request.token, channel) if request.token else None
+        if claims is None:
+            session.check(session.client.allows_subscribe, channel)
 
         def prepare(pages: Sequence[Page]) -> Queue:
-            page, = pages
-            result = self._result(channel, page, since, session.room, claims, reject)
-            reply = wire.reply(number, "subscribe", result)
-            return lambda newer: answer(reply, newer)
+            result = self._result(channel, pages[0], since, session.room, claims,
+                                  must_recover=request.must_recover)
+            return lambda newer: answer(result, newer[0])
 
-        def answer(reply: bytes, newer: Sequence[Iterable[Publication]]) -> None:
-            session.reply(reply)
-            session.flush()
-            self._queue(channel, newer[0])
+        def answer(result: SubscribeResult, newer: Iterable[Publication]) -> None:
+            session.reply(number, result)
+            self._put(channel, newer)
 
         joined = self._enter(channel, since, claims, prepare)
         if joined is None:
-            raise CloseConnection(codes.INSUFFICIENT_STATE)
+            raise CloseConnection(errors.INSUFFICIENT_STATE)
         if not joined:
-            raise codes.already_subscribed()
-        self._expect_expiry(channel, claims)
+            raise errors.already_subscribed()
+        if claims is not None:
+            self._expect_expiry(channel, claims)
 
-    def unsubscribe(self, request: Request) -> None:
-        """Take the client out of a channel, as it asks for."""
-        self._leave(wire.channel_of(request))
+    def leave(self, channel: str) -> bool:
+        """Take the client out of a channel; tell whether it was in it."""
+        self._forget(channel)
+        session = self._session
+        return session.handle.unsubscribe(channel, session.client.client)
 
-    def refresh(self, request: Request) -> bytes:
-        """Take a newer token for a channel; return the result.
+    def refresh(self, request: SubRefresh) -> SubRefreshResult:
+        """Take a newer token for a channel.
 
         Raises:
             CommandError, CloseConnection: see ``docs/protocol.md``.
         """
-        channel = wire.channel_of(request)
-        wire.check_plain(request)
-        token = wire.text_of(request, "token")
-        known = self._known.get(channel)
+        known = self._known.get(request.channel)
         if known is None:
-            raise codes.permission_denied()
+            raise errors.permission_denied()
         if not known.from_token:
-            raise CloseConnection(codes.BAD_REQUEST)
-        if not token:
-            raise codes.bad_request()
-        claims = self._claims(token, channel)
+            raise CloseConnection(errors.BAD_REQUEST)
+        if not request.token:
+            raise errors.bad_request()
+        claims = self._claims(request.token, request.channel)
         known.info = claims.info if claims.info is not None else known.info
-        self._expect_expiry(channel, claims)
-        return encode_json(expiry(self._session, claims))
+        self._expect_expiry(request.channel, claims)
+        return SubRefreshResult(ttl(self._session, claims))
 
     # On the site's demand
 
-    def push(self, channel: str, since: Position | None, info: Any, data: Any) -> bool:
-        """Put a connected client into a channel, and tell it so.
+    def demand(self, channel: str, since: Position | None, info: Any, data: Any) -> bool:
+        """Put the client into a channel: from the start, or now if it is connected.
 
         Returns:
             False if it was in it, or has left.
@@ -200,74 +200,94 @@ class Subscriptions:
         Raises:
             InvalidData: JSON cannot hold ``info`` or ``data``.
             MessageTooLarge: they are too large.
+            ConnectionClosed: the connection has ended.
         """
         extra = None if data is None else encode_json(data)
-        self._session.server.check_size(len(encode_json(info)) + len(extra or b""))
+        self._session.handle.check_size(len(encode_json(info)) + len(extra or b""))
+        demand = Demand(channel, since, info, extra)
+        with self._lock:
+            if self._state != CONNECTED:
+                is_new = channel not in self._at_start and channel not in self._late
+                if is_new and self._state == WAITING:
+                    self._at_start[channel] = None
+                elif is_new:
+                    self._late[channel] = demand
+                return is_new
+        return self._push(demand)
+
+    def _push(self, demand: Demand) -> bool:
+        """Put a connected client into a channel, and tell it so."""
+        session = self._session
+        channel, since, info, data = demand
 
         def prepare(pages: Sequence[Page]) -> Queue:
             page, = pages
             missed = self._pushable(page)
             if missed and since is not None:  # they follow, each by itself
                 page = page._replace(top=page.top._replace(offset=since.offset))
-            told = self._result(channel, page._replace(publications=(), recovered=False), None, 0)
-            if extra is not None:
-                told = b'{"data":%s%s' % (extra, b"," + told[1:] if told != b"{}" else b"}")
-            return lambda newer: tell(frame(OPCODE_TEXT, wire.push(channel, "subscribe", told)),
-                                      missed, newer)
+            result = self._result(channel, page._replace(publications=(), recovered=False), None, 0)
+            told = session.codec.subscribed(channel, result._replace(data=data))
+            return lambda newer: tell(told, missed, newer[0])
 
-        def tell(subscribed: bytes, missed: Sequence[Publication],
-                 newer: Sequence[Iterable[Publication]]) -> None:
-            self._session.queue(subscribed)
-            self._queue(channel, missed)
-            self._queue(channel, newer[0])
+        def tell(told: bytes, missed: Iterable[Publication], newer: Iterable[Publication]) -> None:
+            session.put(told)
+            self._put(channel, missed)
+            self._put(channel, newer)
 
-        claims = Claims(self._session.connection.user_id, info=info)
+        claims = Claims(session.client.user_id, info=info)
         return bool(self._enter(channel, since, claims, prepare))
 
     def _pushable(self, page: Page) -> Sequence[Publication]:
         """Return what was missed, if it is all there and fits an outbox."""
-        size = sum(len(wire.encoded_publication(one)) for one in page.publications)
+        size = sum(map(len, self._session.codec.encoded(page.publications)))
         return page.publications if page.recovered and size <= self._session.room else ()
 
-    def push_out(self, channel: str, why: tuple[int, str]) -> bool:
+    def push_out(self, channel: str, code: int, reason: str) -> bool:
         """Take the client out of a channel and tell it so; False if it was not in it."""
-        if not self._leave(channel):
+        if not self.leave(channel):
             return False
-        contents = encode_json({"code": why[0], "reason": why[1]})
-        self._session.queue(frame(OPCODE_TEXT, wire.push(channel, "unsubscribe", contents)))
+        self._tell_out(channel, code, reason)
         return True
+
+    def lost(self, channel: str) -> None:
+        """Tell the client to subscribe again: it was taken out, for publications are lost."""
+        self._forget(channel)
+        session = self._session
+        session.handle.node.left_channel(channel, session.client.client)
+        self._tell_out(channel, *errors.INSUFFICIENT_STATE_IN_CHANNEL)
+
+    def _tell_out(self, channel: str, code: int, reason: str) -> None:
+        self._session.put(self._session.codec.unsubscribed(channel, code, reason))
+        self._session.wake()
 
     # For all of these
 
     def _enter(self, channel: str, since: Position | None, claims: Claims | None,
                prepare: Callable[[Sequence[Page]], Queue]) -> bool | None:
-        """Enter a channel; see ``Exchange.join``. False also if another thread was first."""
+        """Enter a channel; see ``Node.join``. False also if another thread was first."""
         mine = Subscription(claims)
         if self._known.setdefault(channel, mine) is not mine:
             return False
         joined: bool | None = False
         try:
-            joined = self._session.server.join_connection(
-                self._session.connection, [(channel, since)], self.info, prepare)
+            joined = self._session.handle.join([Request(channel, since)], self.info, prepare)
         finally:
             if not joined:
                 self._known.pop(channel, None)
         return joined
 
-    def _leave(self, channel: str) -> bool:
+    def _forget(self, channel: str) -> None:
         known = self._known.pop(channel, None)
         if known is not None and known.expiry is not None:
             known.expiry.cancel()
-        session = self._session
-        left: bool = session.server.unsubscribe_connection(session.connection, channel)
-        return left
 
     def _claims(self, token: str, channel: str) -> Claims:
-        user = self._session.connection.user_id
-        return checked(self._session, lambda tokens: tokens.subscription(token, channel, user),
-                       codes.permission_denied())
+        user = self._session.client.user_id
+        return checked_claims(self._session,
+                              lambda tokens: tokens.subscription(token, channel, user),
+                              errors.permission_denied())
 
-    def _expect_expiry(self, channel: str, claims: Claims | None) -> None:
+    def _expect_expiry(self, channel: str, claims: Claims) -> None:
         """Take the client out some time after its token, unless it has shown a new one."""
         known = self._known.get(channel)
         if known is None:
@@ -275,52 +295,40 @@ class Subscriptions:
         if known.expiry is not None:
             known.expiry.cancel()
         known.expiry = at_end(self._session, claims,
-                              lambda: self.push_out(channel, codes.SUBSCRIPTION_EXPIRED))
-
-    def _remembers(self, channel: str) -> bool:
-        return bool(self._session.server.rule(channel).history)
+                              lambda: self.push_out(channel, *errors.SUBSCRIPTION_EXPIRED))
 
     def _result(self, channel: str, page: Page, since: Position | None, room: int,
-                claims: Claims | None = None, reject: bool = False) -> bytes:
+                claims: Claims | None = None, *, must_recover: bool = False) -> SubscribeResult:
         """Return what a client is told of its place in a channel, with what it has missed.
 
         Args:
-            room: bytes that this may take; what does not fit is told to be lost.
-            reject: that is an error then.
+            channel: its name.
+            page: what the history gave.
+            since: what the client has seen.
+            room: bytes that what was missed may take; what does not fit is told to be lost.
+            claims: what the channel's token says.
+            must_recover: that is an error then.
 
         Raises:
-            CommandError: 112: see ``reject``.
+            CommandError: 112: see ``must_recover``.
         """
-        result: dict[str, Any] = expiry(self._session, claims)
-        publications: list[bytes] = []
-        if self._remembers(channel):
-            recovered = page.recovered
-            publications = [wire.encoded_publication(one) for one in page.publications]
-            if sum(map(len, publications)) > room:
-                recovered, publications = False, []
-            if reject and since is not None and not recovered:
-                raise codes.unrecoverable()
-            offset = since.offset if recovered and since is not None else page.top.offset
-            result.update(recoverable=True, positioned=True, epoch=page.top.epoch)
-            if offset:
-                result["offset"] = offset
-            if recovered:
-                result["recovered"] = True
-        if since is not None:
-            result["was_recovering"] = True
-        found = encode_json(result)
-        if not publications:
-            return found
-        return found[:-1] + b',"publications":[' + b",".join(publications) + b"]}"
+        session = self._session
+        result = SubscribeResult(None if claims is None else ttl(session, claims),
+                                 was_recovering=since is not None)
+        if not session.handle.node.rule(channel).history:
+            return result
+        recovered, missed = page.recovered, session.codec.encoded(page.publications)
+        if sum(map(len, missed)) > room:
+            recovered, missed = False, []
+        if must_recover and since is not None and not recovered:
+            raise errors.unrecoverable()
+        offset = since.offset if recovered and since is not None else page.top.offset
+        return result._replace(position=Position(offset, page.top.epoch), recovered=recovered,
+                               publications=missed)
 
-    def _queue(self, channel: str, publications: Iterable[Publication]) -> None:
+    def _put(self, channel: str, publications: Iterable[Publication]) -> None:
+        """Queue publications for the client, after the replies that wait."""
+        session = self._session
+        session.put_replies()
         for publication in publications:
-            self._session.queue(CENTRIFUGE.publication(channel, publication))
-
-
-def _asked_position(request: Any) -> Position | None:
-    if request is None:
-        return None
-    if not isinstance(request, dict):
-        raise CloseConnection(codes.BAD_REQUEST)
-    return wire.position_of(request) if wire.flag_of(request, "recover") else None
+            session.handle.put(*session.codec.publication(channel, publication))

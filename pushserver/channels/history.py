@@ -1,151 +1,30 @@
 """What one channel remembers: its last publications, each with its position. No I/O, no locks."""
 from __future__ import annotations
 
-import json
 import time
-from typing import Any, Callable, NamedTuple, Sequence
 
-from ..wire.frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload, frame
-
-Clock = Callable[[], float]
-
-TEXT, BINARY, JSON = range(3)
-"""Kinds of payload: text as it is, bytes, and JSON text."""
-
-PUBLICATION_OVERHEAD = 256
-"""Bytes that a publication is counted with beside its payload: about what Python takes for it."""
+from .publication import NOWHERE, Clock, Limits, Page, Position, Publication
 
 _WORTH_CLEARING = 32
-"""Forgotten entries at the front of a ring that are not worth moving the others for."""
+"""Up to this many forgotten entries may stay at the front of a ring."""
 
 _CLEARING_SHARE = 4
-"""A ring is moved when this part of it is forgotten entries, so that moving costs little."""
-
-
-class Position(NamedTuple):
-    """A place in a channel's history.
-
-    Attributes:
-        offset: of a publication, from 1 on; 0 is before the first.
-        epoch: names the history that the offset counts in: another one starts when a channel's
-            history is lost, as in a restart. Empty for a channel that remembers nothing.
-    """
-
-    offset: int
-    epoch: str
-
-
-NOWHERE = Position(0, "")
-"""Where a client is that has never been in a channel, and what a channel without memory gives."""
-
-
-class Publication:
-    """One message of a channel, encoded once. Nobody changes it once it has its offset.
-
-    Attributes:
-        offset: its position's, from 1 on; 0 in a channel that remembers nothing.
-        kind: TEXT, BINARY or JSON.
-        payload: its bytes.
-        time: when it was published, in seconds since 1970.
-        info: the client that published it, as JSON bytes, or None.
-        tags: names and values that the publisher added, as JSON bytes, or None.
-    """
-
-    __slots__ = ("offset", "kind", "payload", "time", "info", "tags")
-
-    def __init__(self, kind: int, payload: bytes, *, info: bytes | None = None,
-                 tags: bytes | None = None, offset: int = 0, published: float = 0.0) -> None:
-        self.offset = offset
-        self.kind = kind
-        self.payload = payload
-        self.time = published
-        self.info = info
-        self.tags = tags
-
-    def __repr__(self) -> str:
-        return f"<Publication {self.offset}, {len(self.payload)} bytes>"
-
-    @classmethod
-    def of(cls, data: Data, *, info: bytes | None = None,
-           tags: bytes | None = None) -> "Publication":
-        """Encode what a site or a client publishes.
-
-        Raises:
-            InvalidData: neither UTF-8 nor JSON can hold it.
-        """
-        opcode, payload = encode_payload(data)
-        kind = BINARY if opcode == OPCODE_BINARY else TEXT if isinstance(data, str) else JSON
-        return cls(kind, payload, info=info, tags=tags)
-
-    @property
-    def data(self) -> Any:
-        """Return what was published: text, bytes, or what JSON made of it."""
-        if self.kind == BINARY:
-            return self.payload
-        text = self.payload.decode("utf-8")
-        return text if self.kind == TEXT else json.loads(text)
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of all that was published."""
-        return len(self.payload) + len(self.info or b"") + len(self.tags or b"")
-
-    @property
-    def cost(self) -> int:
-        """Return the bytes that it is counted with in a history."""
-        return PUBLICATION_OVERHEAD + self.size
-
-    def frame(self) -> bytes:
-        """Return it as one frame in which the payload is all."""
-        return frame(OPCODE_BINARY if self.kind == BINARY else OPCODE_TEXT, self.payload)
-
-
-class Limits(NamedTuple):
-    """What one channel may remember.
-
-    Attributes:
-        publications: how many; 0: nothing is remembered.
-        size: bytes of them all, by ``Publication.cost``; the last one stays whatever its size.
-        age: seconds; 0: however old.
-    """
-
-    publications: int
-    size: int
-    age: float
-
-
-NOTHING = Limits(0, 0, 0.0)
-"""Of what is not remembered."""
-
-
-class Page(NamedTuple):
-    """What was found in a history, and where the history stood at that moment.
-
-    Attributes:
-        publications: in the order asked for.
-        top: the position of the newest publication, whether it is still held or not.
-        recovered: these are all since the position asked for; False: some are lost, or the
-            position is none of this history's. Always False where no position was asked for.
-    """
-
-    publications: Sequence[Publication]
-    top: Position
-    recovered: bool
+"""A ring is cleared once more than one entry in this many is forgotten, which keeps it cheap."""
 
 
 class History:
     """Keep the last publications of one channel, within limits.
 
-    Offsets are given out without a hole, so each publication is found by its index. What is too
-    old is never returned, and freed at the next use. Not safe for several threads.
+    Offsets have no gaps, so each publication is found by its index. What is too old is never
+    returned, and is freed at the next use. Not thread-safe.
 
     Args:
-        epoch: the name of this history, one that no other history of the channel has had.
-        limits: what may be kept; may be changed at any time.
-        clock: seconds that never go back.
+        epoch: the name of this history, which no other history of the channel has had.
+        limits: how much may be kept; may be changed at any time.
+        clock: returns seconds that never go back.
 
     Attributes:
-        top: the newest offset given out, 0 before the first.
+        top: the newest offset, 0 before the first.
         used: clock time of the last use.
     """
 
@@ -157,7 +36,7 @@ class History:
         self.top = 0
         self.used = clock()
         self._clock = clock
-        self._ring: list[Publication | None] = []   # None: forgotten, not yet cleared away
+        self._ring: list[Publication | None] = []   # None: forgotten, but not yet cleared
         self._times: list[float] = []               # of the same entries, by the clock
         self._first = 0                             # index of the oldest that is held
         self._size = 0
@@ -175,7 +54,7 @@ class History:
 
     @property
     def oldest(self) -> int:
-        """Return the offset of the oldest that is held; one past the newest if none is."""
+        """Return the offset of the oldest publication held; one past the newest if none is."""
         return self.top + 1 - len(self)
 
     def append(self, publication: Publication) -> Position:
@@ -192,13 +71,13 @@ class History:
     def since(self, position: Position | None, limit: int | None = None) -> Page:
         """Return what was published after a position.
 
-        ``recovered`` is True only if nothing between is missing: the position is of this epoch
-        (or ``NOWHERE``: all of it), not from the future, and all that follows is held and fits
-        the limit.
+        ``recovered`` is True only if nothing is missing: the position is of this epoch (or is
+        ``NOWHERE``, for the whole history), not from the future, and everything after it is
+        still held and fits the limit.
 
         Args:
-            position: what the asker has seen; None: it asks only where the history stands.
-            limit: publications at most; with more of them it is not recovered.
+            position: the last one that the caller has seen; None: return only ``top``.
+            limit: publications at most; if there are more, nothing is recovered.
         """
         self.expire()
         if position is None or not self._knows(position):
@@ -216,17 +95,17 @@ class History:
 
     def page(self, limit: int | None, since: Position | None = None,
              reverse: bool = False) -> Page:
-        """Return a part of what is held, for reading through it.
+        """Return some of the publications held, to read through a history page by page.
 
         Args:
             limit: publications at most; 0: none, only ``top``; None: all.
-            since: those behind this position, or before it if reversed; None: from the end at
-                which reading begins.
-            reverse: the newest first.
+            since: return those after this position, or before it if reversed; None: start with
+                the oldest, or with the newest if reversed.
+            reverse: newest first.
 
         Returns:
-            ``recovered`` tells whether the position is of this history and, read forward, none
-            between it and the first one returned is missing.
+            A page whose ``recovered`` tells whether the position is one of this history's and,
+            reading forward, none is missing between it and the first publication returned.
         """
         self.expire()
         if since is not None and not self._knows(since):
@@ -244,14 +123,14 @@ class History:
         return Page(found[::-1] if reverse else found, self.position, complete)
 
     def _slice(self, first: int, last: int) -> list[Publication]:
-        """Return those from one offset to another, both of which are held."""
+        """Return the publications from one offset to another, both of which are held."""
         if last < first:
             return []
         base = self._first - self.oldest
         return self._ring[base + first:base + last + 1]  # type: ignore[return-value]
 
     def remove(self) -> None:
-        """Forget all publications; offsets go on where they were."""
+        """Forget all publications; offsets continue from where they were."""
         self._forget(len(self))
 
     def expire(self) -> None:
@@ -259,7 +138,7 @@ class History:
         self._trim(self._clock())
 
     def _trim(self, now: float) -> None:
-        """Forget what is over a limit."""
+        """Forget what exceeds a limit."""
         count, size, age = self.limits
         excess = len(self) - count
         if age:
@@ -269,7 +148,7 @@ class History:
             self._forget(1)
 
     def _older(self, then: float) -> int:
-        """Return how many at the front were published at a time or before."""
+        """Return how many of the oldest were published at or before a time."""
         index = self._first
         while index < len(self._times) and self._times[index] <= then:
             index += 1

@@ -5,46 +5,76 @@ import threading
 from typing import Any, Callable, Generic, Iterable, NamedTuple, Protocol, TypeVar
 
 from ..errors import HandshakeRefused
+from .encoding import Encoding
+from .feed import Feed
 from .joining import Joining
 
 
 class Member(Protocol):
-    """What the hub needs to know of a connection."""
+    """What the hub and the node need to know of a connection."""
 
     Id: str
     channels: set[str] | None
-    protocol: Any
+
+    @property
+    def encoding(self) -> Encoding:
+        """Return what makes bytes for it."""
+
+    def lost(self, channel: str) -> None:
+        """Take note that it was taken out of a channel of which publications are lost.
+
+        It queues and returns; a lock may be held.
+        """
 
 
 M = TypeVar("M", bound=Member)
 
-Groups = tuple[tuple[Any, tuple[M, ...]], ...]
-"""Connections by the protocol that they speak, so that each message is encoded once for each."""
+Groups = tuple[tuple[Encoding, tuple[M, ...]], ...]
+"""Connections by their encoding, so that each message is encoded once for each."""
 
 
 def grouped(members: tuple[M, ...]) -> Groups[M]:
-    """Return connections by protocol; the tuple itself where all speak the same."""
-    found: dict[Any, list[M]] = {}
+    """Return connections by encoding; the tuple itself where all share one."""
+    if len(members) == 1:
+        return ((members[0].encoding, members),)
+    found: dict[Encoding, list[M]] = {}
     for member in members:
-        found.setdefault(member.protocol, []).append(member)
+        found.setdefault(member.encoding, []).append(member)
     if len(found) == 1:
-        return ((members[0].protocol, members),)
-    return tuple((protocol, tuple(group)) for protocol, group in found.items())
+        return ((members[0].encoding, members),)
+    return tuple((encoding, tuple(group)) for encoding, group in found.items())
 
 
 class Audience(NamedTuple):
     """Who is to get a publication.
 
     Attributes:
-        groups: those who are in the channel, by protocol.
+        groups: those who are in the channel, by encoding.
         joining: subscriptions that are being made.
+        feed: how far delivery has come; None where nobody is.
     """
 
     groups: Groups[Any]
     joining: tuple[Joining, ...]
+    feed: Feed | None
 
 
-_NOBODY = Audience((), ())
+NOBODY = Audience((), (), None)
+
+
+class _Room(Generic[M]):
+    """Those who are in one channel or on their way into it; it ends with the last of them."""
+
+    __slots__ = ("members", "joining", "feed", "audience")
+
+    def __init__(self) -> None:
+        self.members: dict[M, None] = {}
+        self.joining: dict[M, Joining] = {}
+        self.feed = Feed()
+        self.audience: Audience | None = None   # as long as nobody comes or goes
+
+    def __len__(self) -> int:
+        return len(self.members) + len(self.joining)
 
 
 class Hub(Generic[M]):
@@ -70,9 +100,8 @@ class Hub(Generic[M]):
         self._members: dict[M, None] = {}
         self._everyone: tuple[M, ...] | None = ()
         self._everyone_grouped: Groups[M] | None = ()
-        self._channels: dict[str, dict[M, None]] = {}
-        self._joining: dict[str, dict[M, Joining]] = {}
-        self._audiences: dict[str, Audience] = {}
+        self._rooms: dict[str, _Room[M]] = {}
+        self._deserted: set[str] = set()
         self._reserved: dict[str, int] = {}
         self._reserved_count = 0
 
@@ -155,9 +184,16 @@ class Hub(Generic[M]):
     def _subscribe(self, member: M, channel: str) -> bool:
         if not self._enter(member, channel):
             return False
-        self._channels.setdefault(channel, {})[member] = None
-        self._changed(channel)
+        self._room(channel).members[member] = None
         return True
+
+    def _room(self, channel: str) -> _Room[M]:
+        """Return a channel's room, which is about to change. Needs the lock."""
+        room = self._rooms.get(channel)
+        if room is None:
+            room = self._rooms[channel] = _Room()
+        room.audience = None
+        return room
 
     @staticmethod
     def _enter(member: M, channel: str) -> bool:
@@ -169,9 +205,6 @@ class Hub(Generic[M]):
         member.channels.add(channel)
         return True
 
-    def _changed(self, channel: str) -> None:
-        self._audiences.pop(channel, None)
-
     def join(self, member: M, channel: str, joining: Joining) -> bool:
         """Begin a subscription that live delivery has yet to catch up with.
 
@@ -181,8 +214,7 @@ class Hub(Generic[M]):
         with self._lock:
             if member not in self._members or not self._enter(member, channel):
                 return False
-            self._joining.setdefault(channel, {})[member] = joining
-            self._changed(channel)
+            self._room(channel).joining[member] = joining
             return True
 
     def arrive(self, arrived: Iterable[Joining], channel: str) -> None:
@@ -192,19 +224,20 @@ class Hub(Generic[M]):
         another one.
         """
         with self._lock:
-            joining = self._joining.get(channel, {})
+            room = self._rooms.get(channel)
+            if room is None:
+                return
             for one in arrived:
-                if joining.get(one.member) is one:
-                    del joining[one.member]
-                    self._channels.setdefault(channel, {})[one.member] = None
-            if not joining:
-                self._joining.pop(channel, None)
-            self._changed(channel)
+                if room.joining.get(one.member) is one:
+                    del room.joining[one.member]
+                    room.members[one.member] = None
+                    room.audience = None
 
     def withdraw(self, member: M, channel: str, joining: Joining) -> None:
         """Take back what ``join`` began, unless that is done, or another one has begun since."""
         with self._lock:
-            if self._joining.get(channel, {}).get(member) is joining:
+            room = self._rooms.get(channel)
+            if room is not None and room.joining.get(member) is joining:
                 self._unsubscribe(member, channel)
 
     def unsubscribe(self, member: M, channel: str) -> bool:
@@ -216,18 +249,27 @@ class Hub(Generic[M]):
         if not member.channels or channel not in member.channels:
             return False
         member.channels.discard(channel)
-        tables: tuple[dict[str, dict[M, Any]], ...] = (self._channels, self._joining)
-        for table in tables:
-            members = table.get(channel)
-            if members is None or member not in members:
-                continue
-            joining = members.pop(member)
-            if joining is not None:
-                joining.cancel()
-            if not members:
-                del table[channel]
-        self._changed(channel)
+        room = self._room(channel)
+        room.members.pop(member, None)
+        joining = room.joining.pop(member, None)
+        if joining is not None:
+            joining.cancel()
+        if not room:
+            del self._rooms[channel]
+            self._deserted.add(channel)
         return True
+
+    def has_channel(self, channel: str) -> bool:
+        """Tell whether anybody is in a channel, or on the way into it."""
+        return channel in self._rooms
+
+    def take_deserted(self) -> Iterable[str]:
+        """Return the channels that the last connection has left since the last call."""
+        if not self._deserted:
+            return ()
+        with self._lock:
+            found, self._deserted = self._deserted, set()
+            return found
 
     def is_in(self, member: M, channel: str) -> bool:
         """Tell whether a connection is in a channel, or on its way into it."""
@@ -237,15 +279,13 @@ class Hub(Generic[M]):
     def members(self, channel: str) -> tuple[M, ...]:
         """Return the connections that are in a channel or on their way into it."""
         with self._lock:
-            return (*self._channels.get(channel, ()), *self._joining.get(channel, ()))
+            room = self._rooms.get(channel)
+            return (*room.members, *room.joining) if room is not None else ()
 
     def channels(self) -> dict[str, int]:
         """Return the channels that somebody is in, with how many they are."""
         with self._lock:
-            found = {channel: len(members) for channel, members in self._channels.items()}
-            for channel, joining in self._joining.items():
-                found[channel] = found.get(channel, 0) + len(joining)
-            return found
+            return {channel: len(room) for channel, room in self._rooms.items()}
 
     def rename(self, member: M, Id: str) -> tuple[M, ...]:
         """Give a connection that came without one its Id; return those that it replaces.
@@ -275,7 +315,7 @@ class Hub(Generic[M]):
             return self._everyone
 
     def everyone_grouped(self) -> Groups[M]:
-        """Return all connections by protocol."""
+        """Return all connections by encoding."""
         everyone = self.everyone()
         with self._lock:
             if self._everyone is not everyone:  # somebody came since
@@ -284,40 +324,45 @@ class Hub(Generic[M]):
                 self._everyone_grouped = grouped(everyone)
             return self._everyone_grouped
 
-    def admit(self, member: M, protocol: Any, queue: Callable[[], None]) -> bool:
-        """Change what a connection speaks; False if it has left.
+    def admit(self, member: M, switch: Callable[[], None]) -> bool:
+        """Change a connection's encoding; False if it has left.
 
         Args:
-            queue: queues its first frame, before anybody can see that it speaks so; with the lock
-                held, so it must not do more.
+            switch: queues the first bytes in it, then changes it; with the lock held, so it must
+                not do more.
         """
         with self._lock:
             if member not in self._members:
                 return False
-            queue()
-            member.protocol = protocol
+            switch()
             self._everyone = self._everyone_grouped = None
             for channel in member.channels or ():
-                self._changed(channel)
+                self._rooms[channel].audience = None
             return True
+
+    def has(self, member: M) -> bool:
+        """Tell whether a connection is there: neither closing nor closed."""
+        return member in self._members
 
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""
         with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
             return self._by_id.get(Id, ())
 
+    def of_id_grouped(self, Id: str) -> Groups[M]:
+        """Return the connections of one Id by encoding."""
+        return grouped(self.of_id(Id))
+
     def audience(self, channel: str) -> Audience:
         """Return who is to get what is published to a channel."""
         with self._lock:
-            found = self._audiences.get(channel)
-            if found is not None:
-                return found
-            members = tuple(self._channels.get(channel, ()))
-            joining = tuple(self._joining.get(channel, {}).values())
-            if not members and not joining:
-                return _NOBODY
-            found = self._audiences[channel] = Audience(grouped(members), joining)
-            return found
+            room = self._rooms.get(channel)
+            if room is None:
+                return NOBODY
+            if room.audience is None:
+                room.audience = Audience(grouped(tuple(room.members)),
+                                         tuple(room.joining.values()), room.feed)
+            return room.audience
 
     def ids(self) -> list[str]:
         """Return the Ids that are connected."""

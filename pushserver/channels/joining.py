@@ -1,14 +1,14 @@
-"""Join a channel without a gap or a double: replay and live delivery are merged by offset."""
+"""Join a channel without a gap or a double: history and live delivery are merged by offset."""
 from __future__ import annotations
 
 import threading
 from typing import Any, Callable, Iterable
 
-from .history import Page, Publication
+from .publication import Page, Position, Publication
 
-KEPT, KNOWN, LIVE = range(3)
+KEPT, KNOWN, LIVE, BROKEN = range(4)
 """What becomes of a publication: it is kept until the reply is out; the subscriber has it already;
-it is to be delivered, and all that follow go the usual way."""
+it is to be delivered, and all that follow go the usual way; something before it is missing."""
 
 MAX_KEPT = 10_000
 """Publications that are kept for one subscription that is being made."""
@@ -53,18 +53,29 @@ class Joining:
         with self._lock:
             return self._settled
 
+    @property
+    def position(self) -> Position:
+        """Return how far the reply has brought the subscriber, once it is settled."""
+        return Position(self._last, self._epoch)
+
     def offer(self, publication: Publication, epoch: str) -> int:
-        """Tell what becomes of a publication: KEPT, KNOWN or LIVE."""
+        """Tell what becomes of a publication: KEPT, KNOWN, LIVE or BROKEN."""
         with self._lock:
             if self._cancelled:
                 return KNOWN
             if self._settled:
-                return LIVE if self._is_new(publication, epoch) else KNOWN
+                return self._next(publication, epoch)
             if len(self._kept) < MAX_KEPT:
                 self._kept.append((publication, epoch))
             else:
                 self._overflow = True
             return KEPT
+
+    def _next(self, publication: Publication, epoch: str) -> int:
+        if not self._is_new(publication, epoch):
+            return KNOWN
+        follows = not epoch or epoch != self._epoch or publication.offset == self._last + 1
+        return LIVE if follows else BROKEN
 
     def _is_new(self, publication: Publication, epoch: str) -> bool:
         """Tell whether it comes behind all that was seen; another epoch is another history."""

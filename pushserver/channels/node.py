@@ -1,32 +1,37 @@
-"""Channels: publishing, resuming and presence, between the broker and the hub. No I/O happens here.
-"""
+"""One node of a site: publishing, joining and presence, between its broker and its connections."""
 from __future__ import annotations
 
 import logging
-import time
-from typing import Any, Callable, Generic, Iterable, NamedTuple, Optional, Sequence
+from collections import deque
+from functools import partial
+from typing import Callable, Generic, Iterable, NamedTuple, Sequence
 
-from .broker import Broker, MemoryBroker
-from .history import NOTHING, Clock, Page, Position, Publication
-from .hub import Hub, M, grouped
-from .joining import LIVE, Joining
-from .presence import Info, Presence, Stats
-from .rules import ChannelRule, Channels
+from .broker import Broker
+from .delivery import Delivery
+from .feed import HOLE, NEXT, Feed
+from .hub import Audience, Hub, M, grouped
+from .interest import Interest
+from .joining import BROKEN, LIVE, Joining
+from .presence import Info
+from .publication import NOTHING, Page, Position, Publication
+from .rules import ChannelRule, ChannelRules
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[tuple[Any, ...], bytes], None]
-"""Queues one frame for several connections."""
 
-Wanted = tuple[str, Optional[Position]]
-"""A channel, and what a client has seen of it."""
+class Request(NamedTuple):
+    """A channel to join, and what a client has seen of it; None: it asks for nothing."""
+
+    channel: str
+    since: Position | None
+
 
 Queue = Callable[[Sequence[Iterable[Publication]]], None]
 """Queues an answer, and behind it the publications that have come since, for each channel."""
 
 Answer = Callable[[Sequence[Page]], Queue]
-"""Makes the answer to subscriptions of what the histories gave, in the order in which they were
-wanted, and returns what queues it."""
+"""Makes the answer to subscriptions of what the histories returned, in the order in which they
+were asked for, and returns what queues it."""
 
 
 class Arrival(NamedTuple):
@@ -43,69 +48,139 @@ class Arrival(NamedTuple):
     is_told: bool
 
 
-class Exchange(Generic[M]):
+class Node(Generic[M]):
     """Publish to channels, let connections into them, and know who is there.
 
-    Any thread may call it, and none waits: frames are queued by ``send``.
+    Any thread may call it but the loop's, with no lock held: what the broker and its presence are
+    asked may take them a network's time. Nothing here waits for a client.
 
     Args:
-        hub: the connections.
+        hub: the connections of this node.
         rules: what holds for which channel.
-        send: queues a frame for connections, all of which speak one protocol.
-        on_linger: called when somebody has vanished who is still held to be there: ``depart`` is
-            to be called after ``next_departure`` seconds.
-        clock: seconds that never go back.
+        broker: joins this node with the others, or is all there is.
+        delivery: queues bytes for connections.
+        on_linger: called when somebody has vanished who still counts as there: ``depart`` has to
+            be called after ``next_departure`` seconds.
     """
 
-    def __init__(self, hub: Hub[M], rules: Iterable[ChannelRule], send: Send,
-                 on_linger: Callable[[], None] = lambda: None,
-                 clock: Clock = time.monotonic) -> None:
-        self.channels = Channels(rules)
-        self.broker: Broker = MemoryBroker(self._deliver, clock)
+    def __init__(self, hub: Hub[M], rules: Iterable[ChannelRule], broker: Broker,
+                 delivery: Delivery, on_linger: Callable[[], None] = lambda: None) -> None:
+        self.rules = ChannelRules(rules)
+        self.rule = self.rules.rule
+        self.broker = broker
         self._hub = hub
-        self._send = send
+        self._delivery = delivery
         self._on_linger = on_linger
-        self._presence = Presence(clock)
+        self._presence = broker.presence
+        self._interest = Interest(broker, hub.has_channel)
+        self._jobs: deque[Callable[[], None]] = deque()     # for when the broker holds no lock
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.channels!r}, {self.broker!r}>"
+        return f"<Node {self.rules!r}, {self.broker!r}>"
+
+    def start(self) -> None:
+        """Join the other nodes; ``Delivery.begin`` comes first."""
+        self._interest = Interest(self.broker, self._hub.has_channel)
+        self._presence.start()
+        self.broker.start(self)
+
+    def stop(self) -> None:
+        """Leave the other nodes; nobody is connected any more."""
+        self.broker.stop()
+        self._presence.stop()
 
     # Publishing
 
     def publish(self, channel: str, publication: Publication, key: str | None = None,
                 remember: bool = True) -> Position:
         """Append one publication to a channel and queue it for every subscriber."""
-        limits = self.channels.rule(channel).limits if remember else NOTHING
+        limits = self.rule(channel).limits if remember else NOTHING
         return self.broker.publish(channel, publication, limits, key)
 
-    def _deliver(self, channel: str, publication: Publication, epoch: str) -> None:
-        """Queue a publication; the broker calls this in the channel's order."""
-        audience = self._hub.audience(channel)
-        if audience.joining:
-            self._deliver_to_joining(channel, publication, epoch, audience.joining)
-        for protocol, members in audience.groups:
-            self._send(members, protocol.publication(channel, publication))
+    # What a broker calls
 
-    def _deliver_to_joining(self, channel: str, publication: Publication, epoch: str,
-                            joining: Iterable[Joining]) -> None:
-        arrived = tuple(one for one in joining if one.offer(publication, epoch) == LIVE)
-        for protocol, members in grouped(tuple(one.member for one in arrived)):
-            self._send(members, protocol.publication(channel, publication))
+    def deliver(self, channel: str, publication: Publication, epoch: str) -> None:
+        """Queue a publication; see ``Receiver.deliver``."""
+        audience = self._hub.audience(channel)
+        feed = audience.feed
+        if feed is None:
+            return
+        if epoch:
+            verdict = feed.take(publication, epoch, audience.joining)
+            if verdict == HOLE:
+                logger.warning("channel %r: publications before offset %d have not arrived",
+                               channel, publication.offset)
+                self._jobs.append(partial(self._mend, channel, feed))
+            if verdict != NEXT:
+                return
+        self._hand_out(audience, channel, publication, epoch)
+
+    def wake(self) -> None:
+        """Have what was delivered written; see ``Receiver.wake``."""
+        while self._jobs:
+            self._delivery.run(self._jobs.popleft())
+        self._delivery.wake()
+
+    def _hand_out(self, audience: Audience, channel: str, publication: Publication,
+                  epoch: str) -> None:
+        if audience.joining:
+            self._hand_to_joining(channel, publication, epoch, audience.joining)
+        for encoding, members in audience.groups:
+            self._delivery.put(members, encoding.publication(channel, publication))
+
+    def _hand_to_joining(self, channel: str, publication: Publication, epoch: str,
+                         joining: Iterable[Joining]) -> None:
+        verdicts = [(one, one.offer(publication, epoch)) for one in joining]
+        arrived = tuple(one for one, verdict in verdicts if verdict == LIVE)
+        for encoding, members in grouped(tuple(one.member for one in arrived)):
+            self._delivery.put(members, encoding.publication(channel, publication))
         if arrived:
             self._hub.arrive(arrived, channel)
+        broken = tuple(one.member for one, verdict in verdicts if verdict == BROKEN)
+        if broken:
+            self._take_out(channel, broken)
+
+    # Holes in what a broker delivers
+
+    def _mend(self, channel: str, feed: Feed) -> None:
+        """Deliver what was missing, or take those who keep positions out of the channel."""
+        page = None
+        try:
+            page = self.broker.recover(channel, self.rule(channel).limits, feed.position)
+        except Exception:
+            logger.exception("channel %r: its history cannot be read", channel)
+        feed.mend(page, partial(self._hand_out_mended, channel))
+        self.wake()
+
+    def _hand_out_mended(self, channel: str, found: Iterable[tuple[Publication, str]],
+                         whole: bool) -> None:
+        if not whole:
+            logger.error("channel %r: publications are lost: its clients are told", channel)
+            self._take_out(channel, self._hub.members(channel))
+        for publication, epoch in found:
+            self._hand_out(self._hub.audience(channel), channel, publication, epoch)
+
+    def _take_out(self, channel: str, members: tuple[M, ...]) -> None:
+        """Take those who keep positions out of a channel, so that they ask for what they missed.
+
+        They get nothing of it from now on: their positions would step over what is lost.
+        """
+        for member in members:
+            if member.encoding.keeps_positions and self._hub.unsubscribe(member, channel):
+                self._jobs.append(partial(member.lost, channel))
 
     # History
 
     def history(self, channel: str, limit: int | None, since: Position | None = None,
                 reverse: bool = False) -> Page:
         """Read what a channel remembers."""
-        limits = self.channels.rule(channel).limits
+        limits = self.rule(channel).limits
         return self.broker.history(channel, limits, limit, since, reverse)
 
     # Subscribing
 
     def subscribe(self, member: M, channel: str, info: Callable[[], Info]) -> bool:
-        """Let a connection into a channel from now on; False if it is in, or has left.
+        """Put a connection into a channel from now on; False if it is in it, or has left.
 
         Args:
             member: the connection.
@@ -114,22 +189,28 @@ class Exchange(Generic[M]):
         """
         if not self._hub.subscribe(member, channel):
             return False
-        self.announce(member, self.enter([channel], lambda _: info()))
+        try:
+            arrivals = self.enter([channel], lambda _: info())
+        except BaseException:
+            self._hub.unsubscribe(member, channel)
+            raise
+        self.announce(member, arrivals)
         return True
 
-    def join(self, member: M, wanted: Sequence[Wanted], info: Callable[[str], Info],
+    def join(self, member: M, requests: Sequence[Request], info: Callable[[str], Info],
              answer: Answer) -> bool | None:
-        """Let a connection into channels with what it has missed.
+        """Put a connection into channels with what it has missed.
 
-        Whoever has read the answer is known to be there; the others are told behind it.
+        By the time a client has read the answer it is known to be there; the others are told
+        after that.
 
         Args:
             member: the connection.
-            wanted: the channels' names, checked, with what it has seen of each; None: it asks
-                for nothing.
+            requests: the channels, their names checked.
             info: makes what is told of it in a channel, where that is kept.
             answer: called once with what was missed in each channel, or why not. What it returns
-                is called at most once; that queues, and must neither wait nor call this object.
+                is called at most once, with locks held: it queues, and must neither wait nor wake
+                the loop, nor call this object.
 
         Returns:
             True: it is in the channels. False: it was in one already, or has left. None: there
@@ -139,13 +220,13 @@ class Exchange(Generic[M]):
         arrivals: list[Arrival] = []
         settled = False
         try:
-            for channel, _ in wanted:
+            for channel, _ in requests:
                 joining = Joining(member)
                 if not self._hub.join(member, channel, joining):
                     return False
                 entered.append((channel, joining))
-            arrivals = self.enter([channel for channel, _ in wanted], info)
-            pages = [self._recover(*one) for one in wanted]
+            arrivals = self.enter([channel for channel, _ in requests], info)
+            pages = [self._recover(*one) for one in requests]
             settled = _settle([joining for _, joining in entered], pages, answer(pages))
         finally:
             if not settled:
@@ -154,7 +235,7 @@ class Exchange(Generic[M]):
         return settled or None
 
     def _recover(self, channel: str, since: Position | None) -> Page:
-        return self.broker.recover(channel, self.channels.rule(channel).limits, since)
+        return self.broker.recover(channel, self.rule(channel).limits, since)
 
     def _take_back(self, member: M, entered: Iterable[tuple[str, Joining]],
                    arrivals: Iterable[Arrival]) -> None:
@@ -165,29 +246,42 @@ class Exchange(Generic[M]):
             info = self._presence.leave(one.channel, one.info.client)
             if not one.is_told:  # it had taken the place of one that the others know of
                 self._announce_leave(one.channel, info)
+        self._tidy()
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Take a connection out of a channel; tell whether it was in it."""
         if not self._hub.unsubscribe(member, channel):
             return False
-        self._announce_leave(channel, self._presence.leave(channel, client))
+        self.left_channel(channel, client)
         return True
+
+    def left_channel(self, channel: str, client: str) -> None:
+        """Note that a client has left one channel, and tell the others."""
+        self._announce_leave(channel, self._presence.leave(channel, client))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Let go of channels that nobody is in any more, and write what was queued."""
+        for channel in self._hub.take_deserted():
+            self._interest.update(channel)
+        self.wake()
 
     # Presence
 
     def enter(self, channels: Iterable[str], info: Callable[[str], Info]) -> list[Arrival]:
-        """Note who is in channels from now on, where their rules say so.
+        """Have channels delivered, and note who is in them where their rules say so.
 
         Args:
             channels: their names.
             info: makes what others in a channel see.
 
         Returns:
-            what is to be given to ``announce`` as soon as the connection may hear of others.
+            What ``announce`` takes as soon as the connection may hear of others.
         """
         arrivals = []
         for channel in channels:
-            rule = self.channels.rule(channel)
+            self._interest.update(channel)
+            rule = self.rule(channel)
             if rule.keeps_presence:
                 known = info(channel)
                 is_told = self._presence.join(channel, known) and rule.join_leave
@@ -206,17 +300,23 @@ class Exchange(Generic[M]):
                 # the others may have heard of that first
                 self._presence.leave(channel, info.client)
                 self._announce_leave(channel, info)
+        self.wake()
 
-    def left(self, client: str, *, vanished: bool) -> None:
+    def left(self, client: str | None, *, vanished: bool) -> None:
         """Note that a connection has ended; what fails for one channel is logged.
 
         Args:
-            client: names it.
+            client: names it; None: nobody has ever asked for its name.
             vanished: it may come back at once, as in a reload.
         """
+        if client is not None:
+            self._leave_all(client, vanished)
+        self._tidy()
+
+    def _leave_all(self, client: str, vanished: bool) -> None:
         for channel in self._presence.channels(client):
             try:
-                linger = self.channels.rule(channel).linger if vanished else 0.0
+                linger = self.rule(channel).linger if vanished else 0.0
                 self._announce_leave(channel, self._presence.leave(channel, client, linger))
             except Exception:
                 logger.exception("cannot tell that %s has left %r", client, channel)
@@ -230,30 +330,28 @@ class Exchange(Generic[M]):
                 self._announce_leave(channel, info)
             except Exception:
                 logger.exception("cannot tell that %s has left %r", info.client, channel)
+        self.wake()
+
+    def sweep(self) -> None:
+        """Free what is too old."""
+        self.broker.sweep()
+        self._tidy()
 
     def next_departure(self) -> float | None:
         """Return the seconds until ``depart`` may have something to do; None: nothing."""
         return self._presence.next_due()
 
     def _announce_leave(self, channel: str, info: Info | None) -> None:
-        if info is not None and self.channels.rule(channel).join_leave:
+        if info is not None and self.rule(channel).join_leave:
             self._tell(channel, info, False)
 
     def _tell(self, channel: str, info: Info, joined: bool) -> None:
         audience = self._hub.audience(channel)
         arriving = tuple(one.member for one in audience.joining if one.is_settled)
-        for protocol, members in (*audience.groups, *grouped(arriving)):
-            data = protocol.presence(channel, info, joined)
+        for encoding, members in (*audience.groups, *grouped(arriving)):
+            data = encoding.presence(channel, info, joined)
             if data is not None:
-                self._send(members, data)
-
-    def presence(self, channel: str) -> dict[str, Info]:
-        """Return who is in a channel, by client; without a rule for it, nobody is known."""
-        return self._presence.of(channel)
-
-    def presence_stats(self, channel: str) -> Stats:
-        """Return how many are in a channel; see ``presence``."""
-        return self._presence.stats(channel)
+                self._delivery.put(members, data)
 
 
 def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,

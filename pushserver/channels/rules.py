@@ -1,34 +1,36 @@
-"""What holds for a channel: who may use it, and what it remembers."""
+"""The rules for channels: who may use one, and what it remembers."""
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Callable, Iterable, Union
 
 from ..errors import InvalidSetting
-from ..settings import MIB
-from .history import Limits
+from .publication import Limits
 
 MAX_CHANNEL = 255
-"""Characters of a channel's name."""
+"""Characters of the longest channel name."""
 
 WHO = ("nobody", "subscribers", "users", "anyone", "token")
 
 Who = Union[str, Callable[[Any, str], bool]]
-"""Who may do something with a channel from a client: one of ``WHO``, or a function of connection
-and channel, called on a worker, that says so."""
+"""Which clients may do something with a channel: one of ``WHO``, or a function of connection and
+channel, called on a worker, that returns true or false."""
+
+HISTORY_BYTES = 1024 * 1024
+"""Bytes that a channel's history may take, unless its rule says otherwise."""
 
 CACHED = 4096
-"""Channels whose rule is kept at hand."""
+"""Channels whose rule is cached."""
 
 
 def checked_channel(channel: str) -> str:
     """Return a channel's name.
 
     Raises:
-        InvalidSetting: it is not text of 1 to 255 characters, or UTF-8 cannot hold it.
+        InvalidSetting: it is not text of 1 to 255 characters, or cannot be encoded as UTF-8.
     """
     if not isinstance(channel, str) or not 0 < len(channel) <= MAX_CHANNEL:
         raise InvalidSetting(f"channel is {channel!r:.80}: use text of 1 to {MAX_CHANNEL} "
@@ -43,11 +45,11 @@ def checked_channel(channel: str) -> str:
 
 @dataclass(frozen=True)
 class ChannelRule:
-    """Say what holds for the channels whose names match. Immutable, checked when it is made.
+    """Set the rules for channels whose names match. Immutable, and checked when created.
 
-    What a rule says of clients holds for what they ask for themselves, through Centrifugo's
-    protocol; the site's own code may do everything with every channel. Each of ``subscribe``,
-    ``publish``, ``see_presence`` and ``see_history`` is one of
+    The permissions apply to what clients ask for themselves, through Centrifugo's protocol; the
+    site's own code may do everything with every channel. Each of ``subscribe``, ``publish``,
+    ``see_presence`` and ``see_history`` is one of
 
     - "nobody"
     - "subscribers": connections that are in the channel (not for ``subscribe``)
@@ -57,26 +59,30 @@ class ChannelRule:
     - a function of connection and channel that returns true or false.
 
     Attributes:
-        match: the beginning of a name, as ``news:``; with a ``*`` in it a pattern for the whole
-            name, as ``room:*:typing``; empty: every channel.
-        history: publications that are remembered; 0: none, and nobody can resume.
-        history_bytes: bytes of them all, each counted with 256 more; the last one always stays.
-        history_age: seconds for which each is remembered; 0: however long.
+        match: the beginning of a name, such as ``news:``; with a ``*`` in it, a pattern for the
+            whole name, such as ``room:*:typing``; empty: every channel.
+        history: publications to remember; 0: none, and nobody can resume.
+        history_bytes: bytes of all of them, with 256 more counted for each; the last one always
+            stays.
+        history_age: seconds for which each is remembered; 0: no limit.
         subscribe: who may subscribe.
         publish: who may publish.
         see_presence: who may ask who is in the channel. Presence is kept unless it is "nobody".
-        see_history: who may read what is remembered; resuming needs ``subscribe`` only.
-        join_leave: tell subscribers who comes and goes.
-        linger: seconds for which a user whose connection was lost is still held to be there, so
+        see_history: who may read what is remembered; resuming needs only ``subscribe``.
+        join_leave: tell subscribers who joins and leaves.
+        linger: seconds for which a user whose connection was lost still counts as present, so
             that a reload is neither a leave nor a join.
+        limits: what such a channel may remember, from the history's settings.
+        keeps_presence: whether it is kept who is in such a channel, from the settings of who may
+            see presence.
 
     Raises:
-        InvalidSetting: a value is of the wrong type or out of its range.
+        InvalidSetting: a value has the wrong type or is out of range.
     """
 
     match: str
     history: int = 0
-    history_bytes: int = MIB
+    history_bytes: int = HISTORY_BYTES
     history_age: float = 300.0
     subscribe: Who = "anyone"
     publish: Who = "nobody"
@@ -84,6 +90,8 @@ class ChannelRule:
     see_history: Who = "nobody"
     join_leave: bool = False
     linger: float = 15.0
+    limits: Limits = field(init=False, repr=False, compare=False)
+    keeps_presence: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.match, str) or len(self.match) > MAX_CHANNEL:
@@ -96,19 +104,13 @@ class ChannelRule:
             raise InvalidSetting(f"join_leave is {self.join_leave!r}: use True or False")
         for name in ("subscribe", "publish", "see_presence", "see_history"):
             _check_who(name, getattr(self, name))
-
-    @property
-    def limits(self) -> Limits:
-        """Return what such a channel may remember."""
-        return Limits(self.history, self.history_bytes, self.history_age)
-
-    @property
-    def keeps_presence(self) -> bool:
-        """Tell whether it is kept who is in such a channel."""
-        return self.join_leave or self.see_presence != "nobody"
+        limits = Limits(self.history, self.history_bytes, self.history_age)
+        object.__setattr__(self, "limits", limits)
+        object.__setattr__(self, "keeps_presence",
+                           self.join_leave or self.see_presence != "nobody")
 
     def matches(self, channel: str) -> bool:
-        """Tell whether the rule is for a channel."""
+        """Tell whether the rule applies to a channel."""
         if "*" not in self.match:
             return channel.startswith(self.match)
         parts = map(re.escape, self.match.split("*"))
@@ -135,18 +137,18 @@ def _check_who(name: str, who: object) -> None:
 
 
 DEFAULT = ChannelRule("", subscribe="nobody")
-"""What holds for a channel that no rule is for: it remembers nothing, and clients cannot ask for
-it themselves."""
+"""The rule for channels that no other rule matches: they remember nothing, and clients cannot
+subscribe to them."""
 
 
-class Channels:
-    """Find the rule for a channel. Any thread may ask.
+class ChannelRules:
+    """Find the rule for a channel. Safe from any thread.
 
     Args:
-        rules: the first that matches holds; without one, ``DEFAULT``.
+        rules: the first that matches applies; if none does, ``DEFAULT``.
 
     Raises:
-        InvalidSetting: these are no rules, or two have the same ``match``.
+        InvalidSetting: these are not rules, or two have the same ``match``.
     """
 
     def __init__(self, rules: Iterable[ChannelRule] = ()) -> None:
@@ -163,7 +165,7 @@ class Channels:
         self.rule = lru_cache(CACHED)(self._find)
 
     def __repr__(self) -> str:
-        return f"<Channels {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
+        return f"<ChannelRules {', '.join(repr(rule.match) for rule in self._rules) or 'no rules'}>"
 
     def _find(self, channel: str) -> ChannelRule:
         return next((rule for rule in self._rules if rule.matches(channel)), DEFAULT)

@@ -3,45 +3,21 @@ from __future__ import annotations
 
 import socket
 import uuid
-from types import GeneratorType
-from typing import Any, Iterable, Mapping, Protocol, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
 
 from ..channels.presence import Info
-from ..errors import ConnectionClosed, InvalidData
+from ..channels.rules import checked_channel
+from ..errors import ConnectionClosed
+from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
-from ..wire.disconnects import NORMAL, checked
-from ..wire.frames import MAX_SHORT as MAX_CONTROL
-from ..wire.frames import OPCODE_BINARY, OPCODE_TEXT, Data, encode_payload
-from .plain import PLAIN
-from .plain import Protocol as Speech
-
-
-class Server(Protocol):
-    """What a connection asks of the server; any thread may ask."""
-
-    def check_size(self, size: int) -> None:
-        """Raise ``MessageTooLarge`` for a message of more bytes than may be sent."""
-
-    def deliver_frame(self, connection: "Connection", opcode: int, payload: bytes) -> bool:
-        """Queue one frame for one connection; False if it no longer takes any."""
-
-    def deliver_frames(self, connection: "Connection", data: bytes) -> bool:
-        """Queue whole frames for one connection; False if it no longer takes any."""
-
-    def close_connection(self, connection: "Connection", code: int, reason: str) -> bool:
-        """Begin to close one connection."""
-
-    def abort_connection(self, connection: "Connection") -> None:
-        """End one connection without a closing handshake."""
-
-    def subscribe_connection(self, connection: "Connection", channel: str) -> bool:
-        """Add one connection to a channel."""
-
-    def unsubscribe_connection(self, connection: "Connection", channel: str) -> bool:
-        """Take one connection out of a channel."""
+from ..wire.disconnects import NORMAL, checked_disconnect
+from ..wire.payloads import Data
+from ..wire.payloads import encode_message
+from .codec import PLAIN, Codec
+from .handle import Handle
 
 
 class Connection(WebSocket):  # type: ignore[misc]
@@ -65,7 +41,7 @@ class Connection(WebSocket):  # type: ignore[misc]
     Source: ws4py.websocket.WebSocket, whose place it takes.
     """
 
-    protocol: Speech = PLAIN
+    codec: Codec = PLAIN
 
     has_heartbeats = True
     """Whether a client that asks for heartbeats gets them; where not, it has pings it can see."""
@@ -95,30 +71,58 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.info: Any = None
         self.session: Any = None
         self.url_claims: Claims | None = None   # what the token in the URL says
-        self._kept: Any = None
+        self._kept: DelayedJob | None = None
         self._client = ""
-        self._push_server: Server | None = None
+        self._handle: Handle | None = None
 
-    def attach(self, server: Server, *, Id: str, user: str | None, data: dict[str, Any],
-               peer: tuple[str, int] | str) -> None:
-        """Tell the connection who its client is; the server does this before ``opened``."""
-        self._push_server = server
+    def identify(self, *, Id: str, user: str | None, data: dict[str, Any],
+                 peer: tuple[str, int] | str) -> None:
+        """Tell the connection who its client is; the endpoint does this before it is accepted."""
         self._peer_address = peer
         self.Id = Id
         self.user = user
         self.data = data
 
-    def keep(self, chore: Any) -> None:
-        """Keep something that is to be done for it later, so that its end takes that back."""
-        if self._kept is not None:
-            self._kept.cancel()
-        self._kept = chore
+    def attach(self, handle: Handle) -> None:
+        """Give the connection what it reaches its socket by; the server does this first."""
+        self._handle = handle
 
     def detach(self) -> None:
-        """Let go of the server, behind ``closed``: whoever keeps the object keeps no socket."""
+        """Let go of the socket after ``closed``: an object that is kept keeps no socket."""
         self.keep(None)
-        self._push_server = None
+        self._handle = None
         self.sock = None
+
+    @property
+    def handle(self) -> Handle:
+        """Return what reaches this connection's socket and its node.
+
+        Raises:
+            ConnectionClosed: the connection has ended.
+        """
+        if self._handle is None:
+            raise ConnectionClosed(f"connection of Id {self.Id!r} is closed")
+        return self._handle
+
+    def keep(self, job: DelayedJob | None) -> None:
+        """Keep a delayed job until another takes its place, or the end of the connection."""
+        kept, self._kept = self._kept, job
+        if kept is not None:
+            kept.cancel()
+
+    def expire(self, seconds: float | None) -> None:
+        """Close the connection after some seconds, when its token ends; None: never.
+
+        The last call counts.
+        """
+        handle = self._handle
+        self.keep(None if handle is None or seconds is None else handle.expire(seconds))
+
+    def channel_lost(self, channel: str) -> None:
+        """Take note of being out of a channel of which publications are lost.
+
+        Only connections whose codec keeps positions are taken out.
+        """
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} Id={self.Id!r}{' closed' if self.terminated else ''}>"
@@ -195,7 +199,7 @@ class Connection(WebSocket):  # type: ignore[misc]
             InvalidData: this cannot be put into a message.
             MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
-        self._deliver(*_prepare(payload, binary))
+        self._deliver(*encode_message(payload, binary))
 
     def ping(self, message: str | bytes) -> None:
         """Queue a ping, whose answer ``ponged`` will get; the server's own pings go on.
@@ -208,11 +212,11 @@ class Connection(WebSocket):  # type: ignore[misc]
             InvalidData: the message is too long.
         """
         payload = message.encode() if isinstance(message, str) else bytes(message)
-        self._deliver(*_prepare(PingControlMessage(payload), True))
+        self._deliver(*encode_message(PingControlMessage(payload), True))
 
     def _deliver(self, opcode: int, payload: bytes) -> None:
-        server = self._push_server
-        if server is None or not server.deliver_frame(self, opcode, payload):
+        handle = self._handle
+        if handle is None or not handle.send(opcode, payload):
             raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
@@ -227,14 +231,14 @@ class Connection(WebSocket):  # type: ignore[misc]
         """
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
-        disconnect = checked(code, reason)
-        if self._push_server is not None:
-            self._push_server.close_connection(self, *disconnect)
+        disconnect = checked_disconnect(code, reason)
+        if self._handle is not None:
+            self._handle.close(disconnect)
 
     def close_connection(self) -> None:
         """End the connection without a closing handshake."""
-        if self._push_server is not None:
-            self._push_server.abort_connection(self)
+        if self._handle is not None:
+            self._handle.abort()
 
     def subscribe(self, channel: str) -> bool:
         """Receive from now on what is published to a channel.
@@ -248,35 +252,10 @@ class Connection(WebSocket):  # type: ignore[misc]
         Raises:
             InvalidSetting: this cannot be a channel's name.
         """
-        server = self._push_server
-        return server is not None and server.subscribe_connection(self, channel)
+        handle = self._handle
+        return handle is not None and handle.subscribe(channel, self.presence_info)
 
     def unsubscribe(self, channel: str) -> bool:
         """Receive no more of what is published to a channel; tell whether it was in it."""
-        server = self._push_server
-        return server is not None and server.unsubscribe_connection(self, channel)
-
-
-def _prepare(payload: Data, binary: bool) -> tuple[int, bytes]:
-    """Return opcode and bytes for what ws4py's ``send`` takes and for what JSON can hold."""
-    if isinstance(payload, Message):
-        opcode, data = payload.opcode, bytes(payload.data)
-        if opcode not in (OPCODE_TEXT, OPCODE_BINARY) and len(data) > MAX_CONTROL:
-            raise InvalidData(f"a control message of {len(data)} bytes: use at most {MAX_CONTROL}")
-    elif isinstance(payload, GeneratorType):
-        opcode = OPCODE_BINARY if binary else OPCODE_TEXT
-        data = b"".join(encode_payload(piece)[1] for piece in payload)
-    else:
-        opcode, data = encode_payload(payload)
-        if binary or opcode == OPCODE_TEXT:
-            return OPCODE_BINARY if binary else OPCODE_TEXT, data
-        opcode = OPCODE_TEXT
-    return opcode, _checked_text(data) if opcode == OPCODE_TEXT else data
-
-
-def _checked_text(data: bytes) -> bytes:
-    try:
-        data.isascii() or data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidData("bytes that are not UTF-8 text: send them with binary=True") from None
-    return data
+        handle = self._handle
+        return handle is not None and handle.unsubscribe(checked_channel(channel), self.client)

@@ -3,15 +3,15 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, Callable
-from typing import Protocol as Interface
+from typing import Any, Callable, Protocol
 
 from ..errors import ConnectionClosed
 from ..runtime.loop import Watched
-from ..runtime.runtime import Home
 from ..runtime.workers import Mailbox
 from ..wire.disconnects import HANDLER_FAILED, Disconnect
 from ..wire.frames import OPCODE_PONG
+from .codec import Codec
+from .context import Context
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +19,38 @@ MESSAGE_OVERHEAD = 256
 """Bytes that a waiting message costs beside its data, so that empty ones count too."""
 
 
-class Reader(Watched, Interface):
+class Handler(Protocol):
+    """The application's object for one connection; see ``Connection``."""
+
+    Id: str
+    codec: Codec
+    client_terminated: bool
+    server_terminated: bool
+
+    def opened(self) -> None:
+        """The client is there."""
+
+    def received_message(self, message: Any) -> None:
+        """The client has sent a message."""
+
+    def ponged(self, pong: Any) -> None:
+        """The client has sent a pong."""
+
+    def channel_lost(self, channel: str) -> None:
+        """It was taken out of a channel of which publications are lost."""
+
+    def closed(self, code: int, reason: str | None = None) -> None:
+        """The client has left."""
+
+    def detach(self) -> None:
+        """Nothing more will happen."""
+
+
+class InboxReader(Watched, Protocol):
     """Who fills an inbox. An inbox calls it on the loop's thread only."""
 
     def resume(self) -> None:
         """Read on: the handler has caught up."""
-
-    def close(self, disconnect: Disconnect) -> None:
-        """Begin the closing handshake."""
 
 
 class Inbox(Mailbox):
@@ -37,7 +61,7 @@ class Inbox(Mailbox):
 
     Args:
         connection: the application's object.
-        home: what all connections share.
+        context: what all connections share.
         reader: its side on the loop's thread.
 
     Attributes:
@@ -45,14 +69,15 @@ class Inbox(Mailbox):
             resets it when it reads on.
     """
 
-    __slots__ = ("is_full", "_connection", "_home", "_reader", "_received", "_handled", "_deaf")
+    __slots__ = ("is_full", "_connection", "_context", "_reader", "_received", "_handled",
+                 "_deaf")
 
-    def __init__(self, connection: Any, home: Home[Any], reader: Reader) -> None:
+    def __init__(self, connection: Handler, context: Context, reader: InboxReader) -> None:
         super().__init__()
         self.is_full = False
         self._connection = connection
-        self._home = home
-        self._reader: Reader | None = reader
+        self._context = context
+        self._reader: InboxReader | None = reader
         self._received = 0
         self._handled = 0
         self._deaf = False      # the handler has failed: the connection is being closed
@@ -69,13 +94,13 @@ class Inbox(Mailbox):
 
     def open(self) -> None:
         """Have the application told that the connection is open."""
-        self._home.post(self, self._run_opened)
+        self._context.runtime.post(self, self._run_opened)
 
     def put(self, message: Any) -> bool:
         """Hand over a message; True if the inbox is full with it."""
         self._received += len(message.data) + MESSAGE_OVERHEAD
-        self._home.post(self, partial(self._run_message, message))
-        limit = self._home.settings.max_inbox
+        self._context.runtime.post(self, partial(self._run_message, message))
+        limit = self._context.settings.max_inbox
         if self.is_full or self._received - self._handled <= limit:
             return False
         self.is_full = True  # before the second look: a worker that is done by now sees it
@@ -89,13 +114,13 @@ class Inbox(Mailbox):
 
     def close(self, disconnect: Disconnect) -> None:
         """Have the application told, behind all else, that the connection has ended."""
-        self._home.post(self, partial(self._run_closed, disconnect))
+        self._context.runtime.post(self, partial(self._run_closed, disconnect))
 
     # Jobs, on a worker
 
     def _run_opened(self) -> None:
         if self._run(self._connection.opened):
-            self._home.events.opened(self._connection)
+            self._context.events.opened(self._connection)
 
     def _run_message(self, message: Any) -> None:
         if self._deaf:
@@ -103,22 +128,22 @@ class Inbox(Mailbox):
         elif message.opcode == OPCODE_PONG:
             self._run(self._connection.ponged, message)
         elif self._run(self._connection.received_message, message):
-            self._home.events.received(self._connection, message)
+            self._context.events.received(self._connection, message)
         self._handled += len(message.data) + MESSAGE_OVERHEAD
-        if self.is_full and self.backlog <= self._home.settings.max_inbox // 2:
+        if self.is_full and self.backlog <= self._context.settings.max_inbox // 2:
             reader = self._reader
             if reader is not None:
-                self._home.loop.call_for(reader, reader.resume)
+                self._context.runtime.loop.call_for(reader, reader.resume)
 
     def _run_closed(self, disconnect: Disconnect) -> None:
         self._run(self._connection.closed, *disconnect)
-        self._home.events.closed(self._connection, *disconnect)
+        self._context.events.closed(self._connection, *disconnect)
         self._connection.detach()
 
-    def run(self, job: Callable[[], object]) -> None:
+    def run(self, job: Callable[..., object], *args: object) -> None:
         """Do something for the connection, on a worker; not once it has failed or ended."""
         if not self._deaf and self._reader is not None:
-            self._run(job)
+            self._run(job, *args)
 
     def _run(self, callback: Callable[..., object], *args: object) -> bool:
         """Call the application; tell whether it went well. Its errors end only this connection."""
@@ -131,7 +156,7 @@ class Inbox(Mailbox):
             self._deaf = True
             reader = self._reader
             if reader is not None:
-                self._home.loop.call_for(reader, reader.close, HANDLER_FAILED)
+                self._context.runtime.loop.call_for(reader, reader.close, HANDLER_FAILED)
             return False
         return True
 

@@ -2,29 +2,26 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
-from typing import Protocol as Interface
+from typing import Protocol
 
 from ..runtime.loop import Watched
 from ..runtime.outbox import Outbox
-from ..runtime.runtime import Home
 from ..runtime.timers import Action, Timer
-from ..wire.frames import OPCODE_TEXT, frame
+from ..transports.transport import Transport
 from ..wire.keepalive import KeepAliveRule
+from .codec import FramedCodec
+from .context import Context
 from .inbox import Inbox
-from .plain import Protocol
-
-HEARTBEAT = frame(OPCODE_TEXT, b"")
-"""What a client gets that asked to be told that the server is there: browsers hide pings."""
 
 
-class Living(Watched, Interface):
+class Living(Watched, Protocol):
     """Who is kept alive, and is told when its client seems to be gone."""
 
-    home: Home[Any]
+    context: Context
     inbox: Inbox
     outbox: Outbox
-    protocol: Protocol
+    encoding: FramedCodec
+    transport: Transport
     last_read: float
     """The loop's time at which something came."""
 
@@ -50,10 +47,10 @@ class KeepAlive:
 
     def __init__(self, link: Living, heartbeat: float = 0) -> None:
         self._link = link
-        settings = link.home.settings
+        settings = link.context.settings
         interval = settings.ping_interval
         self._rule = KeepAliveRule(interval, settings.pong_timeout,
-                                   always_pings=link.protocol.always_pings)
+                                   always_pings=link.encoding.codec.awaits_pings)
         self._ping = self._later(interval, self._check) if interval else None
         self._heartbeat = self._later(heartbeat, partial(self._beat, heartbeat)) \
             if heartbeat else None
@@ -68,13 +65,13 @@ class KeepAlive:
                 timer.cancel()
 
     def _later(self, seconds: float, action: Action) -> Timer:
-        loop = self._link.home.loop
+        loop = self._link.context.runtime.loop
         return loop.call_later(seconds, partial(loop.guarded, self._link, action))
 
     def _check(self) -> None:
         """Ping a client that has been silent; end one that does not answer."""
         link, rule = self._link, self._rule
-        settings, now = link.home.settings, link.home.loop.now
+        settings, now = link.context.settings, link.context.runtime.loop.now
         rule.heard(link.last_read)
         if link.inbox.is_full:
             self._check_in(settings.ping_interval)
@@ -83,7 +80,7 @@ class KeepAlive:
         elif rule.is_due(now):
             rule.pinged(now)
             self._check_in(min(settings.ping_interval, settings.pong_timeout))
-            link.write(link.protocol.ping)
+            link.write(link.encoding.ping)
         else:
             self._check_in(rule.seconds(now) or 0.0)
 
@@ -94,4 +91,4 @@ class KeepAlive:
         """Say that the server is there, unless something else that waits will say it."""
         self._heartbeat = self._later(seconds, partial(self._beat, seconds))
         if not self._link.outbox.size:
-            self._link.write(HEARTBEAT)
+            self._link.write(self._link.transport.framing.heartbeat)

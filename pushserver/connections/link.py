@@ -1,26 +1,25 @@
-"""One connection's life on the loop's thread, from the handover to its close."""
+"""One connection's life on the loop's thread, from the takeover of its socket to its close."""
 from __future__ import annotations
 
 import logging
 import ssl
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Sequence
 
-from ws4py.framing import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT
+from ws4py.framing import OPCODE_BINARY, OPCODE_TEXT
 from ws4py.websocket import WebSocket
 
 from ..runtime.loop import READ, WRITE
 from ..runtime.outbox import Outbox
-from ..runtime.runtime import Home
-from ..runtime.sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, Transport
+from ..runtime.sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, LoopSocket
 from ..runtime.timers import Action, Timer
+from ..transports.transport import Transport
 from ..wire.disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
-from ..wire.frames import OPCODE_PONG, close_frame, frame
-from ..wire.parser import FrameReader, Received
-from .inbox import Inbox
+from .codec import FramedCodec, encoding
+from .context import Context
+from .inbox import Handler, Inbox
 from .keepalive import KeepAlive
-from .plain import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -44,33 +43,34 @@ _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 class Link:
     """Own one connection's socket: read it, write it, and end it, in one place.
 
-    Only the loop's thread may call it. What is received goes to ``inbox``, from which workers
-    take it; all that is written passes through ``outbox`` or finds it empty.
+    Only the loop's thread may call it, but for ``lost``. What is received goes to ``inbox``, from
+    which workers take it; all that is written passes through ``outbox`` or finds it empty.
 
     Args:
         connection: the application's object for this connection.
         Id: who the client is.
-        transport: the socket, non-blocking.
+        sock: the socket, non-blocking.
+        transport: what the connection is on the wire.
         answer: the handshake's answer, the first bytes to be written.
-        home: what all links share.
+        context: what all connections share.
     """
 
-    __slots__ = ("connection", "Id", "channels", "protocol", "home", "transport", "send", "inbox",
-                 "outbox", "busy", "direct", "watching", "state", "disconnect", "last_read",
-                 "_reader", "_keepalive", "_deadline", "_peer_closed", "_failed", "_fd",
-                 "_can_place")
+    __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
+                 "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
+                 "last_read", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
+                 "_peer_closed", "_failed", "_fd", "_can_place")
 
-    def __init__(self, connection: Any, Id: str, transport: Transport, answer: bytes,
-                 home: Home[Link]) -> None:
+    def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
+                 answer: bytes, context: Context) -> None:
         self.connection = connection
-        self.Id = Id
         self.channels: set[str] | None = None
-        self.protocol: Protocol = connection.protocol
-        self.home = home
+        self.encoding: FramedCodec = encoding(connection.codec, transport.framing)
+        self.context = context
         self.transport = transport
-        self.send = transport.send
-        self.inbox = Inbox(connection, home, self)
-        self.outbox = Outbox(home.settings.max_outbox)
+        self.socket = sock
+        self.send = sock.send
+        self.inbox = Inbox(connection, context, self)
+        self.outbox = Outbox(context.settings.max_outbox)
         self.outbox.force(answer)
         self.busy = True
         self.direct: int | ssl.SSLSocket | None = None
@@ -78,16 +78,35 @@ class Link:
         self.state = WAITING
         self.disconnect: Disconnect | None = None
         self.last_read = 0.0
-        self._reader = FrameReader(home.settings.max_message_size)
+        self._Id = Id
+        self._runtime = context.runtime
+        self._loop = context.runtime.loop
+        self._hub = context.hub
         self._keepalive: KeepAlive | None = None
         self._deadline: Timer | None = None
         self._peer_closed = False
         self._failed = False
-        self._fd = transport.socket.fileno()
-        self._can_place = transport.can_place
+        self._fd = sock.socket.fileno()
+        self._can_place = sock.can_place
 
     def __repr__(self) -> str:
         return f"<Link Id={self.Id!r} {_STATE_NAMES[self.state]}>"
+
+    @property
+    def Id(self) -> str:
+        """Return who the client is; the hub sets it, for the connection at the same time."""
+        return self._Id
+
+    @Id.setter
+    def Id(self, Id: str) -> None:
+        """Rename the client, here and where the site sees it."""
+        self._Id = self.connection.Id = Id
+
+    def lost(self, channel: str) -> None:
+        """Have the connection told that it was taken out of a channel; see ``Member``."""
+        self.context.runtime.workers.post(self.inbox,
+                                          partial(self.inbox.run, self.connection.channel_lost,
+                                                  channel))
 
     def fileno(self) -> int:
         """Return the socket's descriptor, also when the site has closed it behind our back."""
@@ -105,16 +124,17 @@ class Link:
         if self.state != WAITING:
             return
         self.state = OPEN
-        self.last_read = self.home.loop.now
-        self.home.links.add(self)
-        self.home.loop.watch(self, READ)
+        self.last_read = self._loop.now
+        self._runtime.links.add(self)
+        self._loop.watch(self, READ)
         self.inbox.open()
         self._keepalive = KeepAlive(self, heartbeat)
         self.flush()
         if early and self.state == OPEN:
             self._take(early)
-        if self.disconnect and self.state == OPEN:
-            self._send_close(self.disconnect)
+        leaving = self.disconnect or self._runtime.leaving
+        if leaving and self.state == OPEN:
+            self._send_close(leaving)
         if self.state == OPEN:
             self.readable()
 
@@ -132,36 +152,36 @@ class Link:
             if not size:
                 self.end(ABNORMAL)
                 return
-            if size < RECEIVE_SIZE and not self.transport.pinned:
+            if size < RECEIVE_SIZE and not self.socket.pinned:
                 return
             if time.monotonic() > deadline:
                 break
-        if self.transport.has_pending():
-            self.home.loop.again(self)
+        if self.socket.has_pending():
+            self._loop.again(self)
 
     def _read_once(self) -> int | None:
         """Read and handle what has come: its size, None if nothing has, 0 if nothing ever will."""
-        place = self._reader.place() if self._can_place else None
+        place = self.transport.place() if self._can_place else None
         if place is not None:
-            size = self.transport.receive_to(*place)  # type: ignore[union-attr]
+            size = self.socket.receive_to(*place)  # type: ignore[union-attr]
             data = None
         else:
-            data = self.transport.receive()
+            data = self.socket.receive()
             size = data if data is None else len(data)
         if size:
-            self.last_read = self.home.loop.now
+            self.last_read = self._loop.now
             if self.state == LINGERING:
                 pass  # thrown away
             elif data is None:
-                self._handle(self._reader.placed(size))
+                self._handle(self.transport.placed(size))
             else:
                 self._take(data)
         return size
 
     def _take(self, data: bytes) -> None:
-        self._handle(self._reader.feed(data))
+        self._handle(self.transport.feed(data))
 
-    def _handle(self, messages: list[Received]) -> None:
+    def _handle(self, messages: Sequence[Any]) -> None:
         for message in messages:
             if isinstance(message, Disconnect):
                 self._peer_closes(message)
@@ -169,29 +189,33 @@ class Link:
                 self._received_one(message)
         if self.outbox.size and not self.busy:
             self.flush()  # all pongs at once
-        if self._reader.failure is not None and not self._failed:
-            self._fail(self._reader.failure)
+        failure = self.transport.failure
+        if failure is not None and not self._failed:
+            self._fail(failure)
 
     def _received_one(self, message: Any) -> None:
         opcode = message.opcode
-        if opcode == OPCODE_PING:
-            self.enqueue(frame(OPCODE_PONG, message.data))
-        elif opcode == OPCODE_TEXT or opcode == OPCODE_BINARY \
-                or type(self.connection).ponged is not WebSocket.ponged:
-            if self.inbox.put(message):
-                self._watch()  # not to read, until the handler has caught up
+        if opcode != OPCODE_TEXT and opcode != OPCODE_BINARY:
+            answer = self.transport.answer(message)
+            if answer is not None:
+                self.enqueue(answer)
+                return
+            if type(self.connection).ponged is WebSocket.ponged:
+                return
+        if self.inbox.put(message):
+            self._watch()  # not to read, until the handler has caught up
 
     def resume(self) -> None:
-        """Read on; see ``Reader``."""
+        """Read on; see ``InboxReader``."""
         if self.inbox.is_full and self.state != CLOSED:
             self.inbox.is_full = False
-            self.last_read = self.home.loop.now
+            self.last_read = self._loop.now
             self._watch()
-            self.home.loop.again(self)
+            self._loop.again(self)
 
     def _watch(self) -> None:
         read = 0 if self.inbox.is_full else READ
-        self.home.loop.watch(self, read | (WRITE if self.outbox.size else 0))
+        self._loop.watch(self, read | (WRITE if self.outbox.size else 0))
 
     # Writing
 
@@ -224,10 +248,10 @@ class Link:
 
     def flush(self) -> None:
         """Write what waits, as much as the socket takes and the others can wait for."""
-        room = WRITE_SIZE if self.home.loop.is_crowded else WRITE_SIZE * WRITES_WHEN_FEW
+        room = WRITE_SIZE if self._loop.is_crowded else WRITE_SIZE * WRITES_WHEN_FEW
         while self.outbox.size and room > 0:
             data = self.outbox.peek(room)
-            sent = self.transport.send(data)
+            sent = self.socket.send(data)
             if sent == LOST:
                 self.end(ABNORMAL)
                 return
@@ -240,7 +264,7 @@ class Link:
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
-        self.direct = None if busy else self.transport.direct
+        self.direct = None if busy else self.socket.direct
 
     def _wait_writable(self) -> None:
         self._set_busy(True)
@@ -251,11 +275,11 @@ class Link:
         if self.state == OPEN:
             self._set_busy(False)
         elif self._peer_closed:
-            self.transport.finish()
+            self.socket.finish()
             self.end(ABNORMAL)
         elif self._failed and self.state == CLOSING:
             self.state = LINGERING
-            self.transport.finish()
+            self.socket.finish()
 
     # Ending
 
@@ -272,17 +296,17 @@ class Link:
         self._set_busy(True)
         if self.inbox.is_full:
             self.inbox.is_full = False
-            self.home.loop.again(self)
+            self._loop.again(self)
         self.connection.server_terminated = True
-        self.home.hub.remove(self)
-        self.outbox.force(close_frame(disconnect))
-        self._set_deadline(self.home.settings.close_timeout, partial(self.end, ABNORMAL))
+        self._hub.remove(self)
+        self.outbox.force(self.transport.framing.close(disconnect))
+        self._set_deadline(self.context.settings.close_timeout, partial(self.end, ABNORMAL))
         self.flush()
 
     def _set_deadline(self, seconds: float, action: Action) -> None:
         """Have something done if the closing goes no further until then."""
         self._stop_timers()
-        loop = self.home.loop
+        loop = self._loop
         self._deadline = loop.call_later(seconds, partial(loop.guarded, self, action))
 
     def _stop_timers(self) -> None:
@@ -304,9 +328,9 @@ class Link:
         """Close once the handler has answered what had come before; not long after in any case."""
         self.disconnect = self.disconnect or disconnect
         self._set_deadline(HANDLER_GRACE, partial(self.close, disconnect))
-        close_behind_queued = partial(self.home.loop.call_for, self, self.close, disconnect)
+        close_behind_queued = partial(self._loop.call_for, self, self.close, disconnect)
         if self.inbox.active:
-            self.home.post(self.inbox, close_behind_queued)
+            self._runtime.post(self.inbox, close_behind_queued)
         else:
             close_behind_queued()
 
@@ -323,13 +347,13 @@ class Link:
         """Close on a client that does not read: what it has not seen is dropped."""
         logger.debug("Id %r: slow, %d bytes waited", self.Id, self.outbox.size)
         if self.state == OPEN:
-            self.outbox.drop_unsent(self.transport.pinned)
+            self.outbox.drop_unsent(self.socket.pinned)
         self.close(SLOW)
 
     def no_pong(self) -> None:
         """End on a client that has not answered a ping; see ``Living``."""
         if not self.outbox.size:
-            self.transport.send(close_frame(NO_PONG))
+            self.socket.send(self.transport.framing.close(NO_PONG))
         logger.debug("Id %r: no pong", self.Id)
         self.end(ABNORMAL)
 
@@ -356,12 +380,12 @@ class Link:
         self._stop_timers()
         self.inbox.let_go()
         self.outbox = Outbox(0)
-        self.home.hub.remove(self)
+        self._hub.remove(self)
         self.connection.client_terminated = self.connection.server_terminated = True
         try:
-            self.home.loop.watch(self, 0)
-            self.transport.close()
+            self._loop.watch(self, 0)
+            self.socket.close()
         finally:
             if was_open:
                 self.inbox.close(self.disconnect)
-                self.home.ended(self)
+                self._runtime.ended(self)

@@ -1,12 +1,12 @@
-"""The site that ``python -m pushserver`` serves; each page is a small module to copy from."""
+"""The site that ``python -m pushserver`` serves; each page is a small module to learn from."""
 from __future__ import annotations
 
 from typing import Any
 
 from .. import PushPlugin, browser_dir
-from .channels import Connection
+from .channels import CentrifugeSocket
 from .chat import Chat
-from .clock import Clock
+from .clock import ClockPage
 from .direct import Direct
 from .echo import EchoPage
 from .game import Game
@@ -19,18 +19,18 @@ HEADERS = [
                                 "frame-ancestors 'none'"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-cache")]
-"""Nothing is loaded from elsewhere, no script stands in a page, and a new version shows at once.
+"""Pages load nothing from other sites, contain no inline scripts, and show a new version at once.
 
-Not every browser counts ws: among 'self'; the push tool refuses other origins in any case.
+Not every browser counts ws: as 'self'; the push tool refuses other origins in any case.
 """
 
 
-class Site(Clock):
-    """The demo site: the clock is its first page, every other demo hangs below."""
+class Site(ClockPage):
+    """The demo site: the clock is its home page, and the other demos are below it."""
 
     def __init__(self, push: PushPlugin, interval: float) -> None:
         super().__init__(push, interval)
-        self.connection = Connection()
+        self.connection = CentrifugeSocket()
         self.echo = EchoPage()
         self.chat = Chat()
         self.direct = Direct(push)
@@ -42,7 +42,7 @@ class Site(Clock):
 
 
 def config() -> dict[str, dict[str, Any]]:
-    """Return the site's CherryPy configuration: the browser's files under ``/browser``."""
+    """Return the site's CherryPy configuration, with the browser files under ``/browser``."""
     return {"/": {"tools.response_headers.on": True, "tools.response_headers.headers": HEADERS},
             "/browser": {"tools.staticdir.on": True, "tools.staticdir.dir": str(browser_dir())}}
 
@@ -51,7 +51,7 @@ def build(push: PushPlugin, interval: float) -> Site:
     """Return the demo site, with its tickers added to the plugin.
 
     Args:
-        push: the plugin, to be started with the engine.
-        interval: seconds between two pushes of the time.
+        push: the plugin, which starts with the engine.
+        interval: seconds between pushes of the time.
     """
     return Site(push, interval)

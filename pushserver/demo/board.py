@@ -1,4 +1,4 @@
-"""The rules of 2048, with no input and no output."""
+"""The rules of 2048, without input or output."""
 from __future__ import annotations
 
 from random import Random
@@ -7,7 +7,7 @@ SIZE = 4
 UP, DOWN, LEFT, RIGHT = range(4)
 
 FOURS = 0.1
-"""How often a new tile is a 4 and not a 2."""
+"""How often a new tile is a 4 instead of a 2."""
 
 Row = tuple[int, ...]
 Cells = tuple[Row, ...]
@@ -17,7 +17,7 @@ EMPTY: Cells = ((0,) * SIZE,) * SIZE
 
 
 def slide(row: Row) -> tuple[Row, int]:
-    """Move a row's tiles to the left, join equal neighbours once; return it with the points."""
+    """Move a row's tiles to the left and join equal neighbours once; return it with the points."""
     tiles = [tile for tile in row if tile]
     joined: list[int] = []
     points = 0
@@ -31,14 +31,14 @@ def slide(row: Row) -> tuple[Row, int]:
 
 
 def moved(cells: Cells, direction: int) -> tuple[Cells, int]:
-    """Return the cells after a move, without a new tile, and the points that it makes."""
+    """Return the cells after a move, without a new tile, and the points that it scores."""
     rows = [slide(row) for row in _turned(cells, direction)]
     return (_turned(tuple(row for row, _ in rows), direction, back=True),
             sum(points for _, points in rows))
 
 
 def _turned(cells: Cells, direction: int, *, back: bool = False) -> Cells:
-    """Return the cells so that the move is one to the left, or back again."""
+    """Return the cells turned so that the move goes left, or turned back."""
     if direction in (UP, DOWN) and not back:
         cells = tuple(zip(*cells))
     if direction in (DOWN, RIGHT):
@@ -47,7 +47,7 @@ def _turned(cells: Cells, direction: int, *, back: bool = False) -> Cells:
 
 
 def with_tile(cells: Cells, random: Random) -> Cells:
-    """Return the cells with a new tile on one of the empty places, of which there must be one."""
+    """Return the cells with a new tile in an empty place; there must be one."""
     places = [(y, x) for y in range(SIZE) for x in range(SIZE) if not cells[y][x]]
     place = random.choice(places)
     tile = 4 if random.random() < FOURS else 2
@@ -66,7 +66,7 @@ class Board:
     Attributes:
         cells: the tiles.
         score: the sum of all tiles made by joining.
-        over: no move is left.
+        over: whether no move is left.
     """
 
     def __init__(self, random: Random | None = None) -> None:

@@ -1,7 +1,7 @@
-"""A room: all see what is said in one order, and who comes later sees the last of it.
+"""A chat room: everyone sees the lines in the same order, and latecomers see the last ones.
 
-The room is a channel. Its rule, in ``cli.py``, lets it remember the last lines and know who is
-there; the clients ask for that themselves, and get what they have missed when they come back.
+The room is a channel. Its rule, in ``cli.py``, makes it remember the last lines and who is there.
+The clients ask for these themselves, and get what they missed when they reconnect.
 """
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import cherrypy
 
 from .. import CentrifugeConnection, CommandError
-from .messages import Wrong, check_text
+from .messages import BadMessage, check_text
 from .pages import page
 
 CHANNEL = "chat"
-WRONG = 400  # the first of the error numbers that a site may use
+BAD_MESSAGE = 400  # the first error number that a site may use
 
 
 class Chatter(CentrifugeConnection):
@@ -24,20 +24,20 @@ class Chatter(CentrifugeConnection):
     needs_id = True
 
     def rpc(self, method: str, data: Any) -> Any:
-        """Say ``{"text": ...}`` in the room, or answer what is wrong with it."""
+        """Say ``{"text": ...}`` in the room, or answer with what is wrong with it."""
         if method != "say":
             return super().rpc(method, data)
         text = data.get("text") if isinstance(data, dict) else None
         try:
             check_text("text", text)
-        except Wrong as error:
-            raise CommandError(WRONG, str(error)) from None
+        except BadMessage as error:
+            raise CommandError(BAD_MESSAGE, str(error)) from None
         line = {"name": self.Id, "time": time(), "text": text}
         return {"offset": self.server.publish(CHANNEL, line).offset}
 
 
 class Chat:
-    """``/chat/`` is the page, ``/chat/socket?Id=NAME`` what it connects to."""
+    """``/chat/`` is the page, and it connects to ``/chat/socket?Id=NAME``."""
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     def index(self, **_: str) -> bytes:
@@ -48,4 +48,4 @@ class Chat:
     @cherrypy.tools.push(protocol="centrifuge",  # type: ignore[untyped-decorator]
                          handler_cls=Chatter)
     def socket(self, Id: str) -> None:
-        """Let everybody in."""
+        """Let everyone in."""

@@ -1,4 +1,4 @@
-"""The time, pushed to every page and program that asks for it."""
+"""The time, pushed to every page and program that connects."""
 from __future__ import annotations
 
 import threading
@@ -19,20 +19,20 @@ def now() -> str:
 
 
 class Visitor(Connection):
-    """Receive the time, and how many are connected if the handshake had ``count=``."""
+    """Receive the time, and with ``count=`` in the handshake the number of connections."""
 
     def opened(self) -> None:
-        """Join the count; programs that only want the time are not told."""
+        """Subscribe to the count if the client asked for it."""
         if self.data["count"]:
             self.subscribe(COUNT)
 
 
-class Clock:
-    """``/`` is the page, ``/websocket?Id=...`` what it connects to.
+class ClockPage:
+    """``/`` is the page, and it connects to ``/websocket?Id=...``.
 
     Args:
         push: the plugin.
-        interval: seconds between two pushes of the time.
+        interval: seconds between pushes of the time.
     """
 
     def __init__(self, push: PushPlugin, interval: float) -> None:
@@ -43,8 +43,8 @@ class Clock:
         push.bus.subscribe("push-closed", self.count)
 
     def count(self, *_: object) -> None:
-        """Tell how many are connected, each time that it changes."""
-        with self._counting:  # so that the last to tell has counted last
+        """Publish how many are connected, each time the number changes."""
+        with self._counting:  # so that the last number published is the last one counted
             self._push.publish(COUNT, {"connected": len(self._push)})
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
@@ -55,5 +55,5 @@ class Clock:
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Visitor, channels=[TIME])  # type: ignore[untyped-decorator]
     def websocket(self, Id: str, count: str = "") -> None:
-        """Let everybody in."""
+        """Let everyone in."""
         cherrypy.request.push_data["count"] = count

@@ -1,4 +1,4 @@
-"""Write to one person by name; every window of that name receives."""
+"""Write to one person by name; every window open under that name receives the message."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,27 +6,27 @@ from typing import Any
 import cherrypy
 
 from .. import Connection, PushPlugin
-from .messages import Wrong, read
+from .messages import BadMessage, read
 from .pages import page
 
 PREFIX = "direct."
-"""Begins the Ids here, so that a name of another page of this site receives no letters."""
+"""Starts every Id here, so that the same name on another page of this site receives no letters."""
 
 
 class Writer(Connection):
-    """One window; its Id is the name behind the prefix."""
+    """One window; its Id is the prefix and the name."""
 
     def received_message(self, message: Any) -> None:
-        """Deliver ``{"to": ..., "text": ...}``, or answer what is wrong with it."""
+        """Deliver ``{"to": ..., "text": ...}``, or answer with what is wrong with it."""
         try:
             letter = read(message, "to", "text")
-        except Wrong as error:
+        except BadMessage as error:
             self.send({"type": "error", "text": str(error)})
         else:
             self.deliver(letter["to"].strip(), letter["text"])
 
     def deliver(self, to: str, text: str) -> None:
-        """Send a letter to all windows of a name, and a copy to all of the sender's."""
+        """Send a letter to all windows of a name, and a copy to all windows of the sender."""
         push: PushPlugin = self.data["push"]
         receiver = PREFIX + to
         letter = {"type": "letter", "from": self.Id[len(PREFIX):], "to": to, "text": text}
@@ -38,7 +38,7 @@ class Writer(Connection):
 
 
 class Direct:
-    """``/direct/`` is the page, ``/direct/socket?Id=direct.NAME`` what it connects to."""
+    """``/direct/`` is the page, and it connects to ``/direct/socket?Id=direct.NAME``."""
 
     def __init__(self, push: PushPlugin) -> None:
         self._push = push
@@ -51,7 +51,7 @@ class Direct:
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Writer)  # type: ignore[untyped-decorator]
     def socket(self, Id: str) -> None:
-        """Let everybody in who has a name."""
+        """Let in everyone who has a name."""
         if not Id.startswith(PREFIX) or Id.strip() == PREFIX:
-            raise cherrypy.HTTPError(400, f"Id has to be {PREFIX} and a name")
+            raise cherrypy.HTTPError(400, f"Id must be {PREFIX} and a name")
         cherrypy.request.push_data["push"] = self._push

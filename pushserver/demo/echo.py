@@ -1,4 +1,4 @@
-"""What is sent comes back; a page that asks for it is shown both headers of its handshake."""
+"""Whatever is sent comes back; a page can also ask to see the headers of its handshake."""
 from __future__ import annotations
 
 from typing import Any
@@ -9,16 +9,16 @@ from .. import Connection
 from .pages import page
 
 
-MOST_LINES = 50
-MOST_CHARACTERS = 500
-"""How much of a header is shown."""
+MAX_LINES = 50
+MAX_CHARACTERS = 500
+"""How many header lines are shown, and how much of each."""
 
 
 class Echo(Connection):
     """Send each message back as it came."""
 
     def opened(self) -> None:
-        """Show the handshake to who has asked for it, before anything else."""
+        """Show the handshake to a page that asked for it, before anything else."""
         if "handshake" in self.data:
             self.send(self.data["handshake"])
 
@@ -28,7 +28,7 @@ class Echo(Connection):
 
 
 def keep_handshake() -> None:
-    """Keep both headers, when the answer is complete; CherryPy calls this."""
+    """Keep the headers of request and response; CherryPy calls this when both are complete."""
     request, response = cherrypy.request, cherrypy.response
     asked = [f"{name.title()}: {value}" for name, value in request.header_list
              if name != "Remote-Addr"]  # which comes from the socket
@@ -39,22 +39,22 @@ def keep_handshake() -> None:
 
 
 def short(lines: list[str]) -> list[str]:
-    """Return of a client's lines no more than fits any message."""
-    return [line[:MOST_CHARACTERS] for line in lines[:MOST_LINES]]
+    """Cut lines that a client sent so that they fit into one message."""
+    return [line[:MAX_CHARACTERS] for line in lines[:MAX_LINES]]
 
 
 class EchoPage:
-    """``/echo`` is the page and ``/echo?Id=...`` its WebSocket: one address for both."""
+    """``/echo`` is the page and ``/echo?Id=...`` its WebSocket: one path for both."""
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.config(**{"tools.trailing_slash.on": False})  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Echo, optional=True)  # type: ignore[untyped-decorator]
     def index(self, Id: str = "", handshake: str = "", **_: str) -> bytes:
-        """Return the page, or let everybody in when it is a handshake.
+        """Return the page, or let everyone in if the request is a handshake.
 
         Args:
             Id: who connects.
-            handshake: anything: show both headers in the first message.
+            handshake: if not empty, send both headers as the first message.
         """
         if handshake:
             cherrypy.request.hooks.attach("on_end_resource", keep_handshake, priority=99)

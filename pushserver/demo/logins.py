@@ -1,4 +1,4 @@
-"""Logging in under a name, which a session of CherryPy's remembers."""
+"""Log in under a name, which a CherryPy session remembers."""
 from __future__ import annotations
 
 from typing import NoReturn
@@ -12,25 +12,25 @@ from .pages import page
 LONGEST_NAME = 40
 
 LOGGED_OUT = 4500, "logged out"
-"""A final code: the client does not come back by itself."""
+"""A final code: the client does not reconnect by itself."""
 
 CONFIG = {"tools.sessions.on": True, "tools.sessions.name": "demo_session",
           "tools.sessions.httponly": True, "tools.lax_cookies.on": True,
           "tools.same_origin.on": True}
-"""For the ``_cp_config`` of a class whose pages know who has logged in."""
+"""The ``_cp_config`` of a class whose pages need to know who is logged in."""
 
 
 def lax_cookies() -> None:
-    """Keep the session's cookie out of what pages of other sites send."""
+    """Keep the session cookie out of requests from other sites' pages."""
     for cookie in cherrypy.response.cookie.values():
         cookie["samesite"] = "Lax"
 
 
 def same_origin() -> None:
-    """Refuse a form that a page of another site has sent, also where it needs no cookie."""
+    """Refuse a form sent from another site's page, even if it needs no cookie."""
     request = cherrypy.request
     if request.method == "POST" and request.headers.get("Origin", request.base) != request.base:
-        raise cherrypy.HTTPError(403, "this form takes only what its own site sends")
+        raise cherrypy.HTTPError(403, "send this form from its own site")
 
 
 cherrypy.tools.lax_cookies = cherrypy.Tool("before_finalize", lax_cookies, priority=95)
@@ -38,7 +38,7 @@ cherrypy.tools.same_origin = cherrypy.Tool("before_handler", same_origin)
 
 
 def logged_in() -> str:
-    """Return the name of who has logged in, or an empty one."""
+    """Return the name of whoever is logged in, or an empty one."""
     return str(cherrypy.session.get("name", ""))
 
 
@@ -48,7 +48,7 @@ def login_first() -> NoReturn:
 
 
 class Logins:
-    """``login`` and ``logout``, beside the pages of a subclass."""
+    """Add ``login`` and ``logout`` to the pages of a subclass."""
 
     _cp_config = CONFIG
 
@@ -63,15 +63,15 @@ class Logins:
             return page("login")
         name = name.strip() if isinstance(name, str) else ""
         if not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
-            raise cherrypy.HTTPError(400, f"name has to be 1 to {LONGEST_NAME} characters")
-        cherrypy.session.regenerate()  # nobody can have prepared the session that it becomes
+            raise cherrypy.HTTPError(400, f"name must have 1 to {LONGEST_NAME} characters")
+        cherrypy.session.regenerate()  # so that nobody can have planted this session beforehand
         cherrypy.session["name"] = name
         raise cherrypy.HTTPRedirect(".")
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
     def logout(self) -> None:
-        """End the session, and the connections that it let in."""
+        """End the session and the connections that it let in."""
         for connection in self.push.connections():
             if connection.data.get("session") == cherrypy.session.id:
                 connection.close(*LOGGED_OUT)

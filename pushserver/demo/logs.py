@@ -10,16 +10,16 @@ from .. import Connection, PushPlugin
 CHANNEL = "log"
 
 KEPT = 100
-"""Records that who comes later is shown."""
+"""Records kept to show to a newcomer."""
 
-LONGEST = 1000
-"""Characters of one record: all that are kept fit one message."""
+MAX_LINE = 1000
+"""Characters shown of one record, so that all that are kept fit into one message."""
 
 
 class LogPush(logging.Handler):
     """Push what is logged to a channel, in the order in which it was logged.
 
-    What pushing itself logs, on the thread that pushes, is left out: it would feed itself.
+    What pushing itself logs on the same thread is left out, to avoid an endless loop.
 
     Args:
         push: the plugin.
@@ -33,21 +33,21 @@ class LogPush(logging.Handler):
         self._pushing = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record and push it; ``logging`` calls this, with the handler's lock."""
+        """Keep one record and push it; ``logging`` calls this while it holds the handler's lock."""
         if getattr(self._pushing, "now", False):
             return
         self._pushing.now = True
         try:
-            line = self.format(record)[:LONGEST].encode("utf-8", "replace").decode("utf-8")
+            line = self.format(record)[:MAX_LINE].encode("utf-8", "replace").decode("utf-8")
             self._kept.append(line)
             self._push.publish(CHANNEL, {"log": [line]})
-        except Exception:  # as each handler does: a log must not end what it reports of
+        except Exception:  # as every handler does: logging must not break what it reports on
             self.handleError(record)
         finally:
             self._pushing.now = False
 
     def show(self, connection: Connection) -> None:
-        """Send what is kept, then all that follows, without a gap and without a repetition."""
+        """Send what is kept, then everything that follows, without a gap or a repetition."""
         self.acquire()
         try:
             connection.send({"log": list(self._kept)})

@@ -1,4 +1,4 @@
-"""What the machine and this process are doing; only this file needs psutil."""
+"""Measure what the machine and this process are doing; only this file needs psutil."""
 from __future__ import annotations
 
 import time
@@ -10,21 +10,18 @@ except ImportError:
     psutil = None
 
 INSTALL = "" if psutil else "Install psutil to see more: python -m pip install psutil"
-"""What to do where psutil is missing, in one line."""
+"""What to do if psutil is missing, in one line; otherwise empty."""
 
 
 class Measures:
-    """Measure since the last call; the first one, since this was made.
-
-    Not to be made without psutil.
-    """
+    """Measure what happened since the last ``take``, or since creation. Needs psutil."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._before = counters()
 
     def take(self) -> dict[str, Any]:
-        """Return percents, bytes a second, and TCP connections of this process."""
+        """Return percentages, bytes per second, and the TCP connections of this process."""
         now = counters()
         passed = {name: now[name] - self._before[name] for name in now}
         self._before = now
@@ -39,7 +36,7 @@ class Measures:
 
 
 def counters() -> dict[str, float]:
-    """Return what only grows: seconds of clock and CPUs, and bytes."""
+    """Return values that only grow: seconds of the clock and of the CPUs, and bytes."""
     times = psutil.cpu_times()._asdict()
     total = sum(times.values()) - times.get("guest", 0) - times.get("guest_nice", 0)  # in user
     traffic = psutil.net_io_counters()  # None where there is no network

@@ -1,4 +1,4 @@
-"""What the machine and the server do, each second, and the server's log as it is written."""
+"""Show every second what the machine and the server are doing, and the log as it is written."""
 from __future__ import annotations
 
 import logging
@@ -17,21 +17,21 @@ INTERVAL = 1.0
 
 
 class Watcher(Connection):
-    """Tell the monitor when somebody watches; its page handler has put that into ``data``."""
+    """Tell the monitor, which its page handler put into ``data``, that somebody is watching."""
 
     def opened(self) -> None:
-        """Begin to watch."""
-        self.data["monitor"].come(self)
+        """Start watching."""
+        self.data["monitor"].enter(self)
 
     def closed(self, code: int, reason: str | None = None) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self.data["monitor"].leave(self)
 
 
 class Monitor:
-    """``/monitor/`` is the page, ``/monitor/socket?Id=...`` what it connects to.
+    """``/monitor/`` is the page, and it connects to ``/monitor/socket?Id=...``.
 
-    Nothing is measured while nobody watches.
+    Nothing is measured while nobody is watching.
 
     Args:
         push: the plugin; the log is kept while its engine runs.
@@ -47,15 +47,15 @@ class Monitor:
         push.bus.subscribe("stop", self.stop)
 
     def start(self) -> None:
-        """Listen to all loggers."""
+        """Start listening to all loggers."""
         logging.getLogger().addHandler(self._log)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         logging.getLogger().removeHandler(self._log)
 
-    def come(self, watcher: Connection) -> None:
-        """Measure if this is the first who watches; show the log."""
+    def enter(self, watcher: Connection) -> None:
+        """Start measuring if this is the first watcher, and show the log."""
         with self._lock:
             self._watchers.add(watcher)
             if not self._ticker and not INSTALL:
@@ -65,7 +65,7 @@ class Monitor:
         self._log.show(watcher)
 
     def leave(self, watcher: Connection) -> None:
-        """Measure no more when the last has left."""
+        """Stop measuring when the last watcher has left."""
         with self._lock:
             self._watchers.discard(watcher)
             if self._ticker and not self._watchers:
@@ -84,5 +84,5 @@ class Monitor:
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Watcher, channels=[CHANNEL])  # type: ignore[untyped-decorator]
     def socket(self, Id: str) -> None:
-        """Let everybody in."""
+        """Let everyone in."""
         cherrypy.request.push_data["monitor"] = self

@@ -1,4 +1,4 @@
-"""The HTML of the demos: one file for each, among the browser's files."""
+"""The HTML of the demos: one file for each, among the browser files."""
 from __future__ import annotations
 
 import cherrypy

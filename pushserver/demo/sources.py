@@ -1,4 +1,4 @@
-"""The source of the demos, shown on their pages."""
+"""The source code of the demos, for their pages to show."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import cherrypy
 
 FILES = {path.stem: path for path in Path(__file__).resolve().parent.glob("*.py")}
-"""What may be seen, by name: nothing else is ever opened."""
+"""The files that may be seen, by name; nothing else is ever opened."""
 
 
 class Sources:

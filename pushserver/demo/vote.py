@@ -1,4 +1,4 @@
-"""A vote for those who have logged in, by a session of CherryPy's; all pages count live."""
+"""A vote for users who have logged in with a CherryPy session; every page shows the count live."""
 from __future__ import annotations
 
 from collections import Counter
@@ -14,11 +14,11 @@ from .pages import page
 CHANNEL = "vote"
 CANDIDATES = {"1": "Tea", "2": "Coffee", "3": "Water"}
 MAX_VOTERS = 10_000
-NOTICE = "Your order is ready: please see to it."
+NOTICE = "Your order is ready: please collect it."
 
 
 class Poll:
-    """One vote for each name, which may be changed; may be used from any thread."""
+    """One vote for each name, which can be changed. Safe from any thread."""
 
     def __init__(self, push: PushPlugin) -> None:
         self._push = push
@@ -34,7 +34,7 @@ class Poll:
             who.send({"type": "mine", "name": who.user, "vote": self._votes.get(str(who.user))})
 
     def vote(self, name: str, candidate: str) -> bool:
-        """Count a vote in place of the name's former one; False if no more names can be held."""
+        """Count a vote instead of the name's previous one; False if there are too many names."""
         with self._lock:
             if name not in self._votes and len(self._votes) >= MAX_VOTERS:
                 return False
@@ -51,24 +51,24 @@ class Poll:
 
 
 class Voter(Connection):
-    """One window of somebody who has logged in."""
+    """One window of a user who has logged in."""
 
     def opened(self) -> None:
-        """Show how it stands."""
+        """Show the counts."""
         self.data["poll"].enter(self)
 
     def received_message(self, message: Any) -> None:
         """Take a candidate's key."""
         candidate = message.data.decode("utf-8", "replace")
-        assert self.user  # the page handler lets nobody else in
+        assert self.user  # the page handler lets in nobody without a name
         if candidate not in CANDIDATES:
             self.send({"type": "error", "text": f"send one of {', '.join(CANDIDATES)}"})
         elif not self.data["poll"].vote(self.user, candidate):
-            self.send({"type": "error", "text": "there are no votes left for new names"})
+            self.send({"type": "error", "text": "there are too many voters already"})
 
 
 class Vote(Logins):
-    """``/vote/`` is the page, ``/vote/socket?Id=...`` what it connects to, both behind a login."""
+    """``/vote/`` is the page, and it connects to ``/vote/socket?Id=...``; both need a login."""
 
     def __init__(self, push: PushPlugin) -> None:
         super().__init__(push)
@@ -76,13 +76,13 @@ class Vote(Logins):
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     def index(self) -> bytes:
-        """Return the page to who has logged in."""
+        """Return the page to users who have logged in."""
         return page("vote") if logged_in() else login_first()
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Voter)  # type: ignore[untyped-decorator]
     def socket(self, Id: str) -> None:
-        """Let in who has logged in, and nobody else."""
+        """Let in users who have logged in, and nobody else."""
         cherrypy.request.login = logged_in()
         if not cherrypy.request.login:
             raise cherrypy.HTTPError(403, "log in first")
@@ -92,7 +92,7 @@ class Vote(Logins):
     @cherrypy.config(**CONFIG)  # type: ignore[untyped-decorator]
     @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
     def notify(self) -> str:
-        """Alert everybody on the page; the site has this as ``/notify`` too."""
+        """Alert everyone on the page; the site also has this as ``/notify``."""
         if not logged_in():
             login_first()
         self.push.publish(CHANNEL, {"type": "alert", "from": logged_in(), "data": NOTICE})

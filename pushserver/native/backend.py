@@ -1,6 +1,6 @@
-"""Build with setuptools, and with the C extension where there is a compiler.
+"""Build with setuptools, including the C extension where there is a compiler.
 
-pyproject.toml names this as the build backend: setup.cfg cannot list extensions.
+pyproject.toml names this file as the build backend, because setup.cfg cannot list extensions.
 """
 from setuptools import Extension, build_meta, setup
 
@@ -11,7 +11,7 @@ NATIVE = Extension("pushserver._native",
 
 class _Backend(build_meta._BuildMetaBackend):  # type: ignore[misc]
     def run_setup(self, setup_script: str = "setup.py") -> None:
-        """Set up as setup.cfg says, which a setup.py would do with ``setup()``."""
+        """Set up as setup.cfg says, with the extension, as a setup.py would do."""
         setup(ext_modules=[NATIVE])
 
 

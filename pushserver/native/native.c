@@ -1,8 +1,8 @@
-/* Write to many sockets in one call, read one, and unmask, without Python's cost for each.
+/* Write to many sockets in one call, read from one, and unmask, without Python's cost for each.
  *
- * Optional: pushserver runs without it (sockets.py and frames.py have the same in Python). None of
- * the calls waits: sockets are non-blocking, and short calls keep the interpreter's lock, because a
- * thread that gives it up beside a busy one waits milliseconds to have it back.
+ * Optional: pushserver runs without it (sockets.py and frames.py do the same in Python). No call
+ * waits: sockets are non-blocking. Short calls keep the interpreter's lock, because a thread that
+ * gives it up beside a busy one waits milliseconds to get it back.
  */
 #include "tls.h"
 
@@ -18,9 +18,9 @@
 #define MSG_NOSIGNAL 0 /* macOS; Python ignores SIGPIPE */
 #endif
 
-#define KEEP_LOCK_UNITS 64 /* sends of up to 16 KiB during which the lock is kept */
+#define KEEP_LOCK_UNITS 64 /* up to this many sends of 16 KiB keep the lock */
 #define UNIT 16384
-#define AHEAD 8 /* items that are fetched from memory before their turn */
+#define AHEAD 8 /* how many items ahead memory is prefetched */
 #define CACHE_LINE 64
 #define RECEIVE_SIZE 16384 /* as in sockets.py */
 #define PLACE_SIZE 262144
@@ -39,10 +39,10 @@ write_once(int fd, const char *data, Py_ssize_t size)
     return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : LOST;
 }
 
-/* One write: `sent` is the descriptor before and the result after. */
+/* One write: `sent` is the descriptor before it and the result after it. */
 struct job {
     int sent;
-    PyObject *tls; /* in the place of a descriptor; its item keeps it */
+    PyObject *tls; /* instead of a descriptor; its item keeps it alive */
     Py_ssize_t size;
     const char *data;
 };
@@ -61,7 +61,7 @@ write_plain(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
             job->sent = write_once(job->sent, job->data, job->size < most ? job->size : most);
 }
 
-/* Write to the TLS sockets, which needs the lock; let others have it now and then. */
+/* Write to the TLS sockets, which needs the lock; let other threads have it now and then. */
 static void
 write_tls(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
 {
@@ -79,7 +79,7 @@ write_tls(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
     }
 }
 
-/* Write all, without the lock if it takes long, and list those that did not take all. */
+/* Do all writes, without the lock if they take long, and list those that were not complete. */
 static PyObject *
 run(struct job *jobs, Py_ssize_t count, Py_ssize_t most)
 {
@@ -120,11 +120,11 @@ fill_job(struct job *job, PyObject *item)
         job->sent = (int)PyLong_AsLong(target);
     else if (target != Py_None)
         job->tls = target;
-    Py_DECREF(target); /* the item keeps it */
+    Py_DECREF(target); /* the item keeps it alive */
     return job->sent == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* Return a job for each item of a tuple or list. NULL: an exception. */
+/* Return a job for each item of a tuple or list, or NULL with an exception set. */
 static struct job *
 jobs_for(PyObject *items)
 {
@@ -136,7 +136,7 @@ jobs_for(PyObject *items)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) { /* they lie far apart in memory */
+        if (i + AHEAD < count) { /* items are far apart in memory */
             __builtin_prefetch(item[i + AHEAD]);
             __builtin_prefetch((char *)item[i + AHEAD] + CACHE_LINE);
         }
@@ -151,9 +151,9 @@ jobs_for(PyObject *items)
 PyDoc_STRVAR(send_many_doc,
 "send_many(items, data, most) -> [(index, sent), ...]\n\n"
 "Write the same bytes, at most `most` of them, once to each item's `direct`: a descriptor, a TLS\n"
-"socket that tls_ready() has been asked about, or None. Return those that did not take all of\n"
-"`data`: with the bytes taken, -1 if the peer is gone, -2 for None. `items` is a tuple or a list,\n"
-"which nobody may change meanwhile.");
+"socket that tls_ready() has accepted, or None. Return the items that did not take all of `data`,\n"
+"each with the number of bytes taken, -1 if the peer is gone, or -2 for None. `items` is a tuple\n"
+"or a list, which must not change during the call.");
 
 static PyObject *
 send_many(PyObject *self, PyObject *args)
@@ -164,7 +164,7 @@ send_many(PyObject *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "OSn", &items, &data, &most))
         return NULL;
-    if ((items = PySequence_Fast(items, "items have to be a sequence")) == NULL)
+    if ((items = PySequence_Fast(items, "items must be a sequence")) == NULL)
         return NULL;
     count = PySequence_Fast_GET_SIZE(items);
     if ((jobs = jobs_for(items)) == NULL) {
@@ -183,7 +183,7 @@ send_many(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(send_each_doc,
 "send_each(items, data, most) -> [(index, sent), ...]\n\n"
-"Write to each item of a list the bytes that stand in its place in another; see send_many.");
+"Write to each item of one list the bytes at the same index of the other; see send_many.");
 
 static PyObject *
 send_each(PyObject *self, PyObject *args)
@@ -204,7 +204,7 @@ send_each(PyObject *self, PyObject *args)
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *bytes = PyList_GET_ITEM(data, i);
         if (!PyBytes_Check(bytes)) {
-            PyErr_SetString(PyExc_TypeError, "data has to be bytes");
+            PyErr_SetString(PyExc_TypeError, "data must be bytes");
             PyMem_Free(jobs);
             return NULL;
         }
@@ -218,8 +218,8 @@ send_each(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(send_doc,
 "send(target, data) -> sent\n\n"
-"Write bytes once, to a descriptor or a TLS socket; 0 if none can be taken now, -1 if the peer is\n"
-"gone.");
+"Write bytes once, to a descriptor or a TLS socket, and return how many were taken: 0 if none can\n"
+"be taken now, -1 if the peer is gone.");
 
 static PyObject *
 send_one(PyObject *self, PyObject *args)
@@ -242,16 +242,16 @@ send_one(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(tls_ready_doc,
 "tls_ready(socket) -> bool\n\n"
-"Tell whether the calls above work with an ssl.SSLSocket, which depends on Python's version.");
+"Tell whether the calls above work with an ssl.SSLSocket; that depends on the Python version.");
 
 PyDoc_STRVAR(receive_doc,
 "receive(descriptor) -> bytes or None\n\n"
-"Read once; None if nothing has come, empty bytes if nothing ever will.");
+"Read once; return None if nothing has arrived, empty bytes if nothing ever will.");
 
 static PyObject *
 receive(PyObject *self, PyObject *argument)
 {
-    static char buffer[RECEIVE_SIZE]; /* the lock is kept while it is in use */
+    static char buffer[RECEIVE_SIZE]; /* safe, because the lock is held while it is in use */
     ssize_t size;
     int fd = (int)PyLong_AsLong(argument);
 
@@ -265,8 +265,8 @@ receive(PyObject *self, PyObject *argument)
     return PyBytes_FromStringAndSize(buffer, size < 0 ? 0 : size);
 }
 
-/* XOR with a key of four bytes, from its first one on; `out` may be `in`. The compiler makes wide
- * instructions of the inner loop. */
+/* XOR with a four-byte key, starting at its first byte; `out` may be `in`. The compiler turns the
+ * inner loop into wide instructions. */
 static void
 mask_bytes(unsigned char *out, const unsigned char *in, Py_ssize_t size, const unsigned char *key)
 {
@@ -286,7 +286,7 @@ mask_bytes(unsigned char *out, const unsigned char *in, Py_ssize_t size, const u
 
 PyDoc_STRVAR(apply_mask_doc,
 "apply_mask(data, key) -> bytes\n\n"
-"XOR bytes with a key of four bytes, over and over.");
+"XOR bytes with a four-byte key, repeated.");
 
 static PyObject *
 apply_mask(PyObject *self, PyObject *args)
@@ -297,7 +297,7 @@ apply_mask(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "y*y*", &data, &key))
         return NULL;
     if (key.len != 4)
-        PyErr_SetString(PyExc_ValueError, "a key has four bytes");
+        PyErr_SetString(PyExc_ValueError, "the key must have four bytes");
     else if ((result = PyBytes_FromStringAndSize(NULL, data.len)) != NULL)
         mask_bytes((unsigned char *)PyBytes_AS_STRING(result), data.buf, data.len, key.buf);
     PyBuffer_Release(&data);
@@ -307,7 +307,7 @@ apply_mask(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(blank_doc,
 "blank(size, head) -> bytes\n\n"
-"Return bytes that begin with `head`; receive_masked fills the rest before anybody else sees them.");
+"Return `size` bytes that begin with `head`; receive_masked fills the rest before anyone sees it.");
 
 static PyObject *
 blank(PyObject *self, PyObject *args)
@@ -328,8 +328,8 @@ blank(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(receive_masked_doc,
 "receive_masked(descriptor, target, offset, key) -> size or None\n\n"
-"Read once into `target`, which blank() has made, from `offset` on, and unmask with a key that\n"
-"begins there. 0 if nothing will ever come, None if nothing has.");
+"Read once into `target`, which blank() made, from `offset` on, and unmask with a key that starts\n"
+"there. Return 0 if nothing will ever arrive, None if nothing has.");
 
 static PyObject *
 receive_masked(PyObject *self, PyObject *args)
@@ -344,7 +344,7 @@ receive_masked(PyObject *self, PyObject *args)
         return NULL;
     room = PyBytes_GET_SIZE(target) - offset;
     if (key.len != 4 || offset < 0 || room <= 0) {
-        PyErr_SetString(PyExc_ValueError, "a key of four bytes and an offset inside, please");
+        PyErr_SetString(PyExc_ValueError, "the key must have four bytes, and the offset be inside");
     } else {
         unsigned char *place = (unsigned char *)PyBytes_AS_STRING(target) + offset;
         do {
@@ -365,8 +365,8 @@ receive_masked(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(wait_sharply_doc,
 "wait_sharply() -> None\n\n"
-"Have the system end this thread's timed waits when they are due, not up to 50 us later: waits for\n"
-"the interpreter's lock, for each of a thousand writes, among them. Does nothing but on Linux.");
+"Have the system end this thread's timed waits when they are due, not up to 50 us later. These\n"
+"include waits for the interpreter's lock, one for each of a thousand writes. Linux only.");
 
 static PyObject *
 wait_sharply(PyObject *self, PyObject *ignored)
@@ -391,7 +391,7 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_native", "The parts of pushserver that a compiler makes faster.",
+    PyModuleDef_HEAD_INIT, "_native", "The parts of pushserver that are faster in C.",
     0, methods, NULL, NULL, NULL, NULL,
 };
 

@@ -1,10 +1,10 @@
 /* Write through a TLS socket of Python's ssl module while keeping the interpreter's lock.
  *
- * Its own write gives the lock up, each time for some microseconds, and beside a thread that
- * computes waits long to have it back. There is no interface to what lies below. So the OpenSSL
- * that the module itself has loaded is asked for by name, and the place of the connection in the
- * module's object is believed only where what stands on both sides of it is found as expected.
- * Where any of this fails tls_ready says no, and Python's own write is used.
+ * The module's own write gives the lock up each time for a few microseconds, and beside a thread
+ * that computes it waits long to get it back. There is no interface to what lies below. So
+ * OpenSSL's functions are looked up by name in the library that the module itself has loaded, and
+ * the connection's position in the module's object is trusted only if the fields on both sides of
+ * it are as expected. If any of this fails, tls_ready says no, and Python's own write is used.
  */
 #include "tls.h"
 
@@ -17,7 +17,7 @@
 #define WANT_READ 2
 #define WANT_WRITE 3
 
-/* How the object of Python 3.10 to 3.13 begins. */
+/* The beginning of the object in Python 3.10 to 3.13. */
 struct connection {
     PyObject_HEAD
     PyObject *socket; /* a weak reference */
@@ -32,9 +32,9 @@ static struct {
     void (*clear_error)(void);
 } openssl;
 
-static PyTypeObject *known; /* of objects that were found as expected */
+static PyTypeObject *known; /* the type of the objects that were as expected */
 
-/* Find OpenSSL's functions where the ssl module has them; tell whether they are there. */
+/* Find OpenSSL's functions where the ssl module has them; return whether they are there. */
 static int
 find_openssl(void)
 {
@@ -59,7 +59,7 @@ find_openssl(void)
     return found;
 }
 
-/* Tell whether an object is laid out as expected: its neighbours are what Python says. */
+/* Return whether an object is laid out as expected: the neighbouring fields match Python's view. */
 static int
 is_as_expected(PyObject *object, int fd)
 {
@@ -87,7 +87,7 @@ tls_ready(PyObject *self, PyObject *socket)
     return PyBool_FromLong(ready);
 }
 
-/* Write one record; the bytes taken, 0 or LOST. */
+/* Write one record; return the bytes taken, 0 or LOST. */
 static int
 write_record(void *ssl, const char *data, Py_ssize_t size)
 {

@@ -1,4 +1,4 @@
-/* Writing through the TLS sockets of Python's ssl module; see tls.c. */
+/* Write through the TLS sockets of Python's ssl module; see tls.c. */
 #ifndef PUSHSERVER_TLS_H
 #define PUSHSERVER_TLS_H
 
@@ -6,12 +6,13 @@
 #include <Python.h>
 
 #define LOST (-1)    /* the peer is gone */
-#define SKIPPED (-2) /* nothing was given to write to */
+#define SKIPPED (-2) /* there was nothing to write to */
 
-/* Write once; how many bytes were taken, 0 if none can be now, or LOST. Needs Python's lock. */
+/* Write once; return how many bytes were taken, 0 if none can be now, or LOST. Needs the
+ * interpreter's lock. */
 int tls_write(PyObject *socket, const char *data, Py_ssize_t size);
 
-/* Tell whether tls_write works with a socket: True or False. */
+/* Return True or False: whether tls_write works with a socket. */
 PyObject *tls_ready(PyObject *self, PyObject *socket);
 
 #endif

@@ -11,10 +11,11 @@ from collections import deque
 from functools import partial
 from typing import Any, Callable, Iterator, Protocol, Sequence
 
+from ..wire.disconnects import Disconnect
 from ..wire.speedups import HAVE_NATIVE, SKIPPED, native
 from .outbox import Buffer
 from .sockets import FAN_OUT_SIZE
-from .switch_interval import Haste
+from .switch_interval import SwitchInterval
 from .timers import Timer, Timers
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,12 @@ class Watched(Protocol):
     def partial(self, data: bytes, sent: int) -> None:
         """Take over frames of which the loop could write only a part."""
 
+    def close(self, disconnect: Disconnect) -> None:
+        """Begin to end in good order."""
+
+    def abort(self) -> None:
+        """End at once, because the server stops."""
+
     def crashed(self) -> None:
         """End: one of the above raised what it should not have."""
 
@@ -103,7 +110,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._intake: deque[tuple[Sequence[Watched] | None, bytes | Call]] = deque()
         self._again: dict[Watched, None] = {}   # in order, each once
-        self._haste = Haste()
+        self._switch_interval = SwitchInterval()
         self._sleeping = False
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -144,8 +151,8 @@ class Loop:
 
         To wake is a system call, which also gives up the interpreter's lock.
         """
-        if len(targets) > FEW:
-            self._haste.begin()  # also where the loop is awake: it may be waiting for the lock
+        if len(targets) > FEW:  # also while the loop is awake: it may be waiting for the lock
+            self._switch_interval.shorten()
         self._intake.append((targets, data))
 
     def wake(self) -> None:
@@ -169,6 +176,12 @@ class Loop:
             self._wake_out.send(b"\0")
         except OSError:
             pass  # full: it is waking up already; closed: it has stopped
+
+    def close(self) -> None:
+        """Give back what a loop holds that is never started."""
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
 
     def stop(self, timeout: float) -> bool:
         """End the thread once all that is queued is done; tell whether it has ended.
@@ -230,10 +243,8 @@ class Loop:
             self._on_death(error)
         finally:
             self._sleeping = False
-            self._haste.stop()
-            self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._switch_interval.stop()
+            self.close()
 
     def _round(self) -> None:
         self._sleeping = True
@@ -243,7 +254,7 @@ class Loop:
         self._sleeping = False
         self.is_crowded = len(events) > FEW
         if self.is_crowded:
-            self._haste.begin()
+            self._switch_interval.shorten()
         self.now = time.monotonic()
         again, self._again = self._again, {}
         for item in again:
@@ -263,7 +274,7 @@ class Loop:
         for timer in self._timers.due(self.now):
             timer.fire()
         if not self._intake:
-            self._haste.end()
+            self._switch_interval.restore()
 
     @staticmethod
     def guarded(item: Watched, step: Callable[..., None], *args: Any) -> None:

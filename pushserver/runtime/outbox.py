@@ -6,44 +6,42 @@ from typing import Union
 
 Buffer = Union[bytes, memoryview]
 
-
 JOINED = 16 * 1024
-"""Bytes of a buffer from which on it is not copied to be joined with the next; and of a long
-payload that are copied behind its header, so that the header does not go out alone."""
-
+"""From this many bytes on, a buffer is not copied to join it with the next. Also the bytes of a
+long payload that are copied after its header, so that the header is not sent alone."""
 
 JOINED_AT_MOST = 64 * 1024
-"""Bytes that are joined for one write: of the shortest frames that is work for milliseconds."""
+"""Most bytes that are joined for one write; with the shortest frames, that takes milliseconds."""
 
 FRAME_OVERHEAD = 64
-"""Bytes that a waiting frame costs beside its own, so that empty ones count too."""
+"""Bytes that each waiting frame counts in addition to its own, so that empty ones count too."""
 
 
 class Head(bytes):
     """The header of a frame whose payload is the next buffer: the two are kept or dropped together.
 
-    A long payload need not be copied behind its header then.
+    This saves copying a long payload to follow its header.
     """
 
     __slots__ = ()
 
 
 class Outbox:
-    """Hold the bytes that wait for one socket, up to a limit, and the place reached in the first.
+    """Hold the bytes that wait for one socket, up to a limit, and how much of the first is written.
 
-    The limit is for what waits behind the message that is being written. That one does not count:
-    a message that a server takes at all can be sent to a client that reads, however long it has
-    become in the client's protocol, and does not make what follows it too much.
+    The limit is for what waits after the message being written. That one does not count: any
+    message that the server accepts can be sent to a client that reads, however long it has become
+    in the client's protocol, and it uses up none of the limit for what follows.
 
-    The buffers are shared between all outboxes that wait for the same message: their bytes are
-    held once. Only the loop thread may call it. It does no I/O: ``peek`` gives what to write
-    next, ``advance`` is told how much of it was taken.
+    All outboxes that wait for the same message share its buffer, so its bytes are held once. Only
+    the loop's thread may use it. It does no I/O: ``peek`` returns what to write next, and
+    ``advance`` takes how much of it was written.
 
     Args:
-        limit: bytes that may wait behind the first message; each frame there counts 64 more.
+        limit: bytes that may wait after the first message; each frame there counts 64 more.
 
     Attributes:
-        size: bytes that wait, with those of the first message.
+        size: bytes that wait, including those of the first message.
     """
 
     __slots__ = ("limit", "size", "_buffers", "_cursor", "_begun")
@@ -53,7 +51,7 @@ class Outbox:
         self.size = 0
         self._buffers: deque[bytes] | None = None
         self._cursor = 0
-        self._begun = False     # the first buffer's Head is written
+        self._begun = False     # the Head of the first buffer has been written
 
     def __repr__(self) -> str:
         return f"<Outbox {self.size} of {self.limit} bytes>"
@@ -62,7 +60,7 @@ class Outbox:
         """Queue whole frames unless they would exceed the limit; tell whether they were queued.
 
         Args:
-            pieces: whole frames, or the ``Head`` of one and its payload.
+            pieces: whole frames, or one frame as its ``Head`` and its payload.
         """
         if self._buffers and self._behind() + sum(map(len, pieces)) > self.limit:
             return False
@@ -71,7 +69,7 @@ class Outbox:
         return True
 
     def _behind(self) -> int:
-        """Return what the frames behind the first message count."""
+        """Return how much the frames after the first message count."""
         buffers = self._buffers
         assert buffers
         first = len(buffers[0]) - self._cursor
@@ -82,25 +80,25 @@ class Outbox:
         return self.size - first + count * FRAME_OVERHEAD
 
     def force(self, data: bytes, cursor: int = 0) -> None:
-        """Queue whole frames without regard to the limit.
+        """Queue whole frames whatever the limit.
 
         Args:
             data: one or more whole frames.
-            cursor: bytes of them that are written already; only while nothing else waits.
+            cursor: bytes of them that are already written; only while nothing else waits.
         """
         if self._buffers is None:
             self._buffers = deque()
         if cursor:
-            assert not self._buffers, "only the first buffer can be half written"
+            assert not self._buffers, "only the first buffer can be partly written"
             self._cursor = cursor
         self._buffers.append(data)
         self.size += len(data) - cursor
 
     def peek(self, most: int) -> Buffer:
-        """Return the next bytes to write, small buffers joined; empty when nothing waits.
+        """Return the next bytes to write, with small buffers joined; empty if nothing waits.
 
-        A second call without ``advance`` between returns the same bytes, and perhaps more: what
-        a TLS socket that has once refused a write asks for.
+        Until ``advance`` is called, further calls return the same bytes and perhaps more, as a
+        TLS socket that has refused a write requires.
 
         Args:
             most: bytes to return at most.
@@ -131,10 +129,10 @@ class Outbox:
         return b"".join(parts)
 
     def advance(self, written: int) -> None:
-        """Forget the first bytes, which have been written.
+        """Drop the first bytes, which have been written.
 
         Args:
-            written: bytes, at most as many as wait.
+            written: how many; at most as many as wait.
         """
         self.size -= written
         buffers = self._buffers
@@ -150,11 +148,11 @@ class Outbox:
             self._buffers = None
 
     def drop_unsent(self, pinned: int = 0) -> None:
-        """Forget all that no byte of has been written, so that a close frame can follow.
+        """Drop every message of which nothing has been written, so that a close frame can follow.
 
         Args:
-            pinned: bytes from the cursor on that the TLS layer has been offered and so must
-                still be written; the buffers that hold them stay.
+            pinned: bytes from the cursor on that the TLS layer was offered and that must
+                therefore still be written; the buffers that hold them stay.
         """
         kept: deque[bytes] = deque()
         size = 0

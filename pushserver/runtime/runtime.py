@@ -1,48 +1,42 @@
-"""What all connections of one run of the server share."""
+"""The threads of one run of the server, and what is to be done on them later."""
 from __future__ import annotations
 
-from typing import Any, Callable, Generic
-from typing import Protocol as Interface
+from functools import partial
+from typing import Any, Callable
 
-from ..channels.hub import Hub, M
-from ..settings import Settings
-from .loop import Loop
+from ..wire.disconnects import Disconnect
+from .loop import Loop, Watched
 from .timers import Timer
 from .workers import STALL, Job, Mailbox, Workers
 
 
-class Events(Interface):
-    """Who is told, on a worker thread, what happens to connections."""
+class Runtime:
+    """Hold the loop and the workers of one run of the server, and the links that they serve.
 
-    def opened(self, connection: Any) -> None:
-        """A connection is open."""
+    ``post`` and ``ended`` belong to the loop's thread, ``links`` changes there only; any thread may
+    read it and call the rest.
 
-    def received(self, connection: Any, message: Any) -> None:
-        """A connection has received a message."""
-
-    def closed(self, connection: Any, code: int, reason: str) -> None:
-        """A connection has ended."""
-
-
-class Home(Generic[M]):
-    """Hold what all links of one run of the server share.
-
-    ``post`` and ``links`` belong to the loop's thread; the rest may be read by any.
+    Attributes:
+        links: the connections whose sockets the loop has, those that are closing included.
+        leaving: why a connection that comes now is closed at once; None: it is not.
+        on_empty: called when the last link has ended.
     """
 
-    def __init__(self, settings: Settings, hub: Hub[M], loop: Loop, workers: Workers,
-                 events: Events) -> None:
-        self.settings = settings
-        self.hub = hub
+    def __init__(self, loop: Loop, workers: Workers) -> None:
         self.loop = loop
         self.workers = workers
-        self.events = events
-        self.links: set[M] = set()
+        self.links: set[Watched] = set()
+        self.leaving: Disconnect | None = None
         self.on_empty: Callable[[], None] | None = None
         self._relief: Timer | None = None
 
     def __repr__(self) -> str:
-        return f"<Home {len(self.links)} links, {self.loop!r}, {self.workers!r}>"
+        return f"<Runtime {len(self.links)} links, {self.loop!r}, {self.workers!r}>"
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.workers.start()
+        self.loop.start()
 
     def post(self, mailbox: Mailbox, job: Job) -> None:
         """Have a callback run on a worker, and see to it that blocked workers are relieved."""
@@ -56,8 +50,60 @@ class Home(Generic[M]):
             self.workers.relieve()
             self._relief = self.loop.call_later(STALL, self._relieve)
 
-    def ended(self, link: M) -> None:
+    def later(self, mailbox: Mailbox, seconds: float, job: Callable[[], object]) -> DelayedJob:
+        """Have something done on a worker after some seconds; return what can take it back."""
+        made = DelayedJob(self, mailbox, job)
+        made.start(seconds)
+        return made
+
+    def ended(self, link: Watched) -> None:
         """Forget a link that has ended."""
         self.links.discard(link)
         if not self.links and self.on_empty is not None:
             self.on_empty()
+
+
+class DelayedJob:
+    """Something to be done on a worker after some time. Any thread may call it.
+
+    Args:
+        runtime: has the loop, which waits, and the workers.
+        mailbox: what it takes its turn in.
+        job: what is to be done.
+    """
+
+    __slots__ = ("_runtime", "_mailbox", "_job", "_timer")
+
+    def __init__(self, runtime: Runtime, mailbox: Mailbox, job: Callable[[], object]) -> None:
+        self._runtime = runtime
+        self._mailbox = mailbox
+        self._job: Callable[[], Any] | None = job
+        self._timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        return f"<DelayedJob{'' if self._job else ' done'}>"
+
+    def start(self, seconds: float) -> None:
+        """Do it after some seconds. Not to be called with a lock held."""
+        self._runtime.loop.call(partial(self._arm, seconds))
+
+    def cancel(self) -> None:
+        """Do not do it, unless it is being done. Safe to repeat; not with a lock held."""
+        self._job = None
+        self._runtime.loop.call(self._disarm)
+
+    def _arm(self, seconds: float) -> None:
+        if self._job is not None:
+            self._timer = self._runtime.loop.call_later(seconds, self._post)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _post(self) -> None:
+        self._runtime.workers.post(self._mailbox, self._run)
+
+    def _run(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job()

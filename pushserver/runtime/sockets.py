@@ -1,7 +1,7 @@
-"""Non-blocking reads and writes on a plain or a TLS socket, with one set of answers.
+"""Non-blocking reads and writes, the same for plain and TLS sockets.
 
-``send`` and ``receive`` never wait and never raise: what a socket says in errors is said here in
-return values, so that the loop has one path for both kinds.
+``send`` and ``receive`` never wait and never raise: they turn a socket's errors into return values,
+so the loop has one path for both kinds.
 """
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ LOST = -1
 """What ``send`` returns when the peer is gone."""
 
 RECEIVE_SIZE = 16 * 1024
-"""Bytes that one ``receive`` asks for: of the shortest frames that is work for milliseconds."""
+"""Bytes that one ``receive`` asks for; in the shortest frames, that is milliseconds of work."""
 
 WRITE_SIZE = 256 * 1024
-"""Bytes that one connection writes in its turn: more would keep all others waiting."""
+"""Bytes that one connection writes in its turn; more would keep all others waiting."""
 
 FAN_OUT_SIZE = 128 * 1024
-"""The same where many are written to in one turn."""
+"""The same when many are written to in one turn."""
 
 TLS_WRITE_SIZE = 64 * 1024
-"""Bytes that one ``send`` of a TLS socket takes at most: they are encrypted first."""
+"""Most bytes that one ``send`` of a TLS socket takes, because they are encrypted first."""
 
 TLS_RECORD = 16 * 1024
 """Bytes of the largest TLS record, and of one ``SSL_write``."""
 
 
 class PlainSocket:
-    """Read and write one socket without TLS. Only the loop thread may call it."""
+    """Read and write one socket without TLS. Only the loop's thread may use it."""
 
     __slots__ = ("socket",)
 
@@ -43,13 +43,13 @@ class PlainSocket:
     """What the C extension can write to, or None."""
 
     can_place = False
-    """Whether there is ``receive_to``."""
+    """Whether this has ``receive_to``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
 
     def send(self, data: Buffer) -> int:
-        """Return how many bytes were taken: 0 if none now, ``LOST`` if none ever will be."""
+        """Return how many bytes were taken: 0 if none for now, ``LOST`` if none ever will be."""
         try:
             return self.socket.send(data)
         except (BlockingIOError, InterruptedError):
@@ -58,7 +58,7 @@ class PlainSocket:
             return LOST
 
     def receive(self) -> bytes | None:
-        """Return what has come, None if nothing has, empty bytes if nothing ever will."""
+        """Return what has arrived, None if nothing has, empty bytes if nothing ever will."""
         try:
             return self.socket.recv(RECEIVE_SIZE)
         except (BlockingIOError, InterruptedError):
@@ -67,7 +67,7 @@ class PlainSocket:
             return b""
 
     def has_pending(self) -> bool:
-        """Tell whether bytes wait that the selector cannot see."""
+        """Tell whether bytes are waiting that the selector cannot see."""
         return False
 
     def finish(self) -> None:
@@ -75,21 +75,21 @@ class PlainSocket:
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the peer was faster
+            pass  # the peer has already closed
 
     def close(self) -> None:
-        """Close the socket, a lent one too."""
+        """Close the socket, even a lent one."""
         try:
             self._close()
         except OSError:
-            pass  # a reset that was still to be reported
+            pass  # a reset that had not been reported yet
 
     def _close(self) -> None:
         socket.socket.close(self.socket)
 
 
 class TlsSocket(PlainSocket):
-    """Read and write one socket through its TLS layer. Only the loop thread may call it."""
+    """Read and write one socket through its TLS layer. Only the loop's thread may use it."""
 
     __slots__ = ()
 
@@ -103,8 +103,8 @@ class TlsSocket(PlainSocket):
     def send(self, data: Buffer) -> int:
         """Return how many bytes were taken; see ``PlainSocket.send``.
 
-        A record that the TLS layer has once refused has to be offered again with the same
-        bytes, so records are cut at the same places each time.
+        A record that the TLS layer has refused must be offered again with the same bytes, so
+        records are split at the same places each time.
         """
         view = memoryview(data)
         end = min(len(data), TLS_WRITE_SIZE)
@@ -119,7 +119,7 @@ class TlsSocket(PlainSocket):
         return sent
 
     def receive(self) -> bytes | None:
-        """Return what has come; see ``PlainSocket.receive``."""
+        """Return what has arrived; see ``PlainSocket.receive``."""
         try:
             return self.socket.recv(RECEIVE_SIZE)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -128,25 +128,25 @@ class TlsSocket(PlainSocket):
             return b""
 
     def has_pending(self) -> bool:
-        """Tell whether decrypted bytes wait that the selector cannot see."""
+        """Tell whether decrypted bytes are waiting that the selector cannot see."""
         try:
             return self.socket.pending() > 0
         except (OSError, ValueError):
             return False
 
     def finish(self) -> None:
-        """Tell the peer in TLS's way, then in TCP's, that nothing more will be written."""
+        """Tell the peer that nothing more will be written, first in TLS and then in TCP."""
         try:
             self.socket.unwrap()
         except (OSError, ValueError):
-            pass  # it does not wait for the peer's answer
+            pass  # the peer's answer is not awaited
         super().finish()
 
 
 class LentSocket(socket.socket):
-    """A socket that whoever else holds it can end but not close: its descriptor is the loop's.
+    """A socket that code outside the loop can end but not close: the loop owns its descriptor.
 
-    A number that was given back to the system may be another client's at once.
+    Once a descriptor is closed, the system may give the same number to another client.
     """
 
     def close(self) -> None:
@@ -154,13 +154,13 @@ class LentSocket(socket.socket):
         try:
             self.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # it has ended already
+            pass  # it has already ended
 
 
 def lend(sock: socket.socket) -> socket.socket:
-    """Return a ``LentSocket`` in the place of a plain socket, which is left empty.
+    """Return a ``LentSocket`` that replaces a plain socket, which is left detached.
 
-    A TLS socket is returned as it is: it remembers by itself that it was closed.
+    A TLS socket is returned unchanged: it remembers that it was closed.
     """
     if isinstance(sock, ssl.SSLSocket):
         return sock
@@ -168,9 +168,9 @@ def lend(sock: socket.socket) -> socket.socket:
 
 
 class NativeSocket(PlainSocket):
-    """Read and write one plain socket through the C extension. Only the loop thread may call it.
+    """Read and write one plain socket through the C extension. Only the loop's thread may use it.
 
-    Unlike a socket's own methods it keeps the interpreter's lock: see ``haste``.
+    Unlike a socket's own methods, it keeps the interpreter's lock; see ``switch_interval``.
     """
 
     __slots__ = ("direct",)
@@ -188,20 +188,20 @@ class NativeSocket(PlainSocket):
         return native.send(self.direct, data)
 
     def receive(self) -> bytes | None:
-        """Return what has come; see ``PlainSocket.receive``."""
+        """Return what has arrived; see ``PlainSocket.receive``."""
         return native.receive(self.direct)
 
     def receive_to(self, target: bytes, offset: int, key: bytes) -> int | None:
-        """Read to a place that a ``FrameReader`` has given, and unmask there.
+        """Read into the place that a ``FrameReader`` asked for, and unmask there.
 
         Returns:
-            How many bytes have come: None if nothing has, 0 if nothing ever will.
+            How many bytes arrived: None if nothing has, 0 if nothing ever will.
         """
         return native.receive_masked(self.direct, target, offset, key)
 
 
 class NativeTlsSocket(TlsSocket):
-    """Write to one TLS socket through the C extension. Only the loop thread may call it."""
+    """Write to one TLS socket through the C extension. Only the loop's thread may use it."""
 
     __slots__ = ()
 
@@ -216,11 +216,11 @@ class NativeTlsSocket(TlsSocket):
                            else memoryview(data)[:TLS_WRITE_SIZE])
 
 
-Transport = Union[PlainSocket, TlsSocket, NativeSocket, NativeTlsSocket]
+LoopSocket = Union[PlainSocket, TlsSocket, NativeSocket, NativeTlsSocket]
 
 
-def transport(sock: socket.socket) -> Transport:
-    """Return the transport for a connected socket, which becomes non-blocking."""
+def loop_socket(sock: socket.socket) -> LoopSocket:
+    """Make a connected socket non-blocking and return what the loop reads and writes it with."""
     sock.setblocking(False)
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,9 +1,9 @@
-"""Getting Python's lock back soon, for as long as it matters.
+"""Python's switch interval, short while the loop has work.
 
-A thread that has given up the interpreter's lock, as each read and write does, gets it back from a
-thread that computes only after a switch interval: 5 ms by default, for each of a thousand writes.
-The loop shortens the interval while it has work, and restores it when it has none: left short, it
-would make the site's other threads switch all the time.
+Each read and write gives up the interpreter's lock. Getting it back from a thread that computes
+takes a switch interval: 5 ms by default, for each of a thousand writes. The loop shortens the
+interval while it has work and restores it when it has none: a permanently short one would make the
+site's other threads switch all the time.
 """
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ import sys
 SHORT = 5e-6
 """Seconds of the switch interval while the loop has work."""
 
-USUAL = 5e-3
+PYTHON_DEFAULT = 5e-3
 """Seconds of Python's own switch interval."""
 
 
-class Haste:
+class SwitchInterval:
     """Shorten the switch interval and restore it.
 
-    Any thread may call ``begin``, only the loop's ``end`` and ``stop``. Whoever begins then gives
-    the loop something to do, behind which it ends: a ``begin`` that crosses an ``end`` does not
-    stay.
+    Any thread may call ``shorten``; only the loop's thread may call ``restore`` and ``stop``. A
+    caller of ``shorten`` then gives the loop work, after which the loop calls ``restore``, so that
+    a ``shorten`` that races with a ``restore`` does not last.
     """
 
     def __init__(self) -> None:
         interval = sys.getswitchinterval()
-        self._normal = interval if interval > 2 * SHORT else USUAL
+        self._normal = interval if interval > 2 * SHORT else PYTHON_DEFAULT
         self._short = False
         self._stopped = False
 
-    def begin(self) -> None:
-        """Shorten the interval, and remember what it was."""
+    def shorten(self) -> None:
+        """Shorten the interval and remember what it was."""
         if self._short or self._stopped:
             return
         interval = sys.getswitchinterval()
         if interval > 2 * SHORT:
             self._normal = interval
         sys.setswitchinterval(SHORT)
-        self._short = True  # last: an end in between must not be the last word
+        self._short = True  # last: a restore in between must not leave the interval short
         if self._stopped:
-            self.end()
+            self.restore()
 
-    def end(self) -> None:
-        """Restore the interval, unless it was not shortened."""
+    def restore(self) -> None:
+        """Restore the interval if it was shortened."""
         if self._short:
             self._short = False
             sys.setswitchinterval(self._normal)
 
     def stop(self) -> None:
-        """Restore the interval for good."""
+        """Restore the interval and leave it alone from now on."""
         self._stopped = True
-        self.end()
+        self.restore()

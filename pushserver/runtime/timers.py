@@ -1,4 +1,4 @@
-"""Calls that are due later, for one thread."""
+"""Calls to make later, for one thread."""
 from __future__ import annotations
 
 import heapq
@@ -7,12 +7,12 @@ from typing import Callable
 
 Action = Callable[[], None]
 
-FEW = 64
-"""Cancelled calls that are not worth clearing away."""
+FEW_CANCELLED = 64
+"""Up to this many cancelled calls are left in place."""
 
 
 class Timer:
-    """One call that is due at a time; ``cancel`` forgets it and all that it refers to."""
+    """One call to make at a given time; ``cancel`` drops it and everything it refers to."""
 
     __slots__ = ("action", "_timers")
 
@@ -21,24 +21,24 @@ class Timer:
         self._timers = timers
 
     def cancel(self) -> None:
-        """Take the call back. Safe to repeat, and after it has run."""
+        """Take the call back. Safe to repeat, also after the call was made."""
         if self.action is not None:
             self.action = None
             self._timers.cancelled += 1
 
     def fire(self) -> None:
-        """Make the call, unless it was taken back or made already."""
+        """Make the call, unless it was cancelled or already made."""
         action, self.action = self.action, None
         if action is not None:
             action()
 
 
 class Timers:
-    """Keep calls by the time at which they are due. Only the loop thread may call it.
+    """Keep calls in the order in which they are due. Only the loop's thread may use it.
 
     Attributes:
-        cancelled: calls that were taken back and still take room; never more than the others
-            and a few.
+        cancelled: cancelled calls that still take room; never more than the live ones plus
+            ``FEW_CANCELLED``.
     """
 
     def __init__(self) -> None:
@@ -50,13 +50,13 @@ class Timers:
         return sum(timer.action is not None for _, _, timer in self._heap)
 
     def add(self, when: float, action: Action) -> Timer:
-        """Have a call made at a time.
+        """Schedule a call.
 
         Args:
-            when: seconds of the monotonic clock.
+            when: the time at which it is due, in seconds of the monotonic clock.
             action: what to call.
         """
-        if self.cancelled > FEW and self.cancelled * 2 > len(self._heap):
+        if self.cancelled > FEW_CANCELLED and self.cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].action is not None]
             heapq.heapify(self._heap)
             self.cancelled = 0
@@ -65,7 +65,7 @@ class Timers:
         return timer
 
     def wait(self, now: float, most: float) -> float:
-        """Return the seconds until the next call is due, at least 0 and at most ``most``."""
+        """Return the seconds until the next call is due, from 0 to ``most``."""
         while self._heap and self._heap[0][2].action is None:
             self._pop()
         if not self._heap:
@@ -73,7 +73,7 @@ class Timers:
         return min(most, max(0.0, self._heap[0][0] - now))
 
     def due(self, now: float) -> list[Timer]:
-        """Take out the calls that are due, in the order of their times, and return them."""
+        """Remove the calls that are due and return them, in the order of their times."""
         timers = []
         while self._heap and self._heap[0][0] <= now:
             timers.append(self._pop())

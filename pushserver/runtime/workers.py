@@ -10,13 +10,13 @@ from typing import Any, Callable
 logger = logging.getLogger(__name__)
 
 TURN = 64
-"""Jobs of one mailbox that run before another mailbox has its turn."""
+"""Jobs of one mailbox that run before another mailbox gets its turn."""
 
 STALL = 0.1
 """Seconds without progress after which a spare worker is started."""
 
 SPARES_PER_WORKER = 16
-"""Spare workers, for each worker, that may run while all others are blocked."""
+"""Spare workers per regular worker that may run while all others are blocked."""
 
 SPARE_IDLE = 5.0
 """Seconds without work after which a spare worker ends."""
@@ -35,14 +35,14 @@ class Mailbox:
 
 
 class Workers:
-    """Run jobs on threads: those of one mailbox in order, those of several side by side.
+    """Run jobs on threads: those of one mailbox in order, different mailboxes in parallel.
 
-    A job that blocks keeps its own mailbox waiting and no other: when nothing has moved for
-    ``STALL`` seconds, ``relieve`` starts a spare worker, up to 16 for each regular one.
+    A job that blocks holds up only its own mailbox: when nothing has moved for ``STALL`` seconds,
+    ``relieve`` starts a spare worker, up to 16 for each regular one.
 
-    ``post`` may be called from any thread; ``relieve`` from one at a time; ``start`` and ``stop``
-    by whoever owns it. Jobs run without any lock held. Only one worker is being woken at a time,
-    the one that has slept least; it wakes the next if there is more to do than it takes itself.
+    Any thread may call ``post``, one thread at a time ``relieve``, and the owner ``start`` and
+    ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the one that
+    has slept least; it wakes the next if there is more to do than it takes itself.
 
     Args:
         count: regular workers.
@@ -52,7 +52,7 @@ class Workers:
         self._count = count
         self._lock = threading.Lock()
         self._ready: deque[Mailbox] = deque()
-        self._idle: list[threading.Lock] = []   # the doorbells of those that sleep
+        self._idle: list[threading.Lock] = []   # the bells of sleeping workers
         self._waking = False
         self._threads: set[threading.Thread] = set()
         self._taken = 0
@@ -74,7 +74,7 @@ class Workers:
             self._threads.add(thread)
 
     def post(self, mailbox: Mailbox, job: Job) -> None:
-        """Have a job run after all others of its mailbox."""
+        """Queue a job, to run after all others of its mailbox."""
         with self._lock:
             if mailbox.jobs is None:
                 mailbox.jobs = deque()
@@ -86,32 +86,32 @@ class Workers:
             self._wake_one()
 
     def _wake_one(self) -> None:
-        """Wake a worker, unless one is on its way or none sleeps. Needs the lock."""
+        """Wake a worker, unless one is already waking or none sleeps. Needs the lock."""
         if self._idle and not self._waking:
             self._waking = True
             self._idle.pop().release()
 
     @property
     def is_behind(self) -> bool:
-        """Tell whether a mailbox waits and no worker is there to take it."""
+        """Tell whether a mailbox is waiting and no worker is free to take it."""
         return bool(self._ready) and not self._idle
 
     def relieve(self) -> None:
         """Start a spare worker if no mailbox has been taken since the last call.
 
-        To be called every ``STALL`` seconds while ``is_behind``.
+        Call this every ``STALL`` seconds while ``is_behind``.
         """
         stalled = self._taken == self._seen and self.is_behind
         self._seen = self._taken
         if stalled and len(self._threads) < self._count * (1 + SPARES_PER_WORKER):
-            logger.warning("all %d workers are blocked: starting a spare one", len(self._threads))
+            logger.warning("all %d workers are blocked: starting a spare", len(self._threads))
             try:
                 self._start_one("pushserver-worker-spare", SPARE_IDLE)
             except RuntimeError as error:
                 logger.error("no spare worker could be started: %s", error)
 
     def _work(self, idle: float | None) -> None:
-        """Serve mailboxes until the end, or until none has come for ``idle`` seconds."""
+        """Serve mailboxes until the workers stop, or until there was none for ``idle`` seconds."""
         bell = threading.Lock()
         bell.acquire()
         try:
@@ -130,7 +130,7 @@ class Workers:
         return self._sleep(bell, idle)
 
     def _take(self) -> Mailbox | None:
-        """Return a mailbox that is ready; let another worker look after those behind it."""
+        """Return a mailbox that is ready, and wake another worker if more are."""
         with self._lock:
             if not self._ready:
                 return None
@@ -141,7 +141,7 @@ class Workers:
             return mailbox
 
     def _sleep(self, bell: threading.Lock, idle: float | None) -> bool:
-        """Wait until there is something to do; False if the worker's time is over."""
+        """Wait until there is something to do; False if the worker should end."""
         with self._lock:
             if self._ready:
                 return True
@@ -155,11 +155,11 @@ class Workers:
                 return False
             self._waking = False
         if not rung:
-            bell.acquire()  # it was rung just then
+            bell.acquire()  # it rang just after the timeout
         return True
 
     def _run(self, mailbox: Mailbox) -> None:
-        """Run a mailbox's jobs; hand it on after a turn so that none waits for long."""
+        """Run a mailbox's jobs, and put it back after a turn so that no other waits for long."""
         left = TURN
         while True:
             with self._lock:
@@ -174,15 +174,15 @@ class Workers:
             left = max(0, left - 1)
             try:
                 job()
-            except BaseException:  # nothing that a job raises ends the thread
-                logger.exception("a job failed that handles its own errors")
+            except BaseException:  # nothing that a job raises may end the thread
+                logger.exception("a job raised an error that it should have handled")
 
     def stop(self, deadline: float) -> bool:
         """Let the workers end when all jobs are done; tell whether they have.
 
         Args:
-            deadline: monotonic time until which to wait. A worker that is blocked then ends
-                when its job does; its thread does not keep the process alive.
+            deadline: monotonic time until which to wait. A worker still blocked by then ends
+                with its job; its thread does not keep the process alive.
         """
         with self._lock:
             self._stopping = True

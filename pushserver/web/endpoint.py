@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 
 import cherrypy
 
+from ..connections.acceptor import Acceptor
 from ..connections.connection import Connection
 from ..errors import HandshakeRefused
-from ..server import PushServer
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
-                              checked_id, choose_subprotocol)
-from .socket_takeover import Handover, current_request, end_connection
+                              admitted_id, choose_subprotocol)
+from .socket_takeover import SocketTakeover, current_request, end_connection
 
 logger = logging.getLogger(__name__)
 
@@ -57,22 +57,22 @@ def plain_error_page(status: str, message: str, **_: object) -> str:
 
 
 class Endpoint:
-    """Take one request from its first check to the handover of its socket.
+    """Take one request from its first check until its socket is taken over.
 
     CherryPy's hooks call the methods in the order in which they stand here, on the thread that
     answers the request. The socket is handed over at the very end and only if the answer that
     would be sent is a 101; until then nothing has been written.
 
     Args:
-        server: takes the connection.
+        acceptor: takes the connection.
         handler_cls: what the connection becomes.
         channels: those that it is in from the start.
         subprotocols: those that the site speaks.
     """
 
-    def __init__(self, server: PushServer, *, handler_cls: type[Connection] = Connection,
+    def __init__(self, acceptor: Acceptor, *, handler_cls: type[Connection] = Connection,
                  channels: Iterable[str] = (), subprotocols: Sequence[str] = ()) -> None:
-        self._server = server
+        self._acceptor = acceptor
         self._handler_cls = handler_cls
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
@@ -82,7 +82,7 @@ class Endpoint:
         self._heartbeat = 0.0
         self._reserved = False
         self._subprotocol: str | None = None
-        self._handover: Handover | None = None
+        self._takeover: SocketTakeover | None = None
         self._held = False
         self._done = False
         request = cherrypy.serving.request
@@ -109,7 +109,7 @@ class Endpoint:
         request = cherrypy.serving.request
         with _refusing():
             check_request(request.method, request.protocol, request.headers)
-            self._handover = Handover()
+            self._takeover = SocketTakeover()
             try:
                 parse_qsl(request.query_string, errors="strict")
             except (UnicodeDecodeError, ValueError):
@@ -122,19 +122,19 @@ class Endpoint:
             self._take_token(request.params)
             if "Id" in request.params or not self._Id and (
                     self._handler_cls.needs_id or _needs(request.handler, "Id")):
-                self._Id = checked_id(request.params.get("Id"))
+                self._Id = admitted_id(request.params.get("Id"))
             if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
                 heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
                 self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
             check_origin(request.headers.get("Origin"), request.base,
-                         self._server.settings.allowed_origins)
+                         self._acceptor.settings.allowed_origins)
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             self._subprotocol = choose_subprotocol(offered, self._subprotocols,
                                                    self._handler_cls.refused_subprotocols)
 
     def _take_token(self, params: dict[str, Any]) -> None:
         """Take who the client is from a token in the URL, if the site takes any."""
-        tokens = self._server.tokens
+        tokens = self._acceptor.tokens
         if tokens is None or "token" not in params:
             return
         token = params.pop("token")
@@ -146,7 +146,7 @@ class Endpoint:
         if claims.user:
             if params.get("Id", claims.user) != claims.user:
                 raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
-            self._Id = checked_id(claims.user)
+            self._Id = admitted_id(claims.user)
             if _takes(request.handler, "Id", among_others=True):
                 params["Id"] = self._Id
         self._claims = request.push_claims = claims
@@ -162,7 +162,7 @@ class Endpoint:
             return
         known = chosen or request.login
         self._has_id = known is not None
-        self._Id = checked_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
+        self._Id = admitted_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
 
     def upgrade(self) -> None:
         """Make a 101 of the answer, if the page handler has run and raised nothing."""
@@ -175,7 +175,7 @@ class Endpoint:
             return
         with _refusing():
             self._name()
-            self._server.reserve(self._Id)
+            self._acceptor.reserve(self._Id)
         self._reserved = True
         response.status = 101
         response.body = b""
@@ -191,11 +191,11 @@ class Endpoint:
     def hold_back(self) -> None:
         """Keep the finished answer from being sent before the connection is known."""
         response = cherrypy.serving.response
-        if self._handover is None or not self._reserved:
+        if self._takeover is None or not self._reserved:
             return
         if not (getattr(response, "output_status", None) or b"").startswith(b"101"):
             return  # some tool has made another answer of it
-        self._handover.hold_back()
+        self._takeover.hold_back()
         self._held = True
         response.header_list = [(name, value) for name, value in response.header_list
                                 if name.decode("latin-1").title() not in _OF_A_PAGE]
@@ -212,32 +212,32 @@ class Endpoint:
 
     def hand_over(self) -> None:
         """Give the socket to the loop; it writes the answer first."""
-        handover = self._handover
-        if handover is None or not self._held or not handover.is_upgrade:
+        takeover = self._takeover
+        if takeover is None or not self._held or not takeover.is_upgrade:
             return
-        connection = self._connection(handover)
+        connection = self._connection(takeover)
         channels = connection.starts_in(self._channels)
-        self._server.accept(connection, handover.socket, channels=channels,
-                            answer=handover.answer, early=handover.take_early(),
-                            heartbeat=self._heartbeat)
         self._reserved = False
+        self._acceptor.accept(
+            connection, takeover.socket, channels=channels, answer=takeover.answer,
+            early=takeover.take_early(), heartbeat=self._heartbeat)
         self._done = True
-        handover.give_away()
+        takeover.detach()
         if connection.expires_itself or self._claims is None:
             return
-        assert self._server.tokens is not None
-        seconds = self._server.tokens.life(self._claims, can_refresh=False)
+        assert self._acceptor.tokens is not None
+        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
         if seconds is not None:
-            self._server.expire_connection(connection, seconds)
+            connection.expire(seconds)
 
-    def _connection(self, handover: Handover) -> Connection:
+    def _connection(self, takeover: SocketTakeover) -> Connection:
         request = cherrypy.serving.request
         environ = {key: value for key, value in request.wsgi_environ.items()
                    if key not in _NOT_FOR_KEEPING}
         chosen = [self._subprotocol] if self._subprotocol else []
-        connection = self._handler_cls(handover.socket, chosen, [], environ)
-        connection.attach(self._server, Id=self._Id, user=request.login, data=request.push_data,
-                          peer=(request.remote.ip, request.remote.port))
+        connection = self._handler_cls(takeover.socket, chosen, [], environ)
+        connection.identify(Id=self._Id, user=request.login, data=request.push_data,
+                            peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
         connection.url_claims = self._claims
@@ -250,20 +250,20 @@ class Endpoint:
         if not self._done:
             end_connection()
         if self._reserved:
-            self._server.release(self._Id)
+            self._acceptor.release(self._Id)
             self._reserved = False
-        handover = self._handover
-        if handover is None or not self._held or self._done:
+        takeover = self._takeover
+        if takeover is None or not self._held or self._done:
             return
-        if not handover.is_upgrade:
-            handover.let_go()
+        if not takeover.is_upgrade:
+            takeover.write_answer()
             return
         error = sys.exc_info()[1]
         if isinstance(error, HandshakeRefused):
-            handover.refuse(error.status, error.message, error.headers)
+            takeover.refuse(error.status, error.message, error.headers)
         else:
             status = error.code if isinstance(error, cherrypy.HTTPError) else 500
-            handover.refuse(status, "the site could not take the connection", {})
+            takeover.refuse(status, "the site could not take the connection", {})
 
 
 def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:

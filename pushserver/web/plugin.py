@@ -8,6 +8,7 @@ from typing import Any, Hashable, Iterable
 import cherrypy
 from cherrypy.process.plugins import SimplePlugin
 
+from ..channels.broker import Broker
 from ..channels.rules import ChannelRule
 from ..errors import InvalidSetting
 from ..server import PushServer
@@ -37,6 +38,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         bus: the engine.
         channels: what holds for which channel: ``[ChannelRule("news:", history=100)]``.
         tokens: what checks the tokens that clients show: ``Tokens(secret=...)``.
+        broker: keeps histories and joins this site with others; see ``Broker``. None: in memory.
         settings: fields of ``Settings`` by keyword: ``PushPlugin(engine, ping_interval=10)``.
 
     Raises:
@@ -44,11 +46,11 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     """
 
     def __init__(self, bus: Any, *, channels: Iterable[ChannelRule] = (),
-                 tokens: Tokens | None = None, **settings: Any) -> None:
+                 tokens: Tokens | None = None, broker: Broker | None = None,
+                 **settings: Any) -> None:
         SimplePlugin.__init__(self, bus)
         PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
-                            events=BusEvents(bus),
-                            on_death=self._end_engine)
+                            broker=broker, events=BusEvents(bus), on_death=self._end_engine)
         self._listeners = (("start", self.start, START_PRIORITY),
                            ("stop", self.drain, DRAIN_PRIORITY),
                            ("stop", self.stop, STOP_PRIORITY),

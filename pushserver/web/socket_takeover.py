@@ -1,8 +1,8 @@
-"""Taking a socket from under cheroot, at the only place that knows how cheroot holds it.
+"""Take a client's socket away from cheroot; only this file knows how cheroot holds it.
 
-cheroot has no interface for this. A request that is being answered is found on the stack of the
-thread that answers it; its answer is held back in a buffer, so that the loop writes it; and
-cheroot is told to leave the socket open when it is done.
+cheroot has no interface for this. The request being answered is found on the stack of the thread
+that answers it; the answer is held back in a buffer, for the loop to write; and cheroot is told to
+leave the socket open when it is done.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWITCHING = b"HTTP/1.1 101 "
 
 
 class _HeldBack(io.BytesIO):
-    """Take the place of a connection's ``wfile`` and keep what is written."""
+    """Stand in for a connection's ``wfile`` and keep what is written."""
 
     bytes_written = 0
 
@@ -37,27 +37,27 @@ def current_request() -> Any:
 
 
 def end_connection() -> None:
-    """Have cheroot close the connection behind the answer to the request that is being answered."""
+    """Have cheroot close the connection after it has answered the current request."""
     request = current_request()
     if request is not None:
         request.close_connection = True
 
 
-class Handover:
-    """Hold a request's answer back, then either give its socket away or let the answer go.
+class SocketTakeover:
+    """Hold back a request's answer, then either detach its socket or write the answer after all.
 
-    Used by the one thread that answers the request.
+    Only the thread that answers the request may use it.
 
     Raises:
-        HandshakeRefused: 501: the site is not served by cheroot, or through a TLS adapter whose
-            sockets cannot be polled.
+        HandshakeRefused: 501: the site is not served by cheroot, or is served through a TLS
+            adapter whose sockets cannot be polled.
     """
 
     def __init__(self) -> None:
         request = current_request()
         if request is None:
             raise HandshakeRefused(501, "push needs CherryPy's own HTTP server (cheroot): serve "
-                                   "the site with it, behind a proxy if need be")
+                                   "the site with it, behind a proxy if necessary")
         if not isinstance(request.conn.socket, socket.socket):
             raise HandshakeRefused(501, "push needs cheroot's builtin TLS adapter: set "
                                    "server.ssl_module to 'builtin'")
@@ -78,33 +78,33 @@ class Handover:
 
     @property
     def answer(self) -> bytes:
-        """Return the answer that is held back."""
+        """Return the answer held back so far."""
         return self._held.getvalue()
 
     @property
     def is_upgrade(self) -> bool:
-        """Tell whether that answer is the one that makes a WebSocket of the socket."""
+        """Tell whether that answer turns the socket into a WebSocket."""
         return self.answer.startswith(SWITCHING)
 
     def take_early(self) -> bytes:
-        """Return what the client has sent behind its handshake already."""
+        """Return what the client has already sent after its handshake."""
         rfile = self._connection.rfile
         return bytes(rfile.peek(0)) if rfile.has_data() else b""
 
-    def give_away(self) -> None:
-        """Make cheroot leave the socket alone; whoever took it has to close it."""
+    def detach(self) -> None:
+        """Make cheroot leave the socket alone; its new owner must close it."""
         self._request.close_connection = True
         self._connection.linger = True
         self._connection.wfile = self._wfile
 
-    def let_go(self) -> None:
-        """Write the answer after all, which is some refusal, as cheroot would have."""
+    def write_answer(self) -> None:
+        """Write the answer, which is a refusal, as cheroot would have."""
         self._connection.wfile = self._wfile
         if self.answer and not self.is_upgrade:
             self._wfile.write(self.answer)
 
     def refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
-        """Write a refusal in the place of the answer that is held back, and end the connection."""
+        """Write a refusal instead of the answer held back, and end the connection."""
         self._connection.wfile = self._wfile
         self._request.close_connection = True
         body = (message + "\n").encode("utf-8")

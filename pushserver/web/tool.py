@@ -9,7 +9,7 @@ from ..centrifuge import CentrifugeConnection
 from ..channels.rules import checked_channel
 from ..connections.connection import Connection
 from ..errors import InvalidSetting
-from ..server import PushServer
+from ..server import PushServer, acceptor_of
 from ..wire.handshake import asks_to_connect
 from .endpoint import Endpoint
 
@@ -31,7 +31,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
     """
 
     def __init__(self, push: PushServer) -> None:
-        self._push = push
+        self._acceptor = acceptor_of(push)
         super().__init__("before_request_body", self._options)
 
     @staticmethod
@@ -69,7 +69,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
             return
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
-        Endpoint(self._push, **options).attach(cherrypy.serving.request.hooks)
+        Endpoint(self._acceptor, **options).attach(cherrypy.serving.request.hooks)
 
 
 def check_options(**options: Any) -> None:

@@ -1,1 +1,1 @@
-"""RFC 6455 without any I/O: frames, the parser, the opening handshake, close codes."""
+"""RFC 6455 without I/O: frames, the parser, the opening handshake, close codes."""

@@ -1,7 +1,7 @@
 """Why a connection ends: close codes with their reasons, as values.
 
-The ranges follow Centrifugo's, so that a client knows without a table whether to come back:
-1000, 3500-3999 and 4500-4999 are final, everything else means reconnect.
+The ranges are Centrifugo's, so a client needs no table to know whether to reconnect: 1000,
+3500-3999 and 4500-4999 are final; every other code means reconnect.
 
 Source: RFC 6455 section 7.4; Centrifugo client protocol, disconnect codes.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import InvalidSetting
 
 MAX_REASON_BYTES = 123
-"""What a close frame has room for beside its code (RFC 6455 section 5.5)."""
+"""Bytes that a close frame has room for after its code (RFC 6455 section 5.5)."""
 
 _RECEIVABLE = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 
@@ -47,24 +47,24 @@ BY_SITE = Disconnect(3505, "disconnected by the site")
 
 
 def is_final(code: int) -> bool:
-    """Tell whether a close code means that the client should not come back."""
+    """Tell whether a close code means that the client should stay away."""
     return code == 1000 or 3500 <= code <= 3999 or 4500 <= code <= 4999
 
 
 def may_be_received(code: int) -> bool:
-    """Tell whether a peer may put this code into a close frame (RFC 6455 section 7.4)."""
+    """Tell whether a peer may send this code in a close frame (RFC 6455 section 7.4)."""
     return code in _RECEIVABLE
 
 
-def checked(code: int, reason: str) -> Disconnect:
-    """Return a disconnect that may be put into a close frame.
+def checked_disconnect(code: int, reason: str) -> Disconnect:
+    """Return a disconnect that can be sent in a close frame.
 
     Args:
-        code: a code that may stand in a close frame, so not 1004 to 1006 or 1015.
+        code: a code that a close frame may carry, so not 1004 to 1006 or 1015.
         reason: at most 123 bytes of UTF-8.
 
     Raises:
-        InvalidSetting: one of them is not as said.
+        InvalidSetting: the code or the reason does not qualify.
     """
     if not isinstance(code, int) or not may_be_received(code):
         raise InvalidSetting(f"close code {code!r} cannot be sent: use 1000, 1001 or 3000 to 4999")
@@ -78,7 +78,7 @@ def encoded_reason(reason: str) -> bytes:
     """Return a close reason as UTF-8.
 
     Raises:
-        InvalidSetting: it is not text, or holds half of a surrogate pair.
+        InvalidSetting: it is not text, or it contains half of a surrogate pair.
     """
     try:
         return reason.encode("utf-8")

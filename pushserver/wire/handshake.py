@@ -18,26 +18,25 @@ from ..errors import HandshakeRefused, InvalidSetting
 
 VERSION = "13"
 
-MAX_ID = 128
-"""Characters of an Id."""
+MAX_ID_LENGTH = 128
+"""Characters of the longest Id."""
 
 KEY_SIZE = 16
 """Bytes that a ``Sec-WebSocket-Key`` decodes to."""
 
-LEAST_HEARTBEAT = 1
-MOST_HEARTBEAT = 3600
-"""Seconds between heartbeats."""
+MIN_HEARTBEAT = 1
+MAX_HEARTBEAT = 3600
+"""Seconds between heartbeats that a client may ask for."""
 
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 
 _UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade",
                     "Sec-WebSocket-Version": VERSION}
 
+_HANDSHAKE_ONLY = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
 
-_ASKING = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
-
-_EMPTY = ("", "0")
-"""What ``Content-Length`` says of no body; some WSGI servers add it without a value."""
+_NO_BODY = ("", "0")
+"""Values of ``Content-Length`` that mean no body; some WSGI servers add it without a value."""
 
 
 def _tokens(value: str) -> list[str]:
@@ -45,24 +44,24 @@ def _tokens(value: str) -> list[str]:
 
 
 def asks_to_connect(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request means to be an opening handshake, be it a good one or not.
+    """Tell whether a request is meant as an opening handshake, valid or not.
 
-    A proxy that does not pass ``Upgrade`` on leaves the other headers, which no other request has.
+    A proxy that drops ``Upgrade`` still passes the other headers, which no other request has.
 
     Args:
-        headers: the request's, looked up without regard to case.
+        headers: the request's headers; lookup ignores case.
     """
     upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
-    return "websocket" in upgrade or any(headers.get(name) is not None for name in _ASKING)
+    return "websocket" in upgrade or any(headers.get(name) is not None for name in _HANDSHAKE_ONLY)
 
 
 def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, str]) -> None:
-    """Check all of a request that says whether it is an opening handshake.
+    """Check the parts of a request that make it a valid opening handshake.
 
     Args:
         method: the HTTP method.
-        protocol: the HTTP version, (1, 1).
-        headers: the request's, looked up without regard to case.
+        protocol: the HTTP version, such as (1, 1).
+        headers: the request's headers; lookup ignores case.
 
     Raises:
         HandshakeRefused: 405, 426 or 400.
@@ -75,15 +74,16 @@ def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, 
                                _UPGRADE_HEADERS)
     upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
     if "websocket" not in upgrade:
-        raise HandshakeRefused(426, "this is a WebSocket address: send 'Upgrade: websocket' "
-                               "(a proxy in between has to pass it on)", _UPGRADE_HEADERS)
+        raise HandshakeRefused(426, "this is a WebSocket URL: send 'Upgrade: websocket' "
+                               "(a proxy in between must pass it on)", _UPGRADE_HEADERS)
     if headers.get("Sec-WebSocket-Version", "").strip() != VERSION:
         raise HandshakeRefused(426, f"send 'Sec-WebSocket-Version: {VERSION}'", _UPGRADE_HEADERS)
     connection = [token.lower() for token in _tokens(headers.get("Connection", ""))]
     if "upgrade" not in connection:
         raise HandshakeRefused(400, "send 'Connection: Upgrade'")
     check_key(headers.get("Sec-WebSocket-Key", ""))
-    if headers.get("Transfer-Encoding") or headers.get("Content-Length", "").strip() not in _EMPTY:
+    size = headers.get("Content-Length", "").strip()
+    if headers.get("Transfer-Encoding") or size not in _NO_BODY:
         raise HandshakeRefused(400, "send the handshake without a body")
 
 
@@ -91,7 +91,7 @@ def check_key(key: str) -> None:
     """Check a ``Sec-WebSocket-Key``.
 
     Raises:
-        HandshakeRefused: 400: it is missing, or not 16 bytes in base64.
+        HandshakeRefused: 400: it is missing, or it is not 16 bytes in base64.
     """
     try:
         size = len(base64.b64decode(key.strip(), validate=True))
@@ -106,14 +106,15 @@ def accept_key(key: str) -> str:
     return base64.b64encode(sha1(key.strip().encode("ascii") + WS_KEY).digest()).decode("ascii")
 
 
-def checked_id(value: object) -> str:
-    """Return the Id that a client gave.
+def admitted_id(value: object) -> str:
+    """Return an Id under which a client may connect.
 
     Args:
-        value: what the query's ``Id`` became: text, a list if there were several, None if none.
+        value: the query's ``Id`` as CherryPy parsed it: text, a list if there were several, or
+            None.
 
     Raises:
-        HandshakeRefused: 400, saying which rule it breaks.
+        HandshakeRefused: 400; the message says which rule it breaks.
     """
     if value is None:
         raise HandshakeRefused(400, "Id is missing: connect with ?Id=... in the URL")
@@ -121,40 +122,40 @@ def checked_id(value: object) -> str:
         raise HandshakeRefused(400, "Id is given more than once: give one")
     if not value:
         raise HandshakeRefused(400, "Id is empty: give 1 to 128 characters")
-    if len(value) > MAX_ID:
-        raise HandshakeRefused(400, f"Id has {len(value)} characters: give at most {MAX_ID}")
+    if len(value) > MAX_ID_LENGTH:
+        raise HandshakeRefused(400, f"Id has {len(value)} characters: give at most {MAX_ID_LENGTH}")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in value):
         raise HandshakeRefused(400, "Id has control characters: leave them out")
     return value
 
 
 def checked_heartbeat(value: object) -> float:
-    """Return the seconds between the heartbeats that a client asked for, 0 if it did not.
+    """Return the seconds between the heartbeats that a client asked for, 0 if it asked for none.
 
     Args:
-        value: what the query's ``heartbeat`` became; see ``checked_id``.
+        value: the query's ``heartbeat`` as CherryPy parsed it; see ``admitted_id``.
 
     Raises:
-        HandshakeRefused: 400, saying which rule it breaks.
+        HandshakeRefused: 400; the message says which rule it breaks.
     """
     if value is None:
         return 0
     if not isinstance(value, str):
         raise HandshakeRefused(400, "heartbeat is given more than once: give one")
     seconds = float(value) if _SECONDS.fullmatch(value) else 0
-    if not LEAST_HEARTBEAT <= seconds <= MOST_HEARTBEAT:
-        raise HandshakeRefused(400, f"heartbeat is not a number from {LEAST_HEARTBEAT} to "
-                               f"{MOST_HEARTBEAT}: give seconds, or leave it out")
+    if not MIN_HEARTBEAT <= seconds <= MAX_HEARTBEAT:
+        raise HandshakeRefused(400, f"heartbeat is not a number from {MIN_HEARTBEAT} to "
+                               f"{MAX_HEARTBEAT}: give seconds, or leave it out")
     return seconds
 
 
 def check_origin(origin: str | None, site: str, allowed: Sequence[str]) -> None:
-    """Check that the page that opens the connection is one of the site's, or a friend's.
+    """Check that the page that opens the connection comes from the site or from an allowed origin.
 
     Args:
-        origin: the request's ``Origin``; programs that are no browsers send none.
-        site: the site's own address as its clients see it, ``https://example.org``.
-        allowed: further origins, in their normal form; "*" is any.
+        origin: the request's ``Origin``; programs other than browsers usually send none.
+        site: the site's own origin as its clients see it, such as ``https://example.org``.
+        allowed: further origins, in their normal form; "*" allows any.
 
     Raises:
         HandshakeRefused: 403.
@@ -168,9 +169,9 @@ def check_origin(origin: str | None, site: str, allowed: Sequence[str]) -> None:
         if asked in allowed or asked == normal_origin(site):
             return
     except InvalidSetting:
-        pass  # "null", for example, which is nobody's origin
+        pass  # for example "null", which is nobody's origin
     raise HandshakeRefused(403, "this Origin is not the site's own: add it to allowed_origins "
-                           "(behind a proxy: let CherryPy's proxy tool see the outer host)")
+                           "(behind a proxy: let CherryPy's proxy tool see the public host)")
 
 
 def choose_subprotocol(offered: str, supported: Sequence[str],
@@ -180,10 +181,10 @@ def choose_subprotocol(offered: str, supported: Sequence[str],
     Args:
         offered: the request's ``Sec-WebSocket-Protocol``; may be empty.
         supported: those that the site speaks.
-        refused: others, with the line that refuses a client which offers only them.
+        refused: others, each with the line that refuses a client offering nothing else.
 
     Raises:
-        HandshakeRefused: 400: there is nothing else.
+        HandshakeRefused: 400: the client offers only refused ones.
     """
     names = _tokens(offered)
     if names and all(name in refused for name in names):
@@ -196,15 +197,15 @@ _HTTP_OF = {"ws": "http", "wss": "https"}
 
 
 def normal_origin(origin: str) -> str:
-    """Return an origin in the one form in which two can be compared.
+    """Return an origin in its normal form, so that two can be compared.
 
-    Lower case, ``ws`` as ``http`` (a plain ws4py client sends that), no default port.
+    That is: lower case, ``http`` for ``ws`` (which a plain ws4py client sends), no default port.
 
     Args:
-        origin: scheme, host and optionally port: ``https://example.org:8443``.
+        origin: scheme, host and optionally port, such as ``https://example.org:8443``.
 
     Raises:
-        InvalidSetting: it is none of that.
+        InvalidSetting: it is not an origin.
 
     Source: RFC 6454 section 4.
     """

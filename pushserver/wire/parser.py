@@ -1,8 +1,7 @@
-"""From the bytes that a peer sends to messages, without any I/O.
+"""Turn the bytes that a peer sends into messages, without I/O.
 
-``FrameReader`` takes bytes as they come and returns ws4py's message objects. It checks text as it
-arrives, and a message's size before it is read. A server's peer has to mask its frames, a client's
-must not.
+``FrameReader`` takes bytes as they arrive and returns ws4py's message objects. It checks text as it
+arrives, and a message's size before reading it. A client must mask its frames, a server must not.
 
 Source: RFC 6455 section 5.
 """
@@ -21,8 +20,8 @@ from .speedups import HAVE_NATIVE, native
 
 Received = Union[TextMessage, BinaryMessage, PingControlMessage, PongControlMessage, Disconnect,
                  str, bytes]
-"""What a reader returns: ws4py's messages, or with ``values`` their contents; a close frame as a
-``Disconnect``."""
+"""What a reader returns: a ws4py message, or with ``values`` its contents; a ``Disconnect`` for a
+close frame."""
 
 RESERVED_BITS = 0x70
 OPCODE_BITS = 0x0F
@@ -31,13 +30,13 @@ CONTROL_BIT = 0x08
 LENGTH_SIGN = 1 << 63
 
 WORTH_A_VIEW = 1024
-"""Bytes from which on a view is cheaper than a copy."""
+"""From this many bytes on, a view is cheaper than a copy."""
 
 WORTH_PLACING = 32 * 1024
-"""Bytes of a payload still to come that are worth reading to their place."""
+"""From this many missing bytes on, a payload is read straight into its place."""
 
 MANY = 64
-"""Parts of one message that are joined into one, for each of them takes room of its own."""
+"""Past this many parts of one message they are joined, because each has its own overhead."""
 
 WHOLE_TEXT = FIN | OPCODE_TEXT
 WHOLE_BINARY = FIN | OPCODE_BINARY
@@ -51,7 +50,7 @@ _CONTROL_OPCODES = (OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG)
 
 
 class _Failure(Exception):
-    """Carry the close code for a peer that broke the protocol out of the reader's depths."""
+    """Carry the close code for a peer that broke the protocol up to where it is handled."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.disconnect = Disconnect(code, reason)
@@ -61,18 +60,18 @@ class FrameReader:
     """Turn the bytes that one peer sends into messages.
 
     It holds at most ``max_message_size`` bytes of a message: a longer one fails at the header
-    that announces it. Invalid text fails with the byte that makes it invalid. Not safe for
-    several threads; the thread that reads the socket owns it.
+    that announces it. Invalid text fails at the byte that makes it invalid. Not thread-safe: the
+    thread that reads the socket owns it.
 
     Args:
-        max_message_size: bytes of one message, all its fragments together.
-        from_client: True where the peer is a client, whose frames must be masked; False where
-            it is a server, whose frames must not be.
-        values: True to get text as ``str`` and binary as ``bytes`` in place of ws4py's messages.
+        max_message_size: bytes of one message, with all its fragments.
+        from_client: True if the peer is a client, whose frames must be masked; False if it is a
+            server, whose frames must not be.
+        values: True to get text as ``str`` and binary as ``bytes`` instead of ws4py's messages.
 
     Attributes:
         failure: the close code and reason to send, once the peer has broken the protocol.
-            Nothing is read any more then, nor after a close frame.
+            After that, and after a close frame, nothing more is read.
     """
 
     __slots__ = ("failure", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
@@ -87,20 +86,20 @@ class FrameReader:
         self._short = values and not from_client and max_message_size >= MAX_SHORT
         self._buffer: bytearray | None = None
         self._done = False
-        self._opcode = OPCODE_CONTINUATION   # of the message under way; continuation: none is
+        self._opcode = OPCODE_CONTINUATION   # of the current message; continuation: there is none
         self._parts: list[bytes] = []         # of that message
         self._size = 0                        # of those parts
         self._text: _Utf8 | None = None
-        self._left = 0      # payload bytes of the frame under way that are still to come
+        self._left = 0      # payload bytes of the current frame that have yet to arrive
         self._key = b""
         self._final = True
-        self._target: bytes | None = None     # of the frame under way, filled from its socket
+        self._target: bytes | None = None     # of the current frame, filled from its socket
 
     def feed(self, data: bytes) -> list[Received]:
         """Return the messages that these bytes complete, in order.
 
         Args:
-            data: any number of bytes, cut anywhere.
+            data: any number of bytes, split anywhere.
         """
         found: list[Received] = []
         if self.failure is not None or self._done:
@@ -127,7 +126,7 @@ class FrameReader:
             self._buffer = bytearray(buffer[position:])
 
     def _read(self, buffer: bytes | bytearray, found: list[Received]) -> int:
-        """Read as far as the buffer goes; return the position of the first byte to keep."""
+        """Read as far as the buffer goes and return the position of the first byte to keep."""
         position, end = 0, len(buffer)
         while not self._done:
             if self._left:
@@ -206,9 +205,9 @@ class FrameReader:
 
     @staticmethod
     def _read_short(buffer: bytes | bytearray, position: int, found: list[Received]) -> int:
-        """Read the run of short, whole, unmasked messages that the buffer goes on with.
+        """Read a run of short, whole, unmasked messages.
 
-        That is what a client mostly gets; it costs a quarter of going through each header's rules.
+        A client mostly gets these; this takes a quarter of the time of checking each header.
         """
         end = len(buffer) - 1
         append = found.append
@@ -229,7 +228,7 @@ class FrameReader:
         return position
 
     def _whole(self, opcode: int, buffer: bytes | bytearray, position: int, size: int) -> Received:
-        """Return the message of one unfragmented frame that has come in one piece."""
+        """Return the message of one unfragmented frame that has arrived in full."""
         if self._values and opcode == OPCODE_TEXT and not self._mask_bit:
             return _text(memoryview(buffer)[position:position + size])
         payload = self._plain(buffer, position, size)
@@ -238,7 +237,7 @@ class FrameReader:
         return self._made(opcode, payload)
 
     def _made(self, opcode: int, payload: bytes | bytearray) -> Received:
-        """Return checked contents in the form that was asked for."""
+        """Return checked contents in the form that the caller chose."""
         if not self._values:
             return _message(opcode, bytes(payload))
         return _text(payload) if opcode == OPCODE_TEXT else bytes(payload)
@@ -251,7 +250,7 @@ class FrameReader:
 
     def _read_payload(self, buffer: bytes | bytearray, position: int,
                       found: list[Received]) -> int:
-        """Take what has come of a frame's payload; return the position after it."""
+        """Take what has arrived of a frame's payload and return the position after it."""
         size = min(self._left, len(buffer) - position)
         if not size:
             return position
@@ -263,7 +262,7 @@ class FrameReader:
         return position + size
 
     def _took(self, size: int, piece: bytes, found: list[Received]) -> None:
-        """Count what has been added to the message, and check it if it is text."""
+        """Count what was added to the message, and check it if it is text."""
         turn = size % MASK_SIZE
         self._key = self._key[turn:] + self._key[:turn]
         self._left -= size
@@ -274,10 +273,10 @@ class FrameReader:
             self._end_of_frame(found)
 
     def place(self) -> tuple[bytes, int, bytes] | None:
-        """Return where to read to, while a long masked payload is to come; None: use ``feed``.
+        """Return where to read to while a long masked payload is arriving; None: use ``feed``.
 
-        With the C extension its bytes can be read from the socket to their place. ``placed`` has
-        to be told of them.
+        The C extension can read its bytes from the socket straight into place. Report them to
+        ``placed``.
 
         Returns:
             What ``native.receive_masked`` takes: the bytes to fill, the offset, the key.
@@ -291,14 +290,18 @@ class FrameReader:
         return self._target, len(self._target) - self._left, self._key
 
     def _blank(self) -> bytes:
-        """Return room for the rest of a frame, behind the message's beginning if it is the last."""
+        """Return room for the rest of a frame, after the message's beginning if it is the last."""
         if not self._final:
             return native.blank(self._left, b"")
         head, self._parts = b"".join(self._parts), []
         return native.blank(len(head) + self._left, head)
 
     def placed(self, size: int) -> list[Received]:
-        """Return the messages that bytes complete which were read to their place; see ``feed``."""
+        """Return the messages that are complete after reading into place; see ``feed``.
+
+        Args:
+            size: bytes that were read to where ``place`` said.
+        """
         found: list[Received] = []
         target = self._target
         assert target is not None
@@ -335,13 +338,13 @@ class FrameReader:
 
 
 class _Utf8:
-    """Decode text piece by piece, to learn as early as possible that it is none."""
+    """Decode text piece by piece, to find invalid text as early as possible."""
 
     __slots__ = ("_decoder", "_between")
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._between = True    # no character has begun in one piece and goes on in the next
+        self._between = True    # no character is split between this piece and the next
 
     def decode(self, data: bytes, final: bool = False) -> str:
         try:
@@ -350,7 +353,7 @@ class _Utf8:
             raise _Failure(INVALID_TEXT, "invalid UTF-8") from None
 
     def check(self, data: bytes, final: bool = False) -> None:
-        """Do what ``decode`` does without its result, which ASCII need not be made for."""
+        """Check as ``decode`` does, but skip the decoding where ASCII makes it needless."""
         if not self._between or not data.isascii():
             self.decode(data, final)
             self._between = not self._decoder.getstate()[0]
@@ -370,7 +373,7 @@ def _message(opcode: int, payload: bytes) -> Received:
 
 
 def _read_close(payload: bytes) -> Disconnect:
-    """Return what a close frame says (RFC 6455 sections 5.5.1 and 7.4)."""
+    """Return the code and reason of a close frame (RFC 6455 sections 5.5.1 and 7.4)."""
     if not payload:
         return NO_STATUS
     if len(payload) == 1:

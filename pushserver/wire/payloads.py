@@ -1,16 +1,51 @@
-"""What ws4py's ``send`` takes, as an opcode and bytes: the same for server and client. Pure."""
+"""From data to payloads: what a site or a client sends, as an opcode and bytes. Pure."""
 from __future__ import annotations
 
+import json
 from types import GeneratorType
+from typing import Any
 
 from ws4py.messaging import Message
 
 from ..errors import InvalidData
-from .frames import (MAX_SHORT, OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT,
-                     Data, encode_payload)
+from .frames import MAX_SHORT, OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT
+
+Data = Any
+"""Text, bytes-like, or anything that JSON can hold."""
 
 CONTROL = frozenset({OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG})
 """The opcodes of control frames, which may stand between the fragments of a message."""
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode_payload(data: Data) -> tuple[int, bytes]:
+    """Return the opcode and the payload bytes of what a site sends.
+
+    Args:
+        data: ``str`` becomes text, bytes-like becomes binary, anything else JSON text.
+
+    Raises:
+        InvalidData: it cannot be encoded as UTF-8 or as JSON.
+    """
+    if isinstance(data, str):
+        return OPCODE_TEXT, _utf8(data)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return OPCODE_BINARY, bytes(data)
+    return OPCODE_TEXT, encode_json(data)
+
+
+def encode_json(data: Data) -> bytes:
+    """Return data as JSON text on one line.
+
+    Raises:
+        InvalidData: it cannot be encoded as JSON in UTF-8.
+    """
+    try:
+        text = _dumps(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidData(f"JSON cannot hold this {type(data).__name__}: {error}") from None
+    return _utf8(text)
 
 
 def encode_message(payload: Data, binary: bool = False) -> tuple[int, bytes]:
@@ -44,3 +79,10 @@ def _checked(opcode: int, data: bytes) -> tuple[int, bytes]:
         except UnicodeDecodeError:
             raise InvalidData("bytes that are not UTF-8: send them with binary=True") from None
     return opcode, data
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidData(f"UTF-8 cannot hold this text: {error.reason}") from None

@@ -1,6 +1,6 @@
 """The optional C extension, or None where it was not built.
 
-``PUSHSERVER_PURE=1`` in the environment does without it, to test and to compare.
+``PUSHSERVER_PURE=1`` in the environment turns it off, for tests and comparisons.
 """
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ else:
     HAVE_NATIVE = native is not None
 
 SKIPPED = -2
-"""What ``send_many`` and ``send_each`` return for None in the place of a target."""
+"""What ``send_many`` and ``send_each`` return for a target that is None."""

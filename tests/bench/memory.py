@@ -13,7 +13,7 @@ import sys
 import time
 
 from pushserver.channels.broker import MemoryBroker
-from pushserver.channels.history import Limits, Publication
+from pushserver.channels.publication import Limits, Publication
 
 TOLERANCE = 0.15
 """The part by which measured and computed may differ: malloc rounds up and keeps some."""

@@ -17,6 +17,7 @@ import sys
 import time
 
 from pushserver import CentrifugeConnection, ChannelRule, Connection, PushServer, Settings
+from pushserver.server import acceptor_of
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 CHANNEL = "news:bench"
@@ -55,12 +56,13 @@ def serve(kind, clients):
         other = socket.create_connection(listener.getsockname())
         one, _ = listener.accept()
         Id = str(number)
-        server.reserve(Id)
+        acceptor = acceptor_of(server)
+        acceptor.reserve(Id)
         connection = KINDS[kind](one, [], [], {})
-        connection.attach(server, Id=Id, user=None, data={}, peer="peer")
+        connection.identify(Id=Id, user=None, data={}, peer="peer")
         plain = kind == "plain"
-        server.accept(connection, one, channels=[CHANNEL] if plain else [], answer=ANSWER,
-                      early=b"" if plain else connect)
+        acceptor.accept(connection, one, channels=[CHANNEL] if plain else [], answer=ANSWER,
+                        early=b"" if plain else connect)
         ours.append(one)
         theirs.append(other)
     listener.close()
@@ -74,7 +76,7 @@ def serve(kind, clients):
 def settled(server):
     """Wait until the loop has written all that was published."""
     done = []
-    server._home.loop.call(lambda: done.append(True))
+    server._lifecycle.runtime.loop.call(lambda: done.append(True))
     while not done:
         time.sleep(0.001)
 

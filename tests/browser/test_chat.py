@@ -42,7 +42,7 @@ def lines(page):
 def test_two_people_talk(site, window):
     ann = come_in(window(), site, "Ann")
     bob = come_in(window(), site, "Bob")
-    expect(ann.locator("#log")).to_contain_text("Bob came")
+    expect(ann.locator("#log")).to_contain_text("Bob joined")
     expect(ann.locator("#here")).to_have_text("Ann, Bob")
     say(ann, "hello")
     say(bob, "hello yourself")
@@ -95,7 +95,7 @@ def test_names_and_messages_stay_text(site, window, name):
 
 def test_own_lines_can_be_hidden_and_are_at_their_place_all_the_same(site, window):
     ann, bob = come_in(window(), site, "Ann"), come_in(window(), site, "Bob")
-    ann.get_by_label("do not show my own lines").check()
+    ann.get_by_label("hide my own lines").check()
     for number in range(3):
         say(ann, f"silent {number}")
         expect(lines(bob).last).to_have_text(f"silent {number}")
@@ -103,7 +103,7 @@ def test_own_lines_can_be_hidden_and_are_at_their_place_all_the_same(site, windo
         expect(lines(ann).last).to_have_text(f"loud {number}")
     shown = ann.locator("#log .what:visible")
     expect(shown).to_have_text(["loud 0", "loud 1", "loud 2"])
-    ann.get_by_label("do not show my own lines").uncheck()
+    ann.get_by_label("hide my own lines").uncheck()
     expect(shown).to_have_count(6)
     assert lines(ann).all_inner_texts() == lines(bob).all_inner_texts()
 
@@ -171,7 +171,7 @@ def test_a_page_recovers_when_the_server_was_killed_and_is_back(window, console)
         expect(lines(bob)).to_have_text(["before"])
         process.kill()
         wait_for_state(ann, "waiting")
-        expect(ann.locator("#again")).to_have_text(re.compile(r"again in \d+ s"))
+        expect(ann.locator("#again")).to_have_text(re.compile(r"retry in \d+ s"))
         expect(ann.locator("#here")).to_have_text("\u2013")
     with demo(port=process.port):
         for page in (ann, bob):
@@ -180,5 +180,5 @@ def test_a_page_recovers_when_the_server_was_killed_and_is_back(window, console)
             expect(page.locator("#here")).to_contain_text("Ann")
         say(ann, "after")
         for page in (ann, bob):
-            expect(page.locator("#log")).to_contain_text("The server has begun anew.")
+            expect(page.locator("#log")).to_contain_text("The server has restarted.")
             expect(lines(page)).to_have_text(["before", "after"])

@@ -32,7 +32,7 @@ def test_shows_the_time_arriving_under_the_id_of_the_url(page, site):
 
 def test_shows_how_late_each_tick_is_as_text_and_as_a_chart(page, site):
     page.goto(site.url())
-    expect(page.locator("#late")).to_have_text(re.compile(r"^came \d+\.\d ms after it was made$"))
+    expect(page.locator("#late")).to_have_text(re.compile(r"^arrived \d+\.\d ms late$"))
     expect(page.get_by_role("img", name=re.compile(r"^Lateness in ms: now \d"))).to_be_visible()
     expect(page.locator("#log li").nth(3)).to_have_text(TICK)
     assert chart_points(page) >= 4
@@ -103,7 +103,7 @@ def test_recovers_by_itself_when_the_server_was_killed_and_comes_back(page, cons
         expect(page.locator("#time")).to_have_text(TICK)
         process.kill()
         wait_for_state(page, "waiting")
-        expect(page.locator("#again")).to_have_text(re.compile(r"^again in \d+ s$"))
+        expect(page.locator("#again")).to_have_text(re.compile(r"^retry in \d+ s$"))
     last = page.inner_text("#time")
     with demo("--interval", "0.2", port=process.port):
         wait_for_state(page)

@@ -108,7 +108,7 @@ def test_who_watches_sees_the_board_and_has_no_moves(window, site):
         expect(bob.get_by_role("img")).to_have_attribute("aria-label", board(ann))
     expect(bob.locator("#moves button:disabled")).to_have_count(4)
     expect(bob.get_by_role("button", name="New game")).to_be_disabled()
-    expect(bob.locator("#about")).to_have_text(f"You watch {name}, at")
+    expect(bob.locator("#about")).to_have_text(f"You are watching {name} at")
     for key in ("ArrowUp", "ArrowLeft", "ArrowDown", "ArrowRight"):
         bob.keyboard.press(key)
     assert board(bob) == board(ann)
@@ -120,7 +120,7 @@ def test_a_program_is_watched_up_to_the_end_of_its_game(page, site):
     page.goto(site.url("/game/?Id=looker&watch=robot"))
     wait_for_state(page)
     expect(page.locator("#error")).to_have_text(
-        "robot has no board yet: it comes when they play")
+        "robot has no board yet: wait until they play")
     address = site.url("/game/socket?Id=robot").replace("http", "ws")
     with program(str(ROOT / "clients" / "game_player.py"), address) as player:
         out, err = player.communicate(timeout=60)

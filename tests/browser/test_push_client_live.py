@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -11,9 +10,9 @@ import threading
 
 import pytest
 
-from tests.support import installed
+from tests.support.installed import node
 from tests.support.loopback import free_port
-from tests.support.programs import ROOT, program
+from tests.support.programs import ROOT, program, start
 from tests.support.relay import Relay
 from tests.support.site import running_site
 from tests.support.waiting import PATIENCE, wait_until
@@ -67,11 +66,8 @@ class Driver:
 @contextlib.contextmanager
 def driver(url, **options):
     """Run a client; it is killed at the end unless it has ended."""
-    environment = {**os.environ, "NODE_PATH": str(installed.node_modules("ws"))}
-    command = [installed.node(), str(DRIVER), url, json.dumps({**QUICK, **options})]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               env=environment)
-    run = Driver(process)
+    command = [node("ws"), str(DRIVER), url, json.dumps({**QUICK, **options})]
+    run = Driver(start(*command, stdin=subprocess.PIPE))
     try:
         yield run
     finally:
@@ -86,7 +82,7 @@ def site():
 
 def link(site):
     """Return the server's side of the only connection."""
-    return next(iter(site.push._home.links), None)
+    return next(iter(site.push._lifecycle.runtime.links), None)
 
 
 def wait_for_heartbeats(site, count):

@@ -58,7 +58,7 @@ def test_all_pages_count_each_click_and_a_vote_can_be_changed(site, window):
 
 def test_an_alert_is_shown_on_every_page(site, window):
     ann, bob = log_in(window(), site, "<b>Ann</b>'\""), log_in(window(), site, "Bob")
-    ann.get_by_role("button", name="Alert everybody").click()
+    ann.get_by_role("button", name="Alert everyone").click()
     for page in (ann, bob):
         expect(page.get_by_role("alert")).to_contain_text("<b>Ann</b>'\": Your order is ready")
         assert page.locator("main b").count() == 0

@@ -85,8 +85,8 @@ def test_says_its_version():
 
 @pytest.mark.parametrize("options, status, words", [
     (["--port", "99999"], 2, "use 0 to 65535"),
-    (["--interval", "0"], 2, "use seconds over 0"),
-    (["--interval", "nan"], 2, "use seconds over 0"),
+    (["--interval", "0"], 2, "use seconds above 0"),
+    (["--interval", "nan"], 2, "use seconds above 0"),
     (["--ping-interval", "-1"], 2, "ping_interval is -1.0"),
     (["--workers", "many"], 2, "--workers"),
     (["--duplicates", "merge"], 2, "share, replace, reject"),

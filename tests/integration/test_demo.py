@@ -94,7 +94,7 @@ def test_the_echo_shows_a_header_of_any_size(site):
     with Client(("127.0.0.1", site.port)) as client:
         client.handshake("/echo?Id=1&handshake=1", headers={"X-Long": "\xe9" * 60_000})
         shown = json.loads(client.message())
-        assert all(len(line) <= echo.MOST_CHARACTERS for line in shown["request"])
+        assert all(len(line) <= echo.MAX_CHARACTERS for line in shown["request"])
 
 
 # The monitor
@@ -170,7 +170,7 @@ def test_a_record_is_cut_and_always_text(noisy):
     logger, push = noisy
     logger.warning("%s", "\ud800" + "x" * 5000)
     line, = push.pushed[0]["log"]
-    assert len(line) == logs.LONGEST and "?x" in line
+    assert len(line) == logs.MAX_LINE and "?x" in line
     assert line.encode("utf-8")
 
 

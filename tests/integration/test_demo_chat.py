@@ -11,7 +11,7 @@ from tests.support.raw_client import Refused
 from tests.support.waiting import wait_until
 
 from pushserver.cli import CHANNELS
-from pushserver.demo.channels import Connection
+from pushserver.demo.channels import CentrifugeSocket
 from pushserver.demo.chat import CHANNEL, Chat
 
 KEPT = 50
@@ -21,7 +21,7 @@ RULES = tuple(dataclasses.replace(rule, linger=0.2) for rule in CHANNELS)
 @pytest.fixture
 def site():
     with serving(plugin={"channels": RULES}, chat=lambda push: Chat(),
-                 connection=lambda push: Connection()) as site:
+                 connection=lambda push: CentrifugeSocket()) as site:
         yield site
 
 

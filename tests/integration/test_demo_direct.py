@@ -64,7 +64,7 @@ def test_an_id_without_a_name_is_refused(site, Id):
     with pytest.raises(Refused) as refused:
         Person(site, "/direct/socket", Id)
     assert refused.value.status == 400
-    assert refused.value.body.endswith(b": Id has to be direct. and a name\n")
+    assert refused.value.body.endswith(b": Id must be direct. and a name\n")
 
 
 @pytest.mark.parametrize("wrong", [

@@ -91,7 +91,7 @@ def test_who_watches_sees_each_board_and_cannot_move(site):
             assert bob.hear() == state
             for command in ("0", "1", "2", "3", "new", '"success"'):
                 bob.tell(command)
-                assert bob.hear() == {"error": "you watch ann: the moves are theirs"}
+                assert bob.hear() == {"error": "you are watching ann: only they can move"}
         ann.tell('"success"')
         assert ann.hear() == state
 
@@ -117,7 +117,7 @@ def test_wrong_input_gets_one_line_and_changes_nothing(site, wrong):
     with player(site, "ann") as ann:
         state = ann.hear()
         ann.tell(wrong)
-        assert ann.hear() == {"error": "send 0, 1, 2 or 3 for up, down, left, right, or new"}
+        assert ann.hear() == {"error": "send 0, 1, 2 or 3 for up, down, left or right, or send new"}
         ann.client.send(0x82, b"\xff\x00")
         assert "error" in ann.hear()
         ann.tell('"success"')
@@ -128,7 +128,7 @@ def test_wrong_input_gets_one_line_and_changes_nothing(site, wrong):
 def test_watching_takes_one_id(site, query):
     with pytest.raises(Refused) as refused:
         player(site, "ann", query)
-    assert refused.value.status == 400 and b"watch has to be one Id" in refused.value.body
+    assert refused.value.status == 400 and b"watch must be one Id" in refused.value.body
 
 
 def test_a_whole_game_can_be_played_to_its_end(site):

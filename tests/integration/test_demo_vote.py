@@ -169,7 +169,7 @@ def test_a_socket_of_another_origin_is_refused(site):
     [("name", "a"), ("name", "b")]], ids=repr)
 def test_a_bad_name_cannot_log_in(site, form):
     answer = ask(site, "POST", "/vote/login", form=form)
-    assert answer.status == 400 and "name has to be 1 to 40" in answer.text
+    assert answer.status == 400 and "name must have 1 to 40" in answer.text
 
 
 def test_logging_out_ends_the_session_and_its_sockets(site):
@@ -207,6 +207,6 @@ def test_only_so_many_names_have_votes(site, monkeypatch):
         ann.hear_of("mine")
         assert ann.hear_of("mine")["vote"] == "1"
         bob.tell("2")
-        assert "no votes left" in bob.hear_of("error")["text"]
+        assert "too many voters" in bob.hear_of("error")["text"]
         ann.tell("2")
         assert ann.hear_of("mine")["vote"] == "2"

@@ -1,4 +1,5 @@
 """The programs that play the demo site's game, in Python and in Node, as a user runs them."""
+import contextlib
 import os
 import re
 import signal
@@ -7,10 +8,10 @@ import sys
 
 import pytest
 
-from tests.support import installed
 from tests.support.demo_site import Person, serving
+from tests.support.installed import node
 from tests.support.loopback import free_port
-from tests.support.programs import ROOT
+from tests.support.programs import ROOT, started
 from tests.support.scripted_server import Server
 from tests.support.waiting import PATIENCE
 
@@ -21,29 +22,18 @@ PROGRAMS = ["game_player.py", "game_player.mjs"]
 END = re.compile(r"watch it at (\S+)\nconnected\n((?:(?: +\d+){4}\n){4})score (\d+)\n")
 
 
-def start(name, *arguments):
+def player(name, *arguments):
     """Run one of the players; the Python one finds the packages as in a checkout."""
-    path, environment = ROOT / "clients" / name, {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(path)]
-    if name.endswith(".mjs"):
-        environment["NODE_PATH"] = str(installed.node_modules("ws"))
-        command = [installed.node(), str(path)]
-    return subprocess.Popen([*command, *arguments], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return started(node("ws") if name.endswith(".mjs") else sys.executable,
+                   str(ROOT / "clients" / name), *arguments, stderr=subprocess.PIPE,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 @pytest.fixture
 def run():
     """Start players that are gone after the test."""
-    started = []
-
-    def run(*arguments):
-        started.append(start(*arguments))
-        return started[-1]
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(player(*arguments))
 
 
 @pytest.fixture
@@ -75,7 +65,7 @@ def test_a_player_that_may_not_move_says_why_and_ends(site, run, name):
         ann.hear()
         player = run(name, site.url("/game/socket?Id=robot&watch=ann"))
         _, err = player.communicate(timeout=PATIENCE)
-    assert (player.returncode, err) == (1, "you watch ann: the moves are theirs\n")
+    assert (player.returncode, err) == (1, "you are watching ann: only they can move\n")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -5,9 +5,9 @@ import cherrypy
 import pytest
 
 from pushclient import PushClient, WebSocketClient
-from tests.support import third_party_clients
 from tests.support.raw_client import Refused
 from tests.support.site import running_site
+from tests.support.third_party_clients import READERS
 from tests.support.waiting import wait_until
 
 TEXT = 0x81
@@ -97,7 +97,7 @@ def test_clients_that_do_not_ask_see_none(site):
 @pytest.mark.parametrize("name", ["websockets", "websocket-client", "Tornado", "aiohttp", "ws4py"])
 def test_clients_of_others_receive_them(site, name):
     pytest.importorskip({"websocket-client": "websocket"}.get(name, name.lower()))
-    found = third_party_clients.READERS[name](site.url("/websocket?Id=42&heartbeat=1"), 2)
+    found = READERS[name](site.url("/websocket?Id=42&heartbeat=1"), 2)
     assert [message for message, _ in found] == ["", ""]
 
 

@@ -98,7 +98,7 @@ def test_who_reads_nothing_is_slow_when_as_much_waits_behind_it(site, plain, cen
 def done(site):
     """Wait until the loop has done all that was queued."""
     seen = []
-    site.push._home.loop.call(lambda: seen.append("done"))
+    site.push._lifecycle.runtime.loop.call(lambda: seen.append("done"))
     wait_until(lambda: seen)
 
 
@@ -134,13 +134,13 @@ def test_one_connections_longest_message_is_sent_whole(site, plain, centrifuge):
 
 def test_what_came_while_a_client_subscribed_is_sent_whole(site, centrifuge):
     """Its reply is queued by a thread that holds what nothing may raise through."""
-    join = site.push._exchange.broker.recover
+    join = site.push._broker.recover
 
     def recover(channel, *args):
         page = join(channel, *args)
         site.push.publish(channel, LONGEST["control characters"])
         return page
 
-    site.push._exchange.broker.recover = recover
+    site.push._broker.recover = recover
     assert "recovered" not in centrifuge.call("subscribe", channel="open:a")
     assert centrifuge.publication("open:a")["data"] == LONGEST["control characters"]

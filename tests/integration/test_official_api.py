@@ -154,7 +154,7 @@ def test_batch(cent, client, parallel):
 def test_errors_are_those_of_the_library(cent, site, client):
     with pytest.raises(cent.CentApiResponseError) as raised:
         client.publish(cent.PublishRequest(channel="", data=1))
-    assert (raised.value.code, raised.value.message) == (107, "channel is missing: give it")
+    assert (raised.value.code, raised.value.message) == (107, "channel is missing: send it")
     with pytest.raises(cent.CentApiResponseError) as raised:
         client.history(cent.HistoryRequest(channel="fleeting"))
     assert raised.value.code == 108

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from tests.support.api_client import Api
 from tests.support.centrifuge_client import RawClient
 from tests.support.official_packages import (COMMANDS, GRACE, Handler, OfficialClient,
                                              official_site, token)
@@ -26,11 +25,6 @@ def name(request):
 def site(name):
     with official_site() as site:
         yield site
-
-
-@pytest.fixture
-def api(site):
-    return Api(site.port)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import contextlib
 import socket
 
 from pushserver import Connection, PushServer, Settings
+from pushserver.server import acceptor_of
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import frame
 from pushserver.wire.parser import FrameReader
@@ -82,11 +83,12 @@ class Hosting:
         self._peers.append(theirs)
         if buffer:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-        self.server.reserve(Id)
+        acceptor = acceptor_of(self.server)
+        acceptor.reserve(Id)
         connection = handler_cls(ours, [], [], {})
-        connection.attach(self.server, Id=Id, user=None, data={}, peer="peer")
-        self.server.accept(connection, ours, channels=channels, answer=ANSWER, early=early,
-                           heartbeat=heartbeat)
+        connection.identify(Id=Id, user=None, data={}, peer="peer")
+        acceptor.accept(connection, ours, channels=channels, answer=ANSWER, early=early,
+                        heartbeat=heartbeat)
         peer = Peer(theirs)
         peer.connection = connection
         return peer.answer() if shake else peer

@@ -7,7 +7,7 @@ import cherrypy
 
 from pushserver import CentrifugeConnection, ChannelRule, CloseConnection, CommandError, Disconnect
 from tests.support.raw_client import masked_frame
-from tests.support.site import running_site
+from tests.support.site import Root, running_site
 
 CONNECT = masked_frame(0x81, b'{"id":1,"connect":{}}')
 """The first command, to be sent behind the handshake: no time passes in between."""
@@ -57,17 +57,6 @@ class Handler(CentrifugeConnection):
         self.heard.append(data)
 
 
-class Root:
-    @cherrypy.expose
-    @cherrypy.tools.push()
-    def websocket(self, Id):
-        """Accept everybody."""
-
-    @cherrypy.expose
-    def index(self):
-        return "page"
-
-
 def root():
     """Return a site; its class is made anew, for the tool is the running site's."""
     class Connection:
@@ -81,9 +70,10 @@ def root():
         def strict(self, Id=None):
             """Accept who says who it is."""
 
-    site = Root()
-    site.connection = Connection()
-    return site
+    class Site(Root):
+        connection = Connection()
+
+    return Site()
 
 
 @contextlib.contextmanager

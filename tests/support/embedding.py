@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pushserver
 from tests.support.loopback import free_port
+from tests.support.programs import start
 from tests.support.raw_client import Client
 
 PACKAGES = str(Path(pushserver.__file__).parents[1])
@@ -77,10 +78,9 @@ class EmbeddingSite:
         script = folder / "site_with_push.py"
         script.write_text(SITE)
         self.errors = (folder / "stderr").open("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), str(self.port)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.errors, text=True, cwd=folder,
-            env={**os.environ, "PYTHONPATH": PACKAGES})
+        self.process = start(
+            sys.executable, str(script), str(self.port), stdin=subprocess.PIPE, stderr=self.errors,
+            cwd=folder, env={**os.environ, "PYTHONPATH": PACKAGES})
 
     def close(self):
         """End it whatever it does, and forget it."""

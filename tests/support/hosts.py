@@ -119,7 +119,7 @@ class OurHost(Host):
 
     def kill(self):
         """End the thread that serves the sockets by an error."""
-        self.site.push._home.loop.call(lambda: 1 / 0)
+        self.site.push._lifecycle.runtime.loop.call(lambda: 1 / 0)
 
 
 class PlainHost(Host):

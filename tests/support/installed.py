@@ -35,8 +35,10 @@ def chromium():
         missing("Chromium", "apt-get install chromium")
 
 
-def node():
-    """Return the path of Node."""
+def node(*packages):
+    """Return the path of Node, which finds these packages from anywhere in the repository."""
+    for package in packages:
+        node_modules(package)
     return shutil.which("node") or missing("Node", "apt-get install nodejs")
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -17,8 +16,8 @@ from cherrypy._cptree import Tree
 from pushserver import CentrifugeConnection, ChannelRule, CommandError, PushAPI, Tokens
 from tests.support.api_client import KEY
 from tests.support.centrifuge_client import PATH
-from tests.support.installed import needed_module, node, node_modules
-from tests.support.programs import ROOT
+from tests.support.installed import needed_module, node
+from tests.support.programs import start
 from tests.support.site import running_site
 from tests.support.waiting import PATIENCE
 
@@ -81,10 +80,7 @@ def token(user="42", ttl=3600, **claims):
 
 def javascript():
     """Return the command of the JavaScript client."""
-    path = node()
-    for package in ("centrifuge", "ws"):
-        node_modules(package)
-    return [path, str(Path(__file__).with_name("official_client.js"))]
+    return [node("centrifuge", "ws"), str(Path(__file__).with_name("official_client.js"))]
 
 
 def python():
@@ -109,8 +105,7 @@ class OfficialClient:
     def __init__(self, name, port, **options):
         command = [*COMMANDS[name](), f"ws://127.0.0.1:{port}{PATH}",
                    json.dumps({"tokens": [token()], **options})]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, cwd=ROOT, env={**os.environ})
+        self.process = start(*command, stdin=subprocess.PIPE)
         self._lines = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

@@ -18,17 +18,38 @@ WITHOUT = ("import sys; from pushserver.cli import main; sys.modules[sys.argv[1]
            "sys.exit(main(sys.argv[2:]))")
 
 
-@contextlib.contextmanager
-def program(*arguments, **options):
-    """Run Python with arguments; at the end it must have gone, by itself or by a signal."""
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True,
-                               stderr=subprocess.PIPE, cwd=options.pop("cwd", ROOT), **options)
+def start(*command, **options):
+    """Start a program that Ctrl-C ends, even where the tests themselves ignore it.
+
+    They do when a script runs them in the background, and a program inherits a signal that is
+    ignored. It does not inherit a handler.
+
+    Args:
+        command: the program and its arguments.
+        options: of ``Popen``. By default the program runs in the repository and prints text into
+            a pipe.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield process
+        return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "text": True, "cwd": ROOT,
+                                            **options})
     finally:
-        if process.poll() is None:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def started(*command, **options):
+    """Run a program as ``start`` does, and kill it at the end unless it has ended."""
+    with start(*command, **options) as process:
+        try:
+            yield process
+        finally:
             process.kill()
-        process.communicate()
+
+
+def program(*arguments, **options):
+    """Run Python with arguments, as ``started`` does, with its errors in a pipe."""
+    return started(sys.executable, *arguments, **{"stderr": subprocess.PIPE, **options})
 
 
 @contextlib.contextmanager

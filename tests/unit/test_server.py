@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from pushserver import (ChannelRule, Connection, HandshakeRefused, InvalidData, InvalidSetting,
-                        MessageTooLarge, PushServer, Settings)
+from pushserver import (ChannelRule, Connection, ConnectionClosed, HandshakeRefused, InvalidData,
+                        InvalidSetting, MessageTooLarge, PushServer, Settings)
 from pushserver.wire.disconnects import Disconnect
-from pushserver.wire.frames import OPCODE_TEXT, encode
-from pushserver.connections.plain import PLAIN
+from pushserver.server import acceptor_of
+from pushserver.wire.frames import OPCODE_TEXT
+from pushserver.connections.codec import PLAIN
 from tests.support.bare_server import codes, hosting
 from tests.support.site import recorder
 from tests.support.waiting import PATIENCE, wait_until
@@ -108,11 +109,12 @@ def test_one_connections_message_that_fits_no_outbox_is_an_error_too():
 
 def test_a_first_frame_is_queued_under_the_hubs_lock_and_the_loop_woken_outside_of_it(host):
     peer = host.join()
-    loop, lock, seen = host.server._home.loop, host.server._hub._lock, []
+    loop, lock, seen = host.server._lifecycle.runtime.loop, host.server._hub._lock, []
     wake, put = loop.wake, loop.put
     loop.wake = lambda: (seen.append(("wake", lock.locked())), wake())
     loop.put = lambda *what: (seen.append(("put", lock.locked())), put(*what))
-    assert host.server.admit_connection(peer.connection, PLAIN, encode("first"))
+    assert peer.connection.handle.admit(PLAIN, False, b"first")
+    peer.connection.handle.wake()
     assert peer.next() == "first"
     assert seen == [("put", True), ("wake", False)]
 
@@ -183,7 +185,7 @@ def test_events_tell_of_every_connection():
 
 def refused(server, Id="42"):
     with pytest.raises(HandshakeRefused) as refusal:
-        server.reserve(Id)
+        acceptor_of(server).reserve(Id)
     assert refusal.value.headers["Retry-After"] == str(server.settings.retry_after)
     return refusal.value.status
 
@@ -195,7 +197,7 @@ def test_too_many_connections_are_503_and_of_one_id_429():
         last = host.join("2")
         assert refused(host.server, "3") == 503
         last.sock.close()
-        wait_until(lambda: len(host.server._home.links) == 2)
+        wait_until(lambda: len(host.server._lifecycle.runtime.links) == 2)
         host.join("3")
 
 
@@ -210,9 +212,9 @@ def test_replace_closes_the_older_connection_for_good():
 
 def test_a_place_given_back_is_free_again():
     with hosting(max_connections=1) as host:
-        host.server.reserve("1")
+        acceptor_of(host.server).reserve("1")
         assert refused(host.server) == 503
-        host.server.release("1")
+        acceptor_of(host.server).release("1")
         host.join("2")
 
 
@@ -275,7 +277,7 @@ def test_handlers_are_told_even_when_the_time_was_over_before_the_stop():
     with hosting(drain_timeout=0.1, close_timeout=PATIENCE) as host:
         host.join(handler_cls=log)
         host.server.drain()
-        wait_until(lambda: time.monotonic() > host.server._deadline)
+        wait_until(lambda: time.monotonic() > host.server._lifecycle._deadline)
         host.server.stop()
         assert ended(log) == 1001
 
@@ -319,7 +321,7 @@ def test_an_error_that_ends_the_loop_is_told_and_the_stop_still_ends_all(caplog)
     server = PushServer(Settings(drain_timeout=0.2), on_death=deaths.append)
     server.start()
     with caplog.at_level(logging.CRITICAL, "pushserver"):
-        server._home.loop.call(lambda: 1 / 0)
+        server._lifecycle.runtime.loop.call(lambda: 1 / 0)
         wait_until(lambda: deaths)
     assert isinstance(server.failure, ZeroDivisionError)
     assert refused(server) == 503
@@ -331,14 +333,18 @@ def test_an_error_that_ends_the_loop_is_told_and_the_stop_still_ends_all(caplog)
 
 def test_a_connection_that_is_gone_can_do_nothing(host):
     peer = host.join()
-    connection = peer.connection
+    handle, gone = peer.connection.handle, []
+    peer.connection.closed = lambda code, reason: gone.append(code)
     peer.sock.close()
     wait_until(lambda: len(host.server) == 0)
-    assert not host.server.deliver_frame(connection, OPCODE_TEXT, b"x")
-    assert not host.server.close_connection(connection, 1000, "")
-    assert not host.server.subscribe_connection(connection, "a")
-    assert not host.server.unsubscribe_connection(connection, "a")
-    host.server.abort_connection(connection)
+    assert not handle.send(OPCODE_TEXT, b"x") and not handle.put(False, b"x")
+    assert not handle.close(Disconnect(1000, ""))
+    assert not handle.subscribe("a", peer.connection.presence_info)
+    assert not handle.unsubscribe("a", "client") and not handle.is_in("a")
+    assert handle.later(0, gone.clear) is None and handle.expire(0) is None
+    with pytest.raises(ConnectionClosed):
+        handle.rename("other")
+    handle.abort()
 
 
 def test_the_default_handler_takes_everything_in_silence(host):
@@ -414,7 +420,7 @@ def test_a_server_that_nobody_has_started_says_so_once_in_the_log(caplog):
     server = PushServer()
     for _ in range(2):
         with pytest.raises(HandshakeRefused) as caught:
-            server.reserve("42")
+            acceptor_of(server).reserve("42")
         assert caught.value.status == 503
     record, = caplog.records
     assert "call push.subscribe()" in record.getMessage()
@@ -423,7 +429,7 @@ def test_a_server_that_nobody_has_started_says_so_once_in_the_log(caplog):
     server.start()
     server.stop()
     with pytest.raises(HandshakeRefused):
-        server.reserve("42")
+        acceptor_of(server).reserve("42")
     assert not caplog.records
 
 

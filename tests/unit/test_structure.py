@@ -15,24 +15,29 @@ import pushserver
 PACKAGE = Path(pushserver.__file__).resolve().parent
 ROOT = PACKAGE.parent
 
-LAYERS = [
-    {"version", "errors", "assets", "native"},
-    {"wire"},
-    {"settings", "ticker"},
-    {"channels"},
-    {"tokens", "runtime"},
-    {"connections"},
-    {"server", "centrifuge"},
-    {"api", "web"},
-    {"cli", "demo"},
-    {"__main__"}]
-"""Each module imports from its own layer and those before it."""
+MAY_IMPORT = {
+    "version": "", "errors": "", "assets": "", "native": "",
+    "wire": "errors",
+    "transports": "wire",
+    "runtime": "wire",
+    "channels": "errors wire",
+    "settings": "errors wire",
+    "ticker": "errors wire",
+    "tokens": "errors wire channels",
+    "connections": "errors wire transports runtime channels settings tokens",
+    "server": "errors wire runtime channels connections settings tokens ticker",
+    "centrifuge": "errors version wire runtime channels connections tokens server",
+    "api": "errors version wire channels connections settings server centrifuge web",
+    "web": "errors wire channels connections settings tokens server centrifuge",
+    "demo": "__init__",
+    "cli": "errors version channels settings web demo",
+    "__main__": "cli"}
+"""For each module or folder, which others its files import: data flows one way."""
 
-MAY_IMPORT_CHERRYPY = {"web", "api", "cli", "demo"}
+MAY_IMPORT_CHERRYPY = {"web", "api", "demo", "cli"}
 
-
-def layer_of(module):
-    return next(number for number, names in enumerate(LAYERS) if module in names)
+ONE_FILE_IMPORTS = {"jwt": "tokens.py", "psutil": "demo/measures.py"}
+"""Optional packages, each behind one file."""
 
 
 def sources():
@@ -74,25 +79,39 @@ def dependencies(module):
     return found - {module}
 
 
-def test_every_module_has_its_layer():
-    assert set(MODULES) <= set().union(*LAYERS)
-
-
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_up_only(module):
-    allowed = set().union(*LAYERS[:layer_of(module) + 1])
-    if module in MAY_IMPORT_CHERRYPY - {"web", "api"}:
-        allowed.add("__init__")     # a site imports the package as any user does
-    assert dependencies(module) <= allowed
+def test_a_folder_imports_only_from_those_below_it(module):
+    assert dependencies(module) == set(MAY_IMPORT[module].split())
 
 
-def test_imports_go_in_no_circle():
-    left = {module: dependencies(module) & set(MODULES) for module in MODULES}
+def test_the_rules_of_import_go_in_no_circle():
+    assert set(MAY_IMPORT) == set(MODULES)
+    left = {module: {*MAY_IMPORT[module].split()} & {*MODULES} for module in MODULES}
     while left:
         free = [module for module, needs in left.items() if not needs & set(left)]
         assert free, f"a circle among {sorted(left)}"
         for module in free:
             del left[module]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_files_of_a_folder_import_each_other_in_no_circle(module):
+    names = {path.with_suffix(""): tree for path, tree in SOURCES[module]
+             if path.stem != "__init__"}
+    left = {path: {PACKAGE.joinpath(*name.split(".")[1:][:len(path.relative_to(PACKAGE).parts)])
+                   for name in imported(path.with_suffix(".py"), tree)} & {*names} - {path}
+            for path, tree in names.items()}
+    while left:
+        free = [path for path, needs in left.items() if not needs & set(left)]
+        assert free, f"a circle among {sorted(path.stem for path in left)}"
+        for path in free:
+            del left[path]
+
+
+def test_channels_know_the_wire_only_by_the_payloads_that_are_published():
+    known = {name.rsplit(".", 1)[0] for path, tree in SOURCES["channels"]
+             for name in imported(path, tree) if name.startswith("pushserver.wire")}
+    assert known == {"pushserver.wire.payloads"}
 
 
 @pytest.mark.parametrize("path, tree", FILES, ids=FILE_NAMES)
@@ -132,7 +151,7 @@ def test_a_demo_can_be_copied_because_it_uses_only_what_is_public(path, tree):
             if name.startswith("pushserver.")}
     others = {name for name in ours if not name.startswith("demo.")}
     assert others <= set(pushserver.__all__)
-    assert not re.search(r"\bpush\._|_home|_hub", path.read_text("utf-8"))
+    assert not re.search(r"\bpush\._|_hub|_node", path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("path, tree", DEMOS, ids=DEMO_NAMES)
@@ -140,9 +159,10 @@ def test_a_demo_is_short(path, tree):
     assert len(path.read_text("utf-8").splitlines()) < LONGEST_DEMO
 
 
-def test_only_one_file_needs_psutil():
-    assert [path.name for path, tree in FILES
-            if "psutil" in {name.split(".")[0] for name in imported(path, tree)}] == ["measures.py"]
+@pytest.mark.parametrize("package, only", ONE_FILE_IMPORTS.items(), ids=ONE_FILE_IMPORTS)
+def test_an_optional_package_is_imported_in_one_file(package, only):
+    assert [str(path.relative_to(PACKAGE)) for path, tree in FILES
+            if package in {name.split(".")[0] for name in imported(path, tree)}] == [only]
 
 
 def python(code, *options):

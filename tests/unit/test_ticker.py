@@ -126,7 +126,7 @@ def test_what_cannot_be_pushed_costs_its_tick_only(caplog):
 
     def push(data):
         if data == 2:
-            raise InvalidData("a set that JSON cannot hold")
+            raise InvalidData("JSON cannot hold this set")
         pushed.append(data)
 
     numbers = iter(range(1, 9))

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
-from pushserver.channels.history import Position
+from pushserver.channels.publication import Position
 
 from ..errors import ConnectionClosed
 from .answers import Answers

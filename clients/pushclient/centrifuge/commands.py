@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pushserver.wire.frames import encode_json
+from pushserver.wire.payloads import encode_json
 
 Json = dict[str, Any]
 

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Callable
 
-from pushserver.channels.history import Position
+from pushserver.channels.publication import Position
 from pushserver.channels.rules import checked_channel
 
 from ..errors import ChannelLost, InvalidSetting

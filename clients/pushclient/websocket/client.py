@@ -13,7 +13,7 @@ import threading
 from dataclasses import replace
 from typing import Any, Callable, Mapping, Sequence
 
-from pushserver.wire.disconnects import HANDLER_FAILED, NORMAL, Disconnect, checked
+from pushserver.wire.disconnects import HANDLER_FAILED, NORMAL, Disconnect, checked_disconnect
 from ws4py.messaging import PongControlMessage
 from ws4py.websocket import WebSocket
 
@@ -231,7 +231,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         """
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
-        self._connection.close(checked(code, reason))
+        self._connection.close(checked_disconnect(code, reason))
 
     def close_connection(self) -> None:
         """End the connection at once, without a closing handshake."""

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pushserver.wire.handshake import MAX_ID
+from pushserver.wire.handshake import MAX_ID_LENGTH
 
 from ..errors import InvalidSetting
 
@@ -59,9 +59,10 @@ class Address:
         Raises:
             InvalidSetting: no server would take this Id, or the URL already has one.
         """
-        if not isinstance(Id, str) or not 0 < len(Id) <= MAX_ID or _NOT_IN_AN_ID.search(Id):
-            raise InvalidSetting(f"Id: use 1 to {MAX_ID} characters of text, without control "
-                                 "characters")
+        if not isinstance(Id, str) or not 0 < len(Id) <= MAX_ID_LENGTH \
+                or _NOT_IN_AN_ID.search(Id):
+            raise InvalidSetting(f"Id: use 1 to {MAX_ID_LENGTH} characters of text, without "
+                                 "control characters")
         path, mark, query = self.resource.partition("?")
         if any(name == "Id" for name, _ in parse_qsl(query, keep_blank_values=True)):
             raise InvalidSetting("Id: the URL already has one: give it in one place")

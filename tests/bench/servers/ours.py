@@ -67,8 +67,8 @@ class Server:
 
 def leave_switch_interval():
     """Do without the loop's short switch interval, to measure what it brings and costs."""
-    from pushserver.runtime.switch_interval import Haste
-    Haste.begin = lambda haste: None
+    from pushserver.runtime.switch_interval import SwitchInterval
+    SwitchInterval.shorten = lambda switch_interval: None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import pytest
 from pushclient import ConnectFailed, WebSocketClient
 
 from tests.support.loopback import LOOPBACK, free_port
+from tests.support.programs import started
 from tests.support.scripted_server import DEADLINE, until
 
 WSTEST = os.environ.get("WSTEST") or shutil.which("wstest")
@@ -52,14 +53,10 @@ def fuzzing_server(tmp_path):
     url = f"ws://{LOOPBACK}:{free_port()}"
     (tmp_path / "spec.json").write_text(json.dumps({
         "url": url, "outdir": str(tmp_path / "reports"), "cases": CASES, "exclude-cases": []}))
-    process = subprocess.Popen([WSTEST, "-m", "fuzzingserver", "-s", "spec.json"], cwd=tmp_path,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with started(WSTEST, "-m", "fuzzingserver", "-s", "spec.json", cwd=tmp_path,
+                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         until(lambda: is_up(url), DEADLINE)
         yield url, tmp_path / "reports" / "index.json"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def is_up(url):

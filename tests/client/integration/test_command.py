@@ -2,10 +2,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from datetime import datetime, timezone
 
@@ -15,18 +13,17 @@ from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 
 from tests.support.loopback import LOOPBACK, free_port
+from tests.support.programs import demo, program
 from tests.support.scripted_server import DEADLINE, Server, drain, hold
 
 
-def command(*arguments, **options):
-    return subprocess.Popen([sys.executable, "-m", "pushclient", *arguments],
-                            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
-                               "stderr": subprocess.PIPE, "text": True, **options})
+def command(*arguments, stdin=subprocess.PIPE):
+    return program("-m", "pushclient", *arguments, stdin=stdin)
 
 
 def run(*arguments, stdin=""):
-    process = command(*arguments, stdin=subprocess.PIPE)
-    out, err = process.communicate(stdin, timeout=DEADLINE)
+    with command(*arguments) as process:
+        out, err = process.communicate(stdin, timeout=DEADLINE)
     return process.returncode, out, err
 
 
@@ -137,8 +134,7 @@ def test_header_is_sent_and_trust_is_as_told(server_certificate, authority, tmp_
 @pytest.mark.parametrize("script", [hold, lambda peer: peer.read_request() and peer.sock.recv(1)],
                          ids=["open", "connecting"])
 def test_ctrl_c_is_status_130_without_a_traceback(script):
-    with Server(script) as server:
-        process = command(server.url, stdin=subprocess.PIPE)
+    with Server(script) as server, command(server.url) as process:
         line = "pushclient: open\n" if script is hold else "pushclient: connecting\n"
         assert line in iter(process.stderr.readline, "")
         process.send_signal(signal.SIGINT)
@@ -149,28 +145,17 @@ def test_ctrl_c_is_status_130_without_a_traceback(script):
 
 
 def test_reader_that_leaves_ends_it_quietly():
-    with Server(pushes(*["x" * 1000] * 2000)) as server:
-        process = command(server.url, "--quiet")
+    with Server(pushes(*["x" * 1000] * 2000)) as server, \
+            command(server.url, "--quiet", stdin=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == "x" * 1000 + "\n"
         process.stdout.close()
         assert process.wait(DEADLINE) == 0
         assert process.stderr.read() == ""
-        process.stderr.close()
 
 
 def test_demo_server_pushes_the_time_to_the_command():
-    port = free_port()
-    demo = subprocess.Popen([sys.executable, "-m", "pushserver", "--port", str(port)],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    try:
-        deadline = time.monotonic() + DEADLINE
-        status, out, err = 1, "", ""
-        while status == 1 and time.monotonic() < deadline:
-            status, out, err = run(f"ws://{LOOPBACK}:{port}/websocket", "--id", "42",
-                                   "--count", "2", "--json")
-        assert status == 0, err
-        assert all(json.loads(line)["latency"] < 1 for line in out.splitlines())
-    finally:
-        demo.terminate()
-        demo.wait(DEADLINE)
+    with demo() as server:
+        status, out, err = run(f"ws://{LOOPBACK}:{server.port}/websocket", "--id", "42",
+                               "--count", "2", "--json")
+    assert status == 0, err
+    assert all(json.loads(line)["latency"] < 1 for line in out.splitlines())

@@ -1,15 +1,15 @@
 """A game's player written for ws4py's threaded client; only its import is another."""
 from __future__ import annotations
 
+import contextlib
 import signal
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
+from tests.support.programs import program
 from tests.support.scripted_server import DEADLINE, Server
 
 PLAYER = textwrap.dedent("""
@@ -41,18 +41,10 @@ PLAYER = textwrap.dedent("""
 
 @pytest.fixture
 def player(tmp_path):
-    program = tmp_path / "player.py"
-    program.write_text(PLAYER)
-    processes = []
-
-    def play(url):
-        processes.append(subprocess.Popen([sys.executable, str(program), url], text=True,
-                                          stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-        return processes[-1]
-    yield play
-    for process in processes:
-        process.kill()
-        process.communicate(timeout=DEADLINE)
+    path = tmp_path / "player.py"
+    path.write_text(PLAYER)
+    with contextlib.ExitStack() as stack:
+        yield lambda url: stack.enter_context(program(str(path), url))
 
 
 def test_player_plays_until_the_game_is_over(player):

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
@@ -18,6 +17,7 @@ from pushclient.backoff import FIRST_WINDOW, SHORTEST_DELAY
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.support.loopback import LOOPBACK, free_port
+from tests.support.programs import start
 from tests.support.scripted_server import DEADLINE, Server
 
 KILLS = 6
@@ -41,9 +41,8 @@ with Server(tick, port=int(sys.argv[1])):
 
 
 def ticking_server(port, generation):
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(TICKING), str(port),
-                                str(generation)], stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"ready\n"
+    process = start(sys.executable, "-c", TICKING, str(port), str(generation))
+    assert process.stdout.readline() == "ready\n"
     return process
 
 
@@ -100,9 +99,8 @@ def listener():
 
 
 def herd(*arguments, descriptor=None):
-    command = [sys.executable, "-m", "tests.support.client_herd", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            pass_fds=[descriptor] if descriptor is not None else [])
+    return start(sys.executable, "-m", "tests.support.client_herd", *map(str, arguments),
+                 stdin=subprocess.PIPE, pass_fds=[descriptor] if descriptor is not None else [])
 
 
 def test_reconnects_of_a_herd_are_spread_over_the_window(listener):
@@ -112,12 +110,12 @@ def test_reconnects_of_a_herd_are_spread_over_the_window(listener):
     followers = []
     try:
         for server in (first, second):
-            assert server.stdout.readline() == b"ready\n"
-        start(first)
+            assert server.stdout.readline() == "ready\n"
+        let_accept(first)
         followers += [herd("follow", url, HERD // PROCESSES) for _ in range(PROCESSES)]
         for follower in followers:
-            assert follower.stdout.readline() == b"ready\n"
-        start(second)
+            assert follower.stdout.readline() == "ready\n"
+        let_accept(second)
         lost = time.monotonic()
         first.kill()
         delays = sum((json.loads(follower.stdout.readline()) for follower in followers), [])
@@ -136,8 +134,8 @@ def test_reconnects_of_a_herd_are_spread_over_the_window(listener):
     assert HERD / len(parts) / 2 < min(parts) <= max(parts) < 2 * HERD / len(parts)
 
 
-def start(server):
-    server.stdin.write(b"\n")
+def let_accept(server):
+    server.stdin.write("\n")
     server.stdin.flush()
 
 

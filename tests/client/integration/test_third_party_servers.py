@@ -4,42 +4,27 @@ Node's ``ws`` is looked for in NODE_PATH and in the repository's ``node_modules`
 """
 from __future__ import annotations
 
-import os
-import pathlib
-import shutil
-import subprocess
 import sys
 
 import pytest
 
 from pushclient import PushClient, WebSocketClient
 
+from tests.support.installed import node
 from tests.support.loopback import LOOPBACK
-from tests.support.programs import ROOT
+from tests.support.programs import ROOT, start
 from tests.support.scripted_server import DEADLINE
 
 ONE_MB = 1_000_000
-
-
-def node_command():
-    """Return the command for the Node server; skip without Node or ws, fail on CI."""
-    node = shutil.which("node")
-    folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), str(ROOT / "node_modules")]
-    if node and any(folder and pathlib.Path(folder, "ws").is_dir() for folder in folders):
-        return [node, str(ROOT / "tests" / "support" / "third_party_server.js")]
-    missing = "no Node's ws: run npm install ws in the repository, or set NODE_PATH"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 class Peer:
     """A server process and what it says."""
 
     def __init__(self, name):
-        command = node_command() if name == "ws" \
-            else [sys.executable, "-m", "tests.support.third_party_servers", name]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self.process = start(*(
+            [node("ws"), str(ROOT / "tests" / "support" / "third_party_server.js")]
+            if name == "ws" else [sys.executable, "-m", "tests.support.third_party_servers", name]))
         self.url = f"ws://{LOOPBACK}:{int(self.line())}/"
 
     def line(self):

@@ -83,7 +83,7 @@ def test_unknown_paths_are_404(shared, path):
                                   b"[" * 100_000, b'{"a": "' + b"\x01" + b'"}'])
 def test_malformed_bodies_are_400(shared, body):
     status, message = Api(shared.port).status("publish", body)
-    assert (status, message[:19]) == (400, "the body is no JSON")
+    assert (status, message[:20]) == (400, "the body is not JSON")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"5", b"null", b'"text"', b"true"])

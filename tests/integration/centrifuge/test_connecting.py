@@ -70,19 +70,19 @@ def test_who_does_not_read_its_replies_is_not_answered_on():
         for number in range(9):
             site.push.publish("deep:a", "x" * 10_000)
         calls = []
-        history = site.push.history
+        history = site.push._node.history
 
         def counted(*args):
             calls.append(args)
             return history(*args)
 
-        site.push.history = counted
+        site.push._node.history = counted
         with RawClient(site, PATH + "?Id=42") as client:
             client.connect()
             client.send(*[{"id": number, "history": {"channel": "deep:a", "limit": -1}}
                           for number in range(2, 1002)])
             wait_until(lambda: not site.push.ids())
-        del site.push.history
+        del site.push._node.history
     assert 2 < len(calls) < 900
 
 

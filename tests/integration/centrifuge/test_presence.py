@@ -32,7 +32,7 @@ def test_more_clients_than_fit_a_reply_are_an_error_and_not_looked_at(monkeypatc
             client.call("subscribe", channel="news:a")
             assert len(client.call("presence", channel="news:a")["presence"]) == 1
             with monkeypatch.context() as patch:
-                patch.setattr(site.push, "presence",
+                patch.setattr(site.push._broker.presence, "of",
                               lambda channel: {str(number): None for number in range(17)})
                 assert client.call("presence", channel="news:a") == 106
             connection, = site.push.connections("43")
@@ -47,7 +47,7 @@ def test_a_reload_is_neither_told_as_a_leave_nor_as_a_join(site, join):
         client.call("subscribe", channel="news:a")
     watcher.push(), watcher.push()
     vanish(ann)
-    wait_until(lambda: site.push._exchange.next_departure() is not None)
+    wait_until(lambda: site.push._node.next_departure() is not None)
     again = join("ann")
     again.call("subscribe", channel="news:a")
     site.push.publish("news:a", "end")

@@ -74,7 +74,7 @@ def test_a_channel_from_the_start_comes_with_connect_and_recovers(site, join):
     client = join(data="start")
     at = position(client.connected["subs"]["news:start"])
     vanish(client)
-    wait_until(lambda: site.push._exchange.next_departure() is not None)  # else both have joined
+    wait_until(lambda: site.push._node.next_departure() is not None)  # else both have joined
     site.push.publish("news:start", "missed")
     again = join(data="start", subs={"news:start": {"recover": True, **at},
                                      "news:unknown": {"recover": True}})

@@ -176,5 +176,5 @@ def test_those_that_are_closing_count_until_their_sockets_are_closed():
             site.client()
         for client in clients:
             client.close()
-        wait_until(lambda: not site.push._home.links)
+        wait_until(lambda: not site.push._lifecycle.runtime.links)
         site.client().close()

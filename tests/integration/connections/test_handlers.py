@@ -141,7 +141,7 @@ def test_a_client_that_sends_more_than_its_handler_takes_is_not_read_until_it_ha
             assert sent < len(data), "the server went on reading"
         link, = site.push._hub.everyone()
         assert link.inbox.backlog < 2 * settings["max_inbox"]
-        wait_until(lambda: site.push._home.loop.now - link.last_read > 0.5)
+        wait_until(lambda: site.push._lifecycle.runtime.loop.now - link.last_read > 0.5)
         assert link._keepalive._rule.pinged_at <= link.last_read  # for a pong could not be read now
         site.push.broadcast("to a busy client")
         client.sock.setblocking(True)

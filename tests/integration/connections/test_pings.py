@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
 
 from pushserver import InvalidData
 from tests.support.handlers import echoing, handler, QUICK, site_of, SMALL
+from tests.support.programs import program
 from tests.support.raw_client import masked_frame
 from tests.support.site import recorder, running_site
 from tests.support.waiting import wait_until
@@ -112,14 +111,10 @@ def test_a_client_whose_process_is_stopped_is_gone_in_time():
     Handler = recorder()
     settings = {"ping_interval": 0.2, "pong_timeout": 2}
     with running_site(site_of(Handler), settings=settings) as site, site.client("/echo?Id=2"):
-        peer = subprocess.Popen([sys.executable, "-c", PEER, str(site.port)])
-        try:
+        with program("-c", PEER, str(site.port)) as peer:
             wait_until(lambda: ("opened", "stopped") in Handler.log)
             os.kill(peer.pid, signal.SIGSTOP)
             wait_until(lambda: "stopped" not in site.push.ids())
-        finally:
-            peer.kill()
-            peer.wait()
     assert Handler.log == [("opened", "stopped"), ("closed", "stopped", 1006, "connection lost")]
 
 

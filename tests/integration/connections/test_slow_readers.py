@@ -75,7 +75,7 @@ def test_a_burst_leaves_no_more_than_the_limit_with_a_slow_client():
             site.client(receive_buffer=4096):
         link, = site.push._hub.everyone()
         gate = threading.Event()
-        site.push._home.loop.call(gate.wait)
+        site.push._lifecycle.runtime.loop.call(gate.wait)
         for _ in range(250):
             site.push.broadcast("a" * 4096)
         gate.set()

@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from tests.support.embedding import echoes, listens
 from tests.support.installed import missing
 from tests.support.loopback import free_port
+from tests.support.programs import start
 from tests.support.raw_client import Client, masked_frame, Refused
 from tests.support.site import recorder, running_site
 from tests.support.waiting import PATIENCE, wait_until
@@ -141,8 +141,8 @@ def nginx(site, folder, certificate):
     port = free_port()
     (folder / "nginx.conf").write_text(nginx_of_readme(site, port, certificate))
     with (folder / "nginx.log").open("w") as log:
-        process = subprocess.Popen([program, "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"],
-                                   stderr=log, stdout=log)
+        process = start(program, "-p", str(folder), "-c", "nginx.conf", "-e", "stderr",
+                        stderr=log, stdout=log)
         try:
             wait_until(lambda: process.poll() is not None or listens(port), what="nginx listens")
             assert process.poll() is None, (folder / "nginx.log").read_text()

@@ -31,7 +31,7 @@ def test_a_server_with_too_many_connections_answers_503():
             assert refused.status == 503
             assert refused.headers["Retry-After"] == "5"
             one.reset()
-            wait_until(lambda: len(site.push._home.links) == 1)
+            wait_until(lambda: len(site.push._lifecycle.runtime.links) == 1)
             accepted(site, "/websocket?Id=3")
 
 

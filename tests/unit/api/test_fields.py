@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from pushserver.api.fields import BadField, Fields
-from pushserver.channels.history import Position
+from pushserver.channels.publication import Position
 
 
 def test_what_is_not_there_is_empty():
@@ -38,7 +38,7 @@ def test_a_request_is_an_object(request_):
 
 @pytest.mark.parametrize("found, take, message", [
     ({"a": 5}, lambda f: f.text("a"), "a is a number: use text"),
-    ({}, lambda f: f.text("a", needed=True), "a is missing: give it"),
+    ({}, lambda f: f.text("a", needed=True), "a is missing: send it"),
     ({"a": "\ud800"}, lambda f: f.text("a"), "half of a surrogate pair"),
     ({"a": 0}, lambda f: f.flag("a"), "a is a number: use true or false"),
     ({"a": "5"}, lambda f: f.whole("a"), "a is text: use a whole number"),
@@ -47,10 +47,10 @@ def test_a_request_is_an_object(request_):
     ({"a": -1}, lambda f: f.whole("a"), "a is -1: use a whole number from 0"),
     ({"a": 1 << 64}, lambda f: f.whole("a"), "use a whole number from 0 to"),
     ({"a": "x"}, lambda f: f.texts("a"), "a is text: use a list of text"),
-    ({"a": ["x", 5]}, lambda f: f.texts("a"), "a is no list of text"),
+    ({"a": ["x", 5]}, lambda f: f.texts("a"), "a has an item that is not text"),
     ({"a": ["\udfff"]}, lambda f: f.texts("a"), "half of a surrogate pair"),
-    ({"tags": []}, lambda f: f.tags(), "tags is a list: use an object of text to text"),
-    ({"tags": {"a": 1}}, lambda f: f.tags(), "tags have a value that is no text"),
+    ({"tags": []}, lambda f: f.tags(), "tags is a list: use an object with text values"),
+    ({"tags": {"a": 1}}, lambda f: f.tags(), "tags has a value that is not text"),
     ({"tags": {"\ud800": "a"}}, lambda f: f.tags(), "half of a surrogate pair"),
     ({"channel": ""}, lambda f: f.channel(), "channel is missing"),
     ({"channel": "c" * 256}, lambda f: f.channel(), "256 characters: use 1 to 255"),
@@ -58,8 +58,8 @@ def test_a_request_is_an_object(request_):
     ({"a": {"ofset": 1}}, lambda f: f.position("a"), "no field 'ofset': use offset, epoch"),
     ({"a": {"offset": -1}}, lambda f: f.position("a"), "offset is -1"),
     ({"b64data": 5}, lambda f: f.data(), "b64data is a number: use base64 text"),
-    ({"b64data": "?"}, lambda f: f.data(), "b64data is no base64"),
-    ({"b64data": "é"}, lambda f: f.data(), "b64data is no base64"),
+    ({"b64data": "?"}, lambda f: f.data(), "b64data is not base64"),
+    ({"b64data": "é"}, lambda f: f.data(), "b64data is not base64"),
     ({"b64data": "AA==", "data": 1}, lambda f: f.data(), "both given: use one")])
 def test_what_is_wrong_is_said(found, take, message):
     with pytest.raises(BadField, match=message):

@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.centrifuge import json_codec as wire
+from pushserver.centrifuge import values
 from pushserver.centrifuge.errors import CloseConnection
-from pushserver.channels.history import Position, Publication
+from pushserver.channels.publication import Position, Publication
 from pushserver.channels.presence import Info
+from pushserver.connections.codec import encoding
+from pushserver.transports.websocket import WEBSOCKET_FRAMING
 from pushserver.wire.parser import FrameReader
+
+CENTRIFUGE = encoding(wire.CONNECTED, WEBSOCKET_FRAMING)
 
 
 def contents(data):
@@ -30,9 +35,9 @@ def contents(data):
 def test_what_is_published_arrives_as_it_was(data, channel):
     publication = Publication.of(data)
     publication.offset = 5
-    found = contents(wire.CENTRIFUGE.publication(channel, publication))
+    found = contents(CENTRIFUGE.publication(channel, publication))
     assert found == {"push": {"channel": channel, "pub": {"data": data, "offset": 5}}}
-    assert contents(wire.CENTRIFUGE.message(publication)) == {"push": {"message": {"data": data}}}
+    assert contents(CENTRIFUGE.message(publication)) == {"push": {"message": {"data": data}}}
 
 
 def test_publishers_tags_and_bytes_have_their_place():
@@ -45,7 +50,7 @@ def test_a_client_is_told_with_what_is_known_of_it():
     assert json.loads(wire.encoded_info(Info("c", "u"))) == {"client": "c", "user": "u"}
     assert json.loads(wire.encoded_info(Info("c", "u", {"n": 1}, 0))) == {
         "client": "c", "user": "u", "conn_info": {"n": 1}, "chan_info": 0}
-    found = contents(wire.CENTRIFUGE.presence("a\"b", Info("c", "u"), False))
+    found = contents(CENTRIFUGE.presence("a\"b", Info("c", "u"), False))
     assert found == {"push": {"channel": 'a"b', "leave": {"info": {"client": "c", "user": "u"}}}}
 
 
@@ -58,17 +63,17 @@ def test_who_is_not_connected_is_told_nothing():
                  .map("".join)))
 def test_any_text_is_commands_or_a_bad_request(text):
     try:
-        found = wire.commands(text)
+        found = wire.objects(text)
     except CloseConnection as closing:
         assert closing.disconnect.code == 3501
     else:
         assert found and all(isinstance(command, dict) for command in found)
 
 
-@given(st.dictionaries(st.sampled_from(["id", *wire.METHODS, "other"]),
+@given(st.dictionaries(st.sampled_from(["id", *wire._READERS, "other"]),
                        st.none() | st.integers() | st.text() | st.just({}) | st.booleans()))
 def test_any_object_is_a_command_or_a_bad_request(command):
-    for read in (wire.method_of, wire.number_of, wire.position_of):
+    for read in (wire.command_of, wire.position_of):
         try:
             read(command)
         except CloseConnection as closing:
@@ -76,8 +81,8 @@ def test_any_object_is_a_command_or_a_bad_request(command):
 
 
 def test_the_first_request_of_a_command_counts():
-    assert wire.method_of({"send": {"data": 1}, "rpc": {}, "connect": None}) == \
-        ("send", {"data": 1})
+    assert wire.command_of({"send": {"data": 1}, "rpc": {}, "connect": None}) == \
+        (0, values.Send(1))
 
 
 @pytest.mark.parametrize("request_, expected", [

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver.channels.history import (BINARY, JSON, NOWHERE, PUBLICATION_OVERHEAD, TEXT, History,
-                                         Limits, Position, Publication)
+from pushserver.channels.history import History
+from pushserver.channels.publication import (BINARY, JSON, NOWHERE, PUBLICATION_OVERHEAD, TEXT,
+                                             Limits, Position, Publication)
 from tests.support.history import FakeClock, offsets
 
 PLENTY = 1 << 30

@@ -18,7 +18,7 @@ class Member:
     def __init__(self, Id):
         self.Id = Id
         self.channels = None
-        self.protocol = "plain"
+        self.encoding = "plain"
 
     def __repr__(self):
         return f"<{self.Id}>"
@@ -64,17 +64,18 @@ def test_a_connection_that_left_is_nowhere():
     assert (hub.everyone(), hub.of_id("1"), hub.members("a"), hub.ids()) == ((), (), (), [])
 
 
-def test_who_is_looked_up_once_its_first_frame_is_out_speaks_its_protocol():
+def test_who_is_looked_up_once_its_first_frame_is_out_has_its_encoding():
     hub, seen = hub_of(), []
     member = join(hub, "1")
     thread = threading.Thread(target=lambda: seen.extend(
-        other.protocol for other in hub.of_id("1")))
+        other.encoding for other in hub.of_id("1")))
 
-    def queue():
+    def switch():
         thread.start()
         thread.join(0.1)
+        member.encoding = "full"
 
-    assert hub.admit(member, "full", queue)
+    assert hub.admit(member, switch)
     thread.join(10)
     assert seen == ["full"]
 
@@ -263,8 +264,7 @@ class HubMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_kept_of_what_is_over(self):
         if not self.members and not self.coming:
-            assert not self.hub._by_id and not self.hub._channels
-            assert not self.hub._audiences and not self.hub._joining
+            assert not self.hub._by_id and not self.hub._rooms
             assert not self.hub._reserved and not self.hub._reserved_count
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver.channels.history import NOWHERE, History, Limits, Page, Position, Publication
+from pushserver.channels.history import History
+from pushserver.channels.publication import NOWHERE, Limits, Page, Position, Publication
 from pushserver.channels.joining import KEPT, KNOWN, LIVE, Joining
 
 EPOCH = "e"

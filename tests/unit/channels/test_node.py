@@ -1,4 +1,4 @@
-"""Between broker and hub: who gets what, encoded how often, and who is said to be there."""
+"""The node: who gets what, encoded how often, holes in delivery, and who is said to be there."""
 from __future__ import annotations
 
 import threading
@@ -6,8 +6,10 @@ import threading
 import pytest
 
 from pushserver import ChannelRule
-from pushserver.channels.node import Exchange
-from pushserver.channels.history import NOWHERE, Position, Publication
+from pushserver.channels.delivery import Delivery
+from pushserver.channels.memory_broker import MemoryBroker
+from pushserver.channels.node import Node, Request
+from pushserver.channels.publication import NOWHERE, Page, Position, Publication
 from pushserver.channels.hub import Hub
 from pushserver.channels.presence import Info
 from pushserver.channels.joining import Joining
@@ -16,11 +18,12 @@ from tests.support.history import FakeClock
 RULES = (ChannelRule("kept:", history=100), ChannelRule("here:", join_leave=True, linger=15))
 
 
-class Speech:
-    """A protocol that counts how often it encodes."""
+class Codec:
+    """An encoding that counts how often it encodes."""
 
     def __init__(self, name):
         self.name = name
+        self.keeps_positions = name == "full"
         self.encoded = 0
 
     def publication(self, channel, publication):
@@ -32,15 +35,19 @@ class Speech:
 
 
 class Member:
-    def __init__(self, Id, protocol):
+    def __init__(self, Id, encoding):
         self.Id = Id
         self.user = Id
-        self.protocol = protocol
+        self.encoding = encoding
         self.channels = None
         self.got = []
+        self.lost_channels = []
 
     def __repr__(self):
         return f"<{self.Id}>"
+
+    def lost(self, channel):
+        self.lost_channels.append(channel)
 
     def info(self):
         return Info(self.Id, self.user)
@@ -55,10 +62,19 @@ class World:
         self.clock = FakeClock()
         self.deliveries = []
         self.woken = 0
-        self.plain, self.full = Speech("plain"), Speech("full")
-        self.exchange = Exchange(self.hub, RULES, self.send, self.wake, self.clock)
+        self.plain, self.full = Codec("plain"), Codec("full")
+        self.node = self.make_node(RULES)
 
-    def wake(self):
+    def make_node(self, rules):
+        """Return a node that has started; its jobs run at once."""
+        delivery, broker = Delivery(), MemoryBroker(self.clock)
+        delivery.begin(self.send, lambda: None, lambda job: job())
+        self.presence = broker.presence
+        node = Node(self.hub, rules, broker, delivery, self.expect_departures)
+        node.start()
+        return node
+
+    def expect_departures(self):
         self.woken += 1
 
     def send(self, members, data):
@@ -78,12 +94,13 @@ class World:
             def queue(newer):
                 for page, since in zip(pages, newer):
                     member.got.append((page.recovered, [one.data for one in page.publications]))
-                    member.got.extend(f"{member.protocol.name}:{one.data}" for one in since)
+                    member.got.extend(f"{member.encoding.name}:{one.data}" for one in since)
             return queue
-        return self.exchange.join(member, wanted, member.channel_info, answer)
+        return self.node.join(member, [Request(*one) for one in wanted], member.channel_info,
+                              answer)
 
     def publish(self, channel, data):
-        return self.exchange.publish(channel, Publication.of(data))
+        return self.node.publish(channel, Publication.of(data))
 
 
 @pytest.fixture
@@ -94,7 +111,7 @@ def world():
 def test_a_publication_is_encoded_once_for_each_protocol(world):
     members = [world.member(str(number), full=number % 2) for number in range(10)]
     for member in members:
-        world.exchange.subscribe(member, "c", member.info)
+        world.node.subscribe(member, "c", member.info)
     world.publish("c", "x")
     assert (world.plain.encoded, world.full.encoded) == (1, 1)
     assert [member.got for member in members] == [["plain:x"], ["full:x"]] * 5
@@ -132,36 +149,168 @@ def test_several_joins_have_one_reply(world):
 
 def test_who_is_in_one_of_them_joins_none(world):
     member = world.member()
-    assert world.exchange.subscribe(member, "b", member.info)
+    assert world.node.subscribe(member, "b", member.info)
     assert world.join(member, ("a", None), ("b", None)) is False
     assert member.channels == {"b"} and member.got == []
     assert world.join(Member("2", world.full), ("a", None)) is False
 
 
-def test_a_hole_is_told_and_nothing_is_left_behind(world):
-    member = world.member()
-    recover = world.exchange.broker.recover
+def from_afar(offset):
+    """Return a publication that another node has made."""
+    found = Publication.of(offset)
+    found.offset = offset
+    return found
 
-    def behind(channel, limits, since, limit=None):
-        page = recover(channel, limits, since, limit)
-        world.publish(channel, "after the page")
-        world.exchange._deliver(channel, published(9), page.top.epoch)
+
+def test_a_history_behind_live_delivery_is_told_and_nothing_is_left_behind(world):
+    member = world.member()
+    world.node.broker.recover = lambda channel, *_: (
+        world.node.deliver(channel, from_afar(9), "e"), Page((), Position(3, "e"), False))[1]
+    assert world.join(member, ("kept:a", NOWHERE)) is None
+    assert not member.channels and not world.hub._rooms and member.got == []
+
+
+def remembering(world, count):
+    """Return two members of a channel, and the epoch, with publications that only its history has.
+
+    The first keeps positions, the second does not; both have seen the first publication.
+    """
+    full, plain = world.member("full"), world.member("plain", full=False)
+    assert world.join(full, ("kept:a", None))
+    world.node.subscribe(plain, "kept:a", plain.info)
+    epoch = world.publish("kept:a", 1).epoch
+    world.node.stop()   # what is published now is remembered and not delivered
+    for number in range(2, 2 + count):
+        world.publish("kept:a", number)
+    world.node.broker.start(world.node)
+    full.got.clear(), plain.got.clear()
+    return full, plain, epoch
+
+
+def test_a_hole_in_live_delivery_is_mended_from_the_history(world, caplog):
+    full, plain, epoch = remembering(world, 3)
+    world.publish("kept:a", 5)
+    assert full.got == [f"full:{number}" for number in (2, 3, 4, 5)]
+    assert plain.got == [f"plain:{number}" for number in (2, 3, 4, 5)]
+    assert "before offset 5 have not arrived" in caplog.text and full.lost_channels == []
+    world.publish("kept:a", 6)
+    assert full.got[4:] == ["full:6"]
+
+
+def test_what_comes_while_a_hole_is_mended_waits_behind_it(world):
+    full, plain, epoch = remembering(world, 2)
+    recover = world.node.broker.recover
+
+    def busy(channel, *rest):
+        page = recover(channel, *rest)
+        world.publish(channel, 5)
+        assert full.got == []
         return page
 
-    def published(offset):
-        found = Publication.of("from afar")
-        found.offset = offset
-        return found
+    world.node.broker.recover = busy
+    world.publish("kept:a", 4)
+    assert full.got == [f"full:{number}" for number in (2, 3, 4, 5)]
 
-    world.exchange.broker.recover = behind
-    assert world.join(member, ("kept:a", NOWHERE)) is None
-    assert not member.channels and not world.hub._joining and member.got == []
+
+@pytest.mark.parametrize("how", ["too old", "unreadable"])
+def test_a_hole_that_the_history_does_not_hold_is_told_to_those_who_keep_positions(
+        world, caplog, how):
+    full, plain, epoch = remembering(world, 3)
+    if how == "too old":
+        world.node.broker.remove_history("kept:a")
+    else:
+        world.node.broker.recover = fails
+    world.publish("kept:a", 5)
+    assert full.lost_channels == ["kept:a"] and full.got == [] and not full.channels
+    assert plain.got == ["plain:5"] and plain.channels == {"kept:a"}
+    assert "publications are lost" in caplog.text
+    world.publish("kept:a", 6)
+    assert full.got == [] and plain.got == ["plain:5", "plain:6"]
+
+
+def test_a_publication_that_is_delivered_twice_is_handed_out_once(world):
+    full, plain, epoch = remembering(world, 0)
+    for _ in range(2):
+        world.node.deliver("kept:a", from_afar(2), epoch)
+    world.node.deliver("kept:a", from_afar(1), epoch)
+    assert full.got == ["full:2"] and plain.got == ["plain:2"]
+
+
+def test_a_new_epoch_begins_with_its_first_publication_or_with_a_hole(world):
+    full, plain, epoch = remembering(world, 0)
+    world.node.deliver("kept:a", from_afar(1), "new")
+    assert full.got == ["full:1"]
+    world.node.deliver("kept:a", from_afar(2), "newer")
+    world.node.wake()
+    assert full.lost_channels == ["kept:a"] and full.got == ["full:1"]
+    assert plain.got == ["plain:1", "plain:2"]
+
+
+def test_a_hole_before_the_first_delivery_is_seen_by_what_the_history_said(world):
+    """The room is new, but the one in it knows from the history where it stands."""
+    position = world.publish("kept:a", 1)
+    member = world.member()
+    assert world.join(member, ("kept:a", position))
+    world.node.stop()
+    world.publish("kept:a", 2)
+    world.node.broker.start(world.node)
+    world.publish("kept:a", 3)
+    assert member.got == [(True, []), "full:2", "full:3"]
+
+
+def test_more_than_can_be_held_while_a_hole_is_mended_is_lost(world, monkeypatch):
+    monkeypatch.setattr("pushserver.channels.feed.MAX_HELD", 2)
+    full, plain, epoch = remembering(world, 1)
+    recover = world.node.broker.recover
+
+    def slow(channel, *rest):
+        for number in range(4, 8):
+            world.publish(channel, number)
+        return recover(channel, *rest)
+
+    world.node.broker.recover = slow
+    world.publish("kept:a", 3)
+    assert full.lost_channels == ["kept:a"] and full.got == []
+
+
+def test_the_broker_is_told_which_channels_somebody_is_in(world):
+    told, broker = [], world.node.broker
+    broker.subscribe = lambda channel: told.append(f"+{channel}")
+    broker.unsubscribe = lambda channel: told.append(f"-{channel}")
+    ann, bob = world.member("ann"), world.member("bob")
+    world.node.subscribe(ann, "a", ann.info)
+    world.join(bob, ("a", None), ("b", None))
+    assert told == ["+a", "+b"]
+    world.node.unsubscribe(ann, "a", "ann")
+    assert told == ["+a", "+b"]
+    world.hub.remove(bob)
+    world.node.left("bob", vanished=False)
+    assert told[:2] == ["+a", "+b"] and sorted(told[2:]) == ["-a", "-b"]
+
+
+def test_a_channel_is_delivered_before_its_history_is_read(world):
+    told, broker = [], world.node.broker
+    recover = broker.recover
+    broker.subscribe = lambda channel: told.append("subscribe")
+    broker.recover = lambda *rest: (told.append("recover"), recover(*rest))[1]
+    world.join(world.member(), ("kept:a", NOWHERE))
+    assert told == ["subscribe", "recover"]
+
+
+def test_a_broker_that_cannot_subscribe_leaves_nothing_behind(world):
+    member = world.member()
+    world.node.broker.subscribe = fails
+    with pytest.raises(ValueError):
+        world.node.subscribe(member, "a", member.info)
+    with pytest.raises(ValueError):
+        world.join(member, ("a", None))
+    assert not member.channels and not world.hub._rooms
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_join_that_races_with_the_first_publication_has_it_once(world, moment):
     member = world.member()
-    recover = world.exchange.broker.recover
+    recover = world.node.broker.recover
 
     def racing(channel, limits, since, limit=None):
         if moment == "before":
@@ -171,7 +320,7 @@ def test_a_join_that_races_with_the_first_publication_has_it_once(world, moment)
             world.publish(channel, 1)
         return page
 
-    world.exchange.broker.recover = racing
+    world.node.broker.recover = racing
     assert world.join(member, ("kept:a", NOWHERE))
     world.publish("kept:a", 2)
     first = [(True, [1])] if moment == "before" else [(True, []), "full:1"]
@@ -204,19 +353,19 @@ def test_who_joins_anew_while_its_first_joining_arrives_misses_nothing(world):
     """The second joining, not settled yet, must stay one when the first is said to arrive."""
     member = world.member()
     assert world.join(member, ("kept:a", NOWHERE))
-    arrive, recover = world.hub.arrive, world.exchange.broker.recover
+    arrive, recover = world.hub.arrive, world.node.broker.recover
     second = Joining(member)
 
     def late(arrived, channel):
         if not again:
-            again.append(world.exchange.unsubscribe(member, channel, "1"))
+            again.append(world.node.unsubscribe(member, channel, "1"))
             assert world.hub.join(member, channel, second)
         arrive(arrived, channel)
 
     again = []
     world.hub.arrive = late
     world.publish("kept:a", 1)
-    assert again == [True] and world.hub._joining["kept:a"] == {member: second}
+    assert again == [True] and world.hub._rooms["kept:a"].joining == {member: second}
     page = recover("kept:a", RULES[0].limits, NOWHERE)
     world.publish("kept:a", 2)
     assert member.got == [(True, []), "full:1"]
@@ -225,7 +374,7 @@ def test_who_joins_anew_while_its_first_joining_arrives_misses_nothing(world):
     assert [one.data for one in (*page.publications, *newer)] == [1, 2]
     world.publish("kept:a", 3)
     assert member.got[2:] == ["full:3"]
-    assert not world.hub._joining and member in world.hub._channels["kept:a"]
+    assert member in world.hub._rooms["kept:a"].members and not world.hub._rooms["kept:a"].joining
 
 
 def fails(*_):
@@ -235,12 +384,13 @@ def fails(*_):
 @pytest.mark.parametrize("answer", [fails, lambda pages: fails], ids=["made", "queued"])
 def test_an_answer_that_fails_leaves_nothing_behind(world, answer):
     member, other = world.member(), world.member("other")
-    world.exchange.subscribe(other, "here:a", other.info)
+    world.node.subscribe(other, "here:a", other.info)
     other.got.clear()
     with pytest.raises(ValueError):
-        world.exchange.join(member, [("here:a", None), ("b", None)], member.channel_info, answer)
-    assert not member.channels and not world.hub._joining
-    assert set(world.exchange.presence("here:a")) == {"other"} and other.got == []
+        world.node.join(member, [Request("here:a", None), Request("b", None)],
+                        member.channel_info, answer)
+    assert not member.channels and set(world.hub._rooms) == {"here:a"}
+    assert set(world.presence.of("here:a")) == {"other"} and other.got == []
 
 
 def test_a_join_that_fails_gives_up_the_place_that_it_has_taken(world):
@@ -248,24 +398,24 @@ def test_a_join_that_fails_gives_up_the_place_that_it_has_taken(world):
     ann, bob, again = world.member("ann"), world.member("bob"), world.member("again")
     again.user = "bob"
     for member in (ann, bob):
-        world.exchange.subscribe(member, "here:a", member.info)
+        world.node.subscribe(member, "here:a", member.info)
     world.hub.remove(bob)
-    world.exchange.left("bob", vanished=True)
+    world.node.left("bob", vanished=True)
     with pytest.raises(ValueError):
-        world.exchange.join(again, [("here:a", None)], again.channel_info, fails)
-    assert ann.got[-1] == "-bob" and set(world.exchange.presence("here:a")) == {"ann"}
+        world.node.join(again, [Request("here:a", None)], again.channel_info, fails)
+    assert ann.got[-1] == "-bob" and set(world.presence.of("here:a")) == {"ann"}
 
 
 def test_what_failed_does_not_end_what_has_begun_since(world):
     member = world.member()
 
     def answer(pages):
-        world.exchange.unsubscribe(member, "a", "1")
+        world.node.unsubscribe(member, "a", "1")
         assert world.join(member, ("a", None))
         fails()
 
     with pytest.raises(ValueError):
-        world.exchange.join(member, [("a", None)], member.channel_info, answer)
+        world.node.join(member, [Request("a", None)], member.channel_info, answer)
     world.publish("a", "x")
     assert member.got == [(False, []), "full:x"]
 
@@ -276,11 +426,11 @@ def test_who_has_the_answer_is_known_to_be_there_and_told_of_behind_it(world):
     assert ann.got == [(False, []), "+ann"]
 
     def answer(pages):
-        assert set(world.exchange.presence("here:a")) == {"ann", "bob"}
+        assert set(world.presence.of("here:a")) == {"ann", "bob"}
         assert ann.got[2:] == []
         return lambda newer: bob.got.append("answer")
 
-    assert world.exchange.join(bob, [("here:a", None)], bob.channel_info, answer)
+    assert world.node.join(bob, [Request("here:a", None)], bob.channel_info, answer)
     assert ann.got[2:] == ["+bob"] and bob.got == ["answer", "+bob"]
 
 
@@ -293,34 +443,34 @@ def test_who_has_just_been_answered_is_told_who_comes(world):
         coming.start()
         coming.join(0.2)
 
-    coming = threading.Thread(target=world.exchange.subscribe, args=(bob, "here:a", bob.info))
-    assert world.exchange.join(ann, [("here:a", None)], ann.channel_info, lambda pages: queue)
+    coming = threading.Thread(target=world.node.subscribe, args=(bob, "here:a", bob.info))
+    assert world.node.join(ann, [Request("here:a", None)], ann.channel_info, lambda pages: queue)
     coming.join()
     assert ann.got[0] == "answer" and set(ann.got[1:]) == {"+ann", "+bob"}
 
 
 def test_who_leaves_before_the_others_are_told_has_left_for_them(world):
     ann, bob = world.member("ann"), world.member("bob")
-    world.exchange.subscribe(ann, "here:a", ann.info)
+    world.node.subscribe(ann, "here:a", ann.info)
     world.hub.subscribe(bob, "here:a")
-    arrivals = world.exchange.enter(["here:a"], bob.channel_info)
-    world.exchange.unsubscribe(bob, "here:a", "bob")
-    world.exchange.announce(bob, arrivals)
-    assert ann.got[-2:] == ["+bob", "-bob"] and set(world.exchange.presence("here:a")) == {"ann"}
+    arrivals = world.node.enter(["here:a"], bob.channel_info)
+    world.node.unsubscribe(bob, "here:a", "bob")
+    world.node.announce(bob, arrivals)
+    assert ann.got[-2:] == ["+bob", "-bob"] and set(world.presence.of("here:a")) == {"ann"}
 
 
 def test_who_vanishes_before_the_others_are_told_lingers(world):
     ann, bob = world.member("ann"), world.member("bob")
-    world.exchange.subscribe(ann, "here:a", ann.info)
+    world.node.subscribe(ann, "here:a", ann.info)
     world.hub.subscribe(bob, "here:a")
-    arrivals = world.exchange.enter(["here:a"], bob.channel_info)
+    arrivals = world.node.enter(["here:a"], bob.channel_info)
     world.hub.remove(bob)
-    world.exchange.left("bob", vanished=True)
-    world.exchange.announce(bob, arrivals)
+    world.node.left("bob", vanished=True)
+    world.node.announce(bob, arrivals)
     assert ann.got[-1] == "+bob"
     world.clock.now += 15
-    world.exchange.depart()
-    assert ann.got[-1] == "-bob" and set(world.exchange.presence("here:a")) == {"ann"}
+    world.node.depart()
+    assert ann.got[-1] == "-bob" and set(world.presence.of("here:a")) == {"ann"}
 
 
 def test_who_has_left_while_joining_gets_nothing_more(world):
@@ -329,34 +479,34 @@ def test_who_has_left_while_joining_gets_nothing_more(world):
     world.hub.remove(member)
     world.publish("a", "x")
     assert member.got == [(False, [])]
-    assert not world.hub._joining and not world.hub._channels and not world.hub._audiences
+    assert not world.hub._rooms
 
 
 def test_comings_and_goings_are_told_to_those_who_understand(world):
     ann, bob = world.member("ann"), world.member("bob", full=False)
     world.join(ann, ("here:a", None))
-    world.exchange.subscribe(bob, "here:a", bob.info)
+    world.node.subscribe(bob, "here:a", bob.info)
     assert ann.got == [(False, []), "+ann", "+bob"] and bob.got == []
-    world.exchange.unsubscribe(bob, "here:a", "bob")
+    world.node.unsubscribe(bob, "here:a", "bob")
     assert ann.got[3:] == ["-bob"]
-    assert world.exchange.presence_stats("here:a") == (1, 1)
+    assert world.presence.stats("here:a") == (1, 1)
 
 
 def test_who_vanishes_is_looked_for_when_its_linger_is_over(world):
     ann, bob = world.member("ann"), world.member("bob")
     for member in (ann, bob):
-        world.exchange.subscribe(member, "here:a", member.info)
+        world.node.subscribe(member, "here:a", member.info)
     world.hub.remove(bob)
-    world.exchange.left("bob", vanished=True)
-    assert world.woken == 1 and world.exchange.next_departure() == 15
-    world.exchange.depart()
-    assert "-bob" not in ann.got and set(world.exchange.presence("here:a")) == {"ann", "bob"}
+    world.node.left("bob", vanished=True)
+    assert world.woken == 1 and world.node.next_departure() == 15
+    world.node.depart()
+    assert "-bob" not in ann.got and set(world.presence.of("here:a")) == {"ann", "bob"}
     world.clock.now += 15
-    world.exchange.depart()
-    assert ann.got[-1] == "-bob" and set(world.exchange.presence("here:a")) == {"ann"}
+    world.node.depart()
+    assert ann.got[-1] == "-bob" and set(world.presence.of("here:a")) == {"ann"}
     world.hub.remove(ann)
-    world.exchange.left("ann", vanished=False)
-    assert world.exchange.presence("here:a") == {}
+    world.node.left("ann", vanished=False)
+    assert world.presence.of("here:a") == {}
 
 
 @pytest.mark.parametrize("linger", [False, True])
@@ -365,7 +515,7 @@ def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, li
     ann, bob = world.member("ann"), world.member("bob")
     for channel in channels:
         for member in (ann, bob):
-            world.exchange.subscribe(member, channel, member.info)
+            world.node.subscribe(member, channel, member.info)
     world.hub.remove(bob)
     ann.got.clear()
     presence = world.full.presence
@@ -376,11 +526,11 @@ def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, li
         return f"{presence(channel, info, joined)} {channel}"
 
     world.full.presence = failing
-    world.exchange.left("bob", vanished=linger)
+    world.node.left("bob", vanished=linger)
     world.clock.now += 15
-    world.exchange.depart()
+    world.node.depart()
     assert ann.got == ["-bob here:a", "-bob here:c"]
-    assert all(set(world.exchange.presence(channel)) == {"ann"} for channel in channels)
+    assert all(set(world.presence.of(channel)) == {"ann"} for channel in channels)
     assert [entry.getMessage() for entry in caplog.records] == [
         "cannot tell that bob has left 'here:b'"]
 
@@ -388,16 +538,16 @@ def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, li
 def test_who_left_while_it_entered_is_not_kept(world):
     ann = world.member("ann")
     world.hub.remove(ann)
-    world.exchange.announce(ann, world.exchange.enter(["here:a"], ann.channel_info))
-    assert world.exchange.presence("here:a") == {}
+    world.node.announce(ann, world.node.enter(["here:a"], ann.channel_info))
+    assert world.presence.of("here:a") == {}
 
 
 def test_threads_that_publish_join_and_leave_miss_nothing(world):
     """Each joiner's log must be all of the channel from where it asked to, once and in order."""
     total, channel, over = 3000, "kept:flood", threading.Event()
-    world.exchange = Exchange(world.hub, [ChannelRule("kept:", history=total)], world.send)
+    world.node = world.make_node([ChannelRule("kept:", history=total)])
     world.publish(channel, 0)
-    epoch = world.exchange.history(channel, 0).top.epoch
+    epoch = world.node.history(channel, 0).top.epoch
     failures = []
 
     def publish():

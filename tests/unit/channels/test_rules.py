@@ -5,14 +5,14 @@ import dataclasses
 
 import pytest
 
-from pushserver.channels.rules import DEFAULT, ChannelRule, Channels, checked_channel
+from pushserver.channels.rules import DEFAULT, ChannelRule, ChannelRules, checked_channel
 from pushserver.errors import InvalidSetting
-from pushserver.channels.history import Limits
+from pushserver.channels.publication import Limits
 
 
 def test_the_first_rule_that_matches_holds():
     news, rooms, rest = ChannelRule("news:"), ChannelRule("room:*:talk"), ChannelRule("")
-    channels = Channels([news, rooms, rest])
+    channels = ChannelRules([news, rooms, rest])
     assert channels.rule("news:") is channels.rule("news:today") is news
     assert channels.rule("room:5:talk") is channels.rule("room:a:b:talk") is rooms
     assert channels.rule("room:5:talks") is channels.rule("old news:") is rest
@@ -26,7 +26,7 @@ def test_a_pattern_is_for_the_whole_name_and_a_prefix_for_its_beginning(match, c
 
 
 def test_without_a_rule_nothing_is_remembered_and_clients_may_nothing():
-    rule = Channels().rule("anything")
+    rule = ChannelRules().rule("anything")
     assert rule is DEFAULT
     assert rule.limits.publications == 0
     assert (rule.subscribe, rule.publish, rule.see_presence, rule.see_history) == ("nobody",) * 4
@@ -65,7 +65,7 @@ def test_what_cannot_be_a_rule_is_a_clear_error(options, message):
     (["news:"], "use ChannelRule"), ([ChannelRule("a"), ChannelRule("a")], "two rules for 'a'")])
 def test_what_are_no_rules_is_a_clear_error(rules, message):
     with pytest.raises(InvalidSetting, match=message):
-        Channels(rules)
+        ChannelRules(rules)
 
 
 @pytest.mark.parametrize("channel", ["", "x" * 256, 5, None, b"news"])

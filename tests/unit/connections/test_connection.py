@@ -11,7 +11,7 @@ from pushserver.wire.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_TEXT, fram
 
 
 class Recording:
-    """A server that keeps what its connections ask for."""
+    """A handle that keeps what its connection asks for."""
 
     takes = True
 
@@ -19,35 +19,36 @@ class Recording:
         self.frames = []
         self.asked = []
 
-    def deliver_frame(self, connection, opcode, payload):
+    def send(self, opcode, payload):
         self.frames.append(frame(opcode, payload))
         return self.takes
 
-    def close_connection(self, connection, code, reason):
-        self.asked.append(("close", code, reason))
+    def close(self, disconnect):
+        self.asked.append(("close", *disconnect))
         return True
 
-    def abort_connection(self, connection):
+    def abort(self):
         self.asked.append(("abort",))
 
-    def subscribe_connection(self, connection, channel):
+    def subscribe(self, channel, info):
         self.asked.append(("subscribe", channel))
         return True
 
-    def unsubscribe_connection(self, connection, channel):
+    def unsubscribe(self, channel, client):
         self.asked.append(("unsubscribe", channel))
         return True
 
 
 @pytest.fixture
-def server():
+def handle():
     return Recording()
 
 
 @pytest.fixture
-def connection(server, pair):
+def connection(handle, pair):
     connection = Connection(pair[0], ["chat"], [], {"PATH_INFO": "/"})
-    connection.attach(server, Id="42", user="ann", data={"a": 1}, peer=("192.0.2.1", 5))
+    connection.identify(Id="42", user="ann", data={"a": 1}, peer=("192.0.2.1", 5))
+    connection.attach(handle)
     return connection
 
 
@@ -74,62 +75,62 @@ def pieces(*parts):
     (None, False, OPCODE_TEXT, b"null"),
     (TextMessage("text"), False, OPCODE_TEXT, b"text"),
     (BinaryMessage(b"\xff"), False, OPCODE_BINARY, b"\xff")])
-def test_send_takes_what_ws4py_takes_and_what_json_holds(connection, server, payload, binary,
+def test_send_takes_what_ws4py_takes_and_what_json_holds(connection, handle, payload, binary,
                                                          opcode, data):
     connection.send(payload, binary)
-    assert server.frames == [frame(opcode, data)]
+    assert handle.frames == [frame(opcode, data)]
 
 
 @pytest.mark.parametrize("binary, opcode", [(False, OPCODE_TEXT), (True, OPCODE_BINARY)])
-def test_the_pieces_of_a_generator_are_one_message(connection, server, binary, opcode):
+def test_the_pieces_of_a_generator_are_one_message(connection, handle, binary, opcode):
     connection.send(pieces("a", b"b", "c"), binary)
-    assert server.frames == [frame(opcode, b"abc")]
+    assert handle.frames == [frame(opcode, b"abc")]
 
 
 @pytest.mark.parametrize("payload", [b"\xff", {1, 2}, "\ud800", pieces("a", object())])
-def test_what_cannot_be_sent_is_an_error_and_nothing_is_queued(connection, server, payload):
+def test_what_cannot_be_sent_is_an_error_and_nothing_is_queued(connection, handle, payload):
     with pytest.raises(InvalidData):
         connection.send(payload)
-    assert server.frames == []
+    assert handle.frames == []
 
 
-def test_a_send_that_the_server_no_longer_takes_is_an_error(connection, server):
-    server.takes = False
+def test_a_send_that_the_server_no_longer_takes_is_an_error(connection, handle):
+    handle.takes = False
     with pytest.raises(ConnectionClosed, match="'42'") as error:
         connection.send("late")
     assert isinstance(error.value, RuntimeError)
 
 
 @pytest.mark.parametrize("message", ["p" * 125, b"p" * 125, ""])
-def test_a_ping_carries_at_most_125_bytes(connection, server, message):
+def test_a_ping_carries_at_most_125_bytes(connection, handle, message):
     connection.ping(message)
-    assert server.frames[0][0] == 0x80 | OPCODE_PING
+    assert handle.frames[0][0] == 0x80 | OPCODE_PING
     with pytest.raises(InvalidData, match="126 bytes"):
         connection.ping(b"p" * 126)
 
 
-def test_close_asks_the_server_with_a_code_that_can_be_sent(connection, server):
+def test_close_asks_the_server_with_a_code_that_can_be_sent(connection, handle):
     connection.close()
     connection.close(4000, "bye")
     connection.close(1000, b"ws4py gives bytes")
-    assert server.asked == [("close", 1000, ""), ("close", 4000, "bye"),
+    assert handle.asked == [("close", 1000, ""), ("close", 4000, "bye"),
                             ("close", 1000, "ws4py gives bytes")]
 
 
 @pytest.mark.parametrize("code, reason", [(1005, ""), (99, ""), (1000, "x" * 124)])
-def test_a_close_that_cannot_be_sent_is_refused(connection, server, code, reason):
+def test_a_close_that_cannot_be_sent_is_refused(connection, handle, code, reason):
     with pytest.raises(InvalidSetting):
         connection.close(code, reason)
-    assert server.asked == []
+    assert handle.asked == []
 
 
-def test_the_rest_is_passed_on(connection, server):
+def test_the_rest_is_passed_on(connection, handle):
     assert connection.subscribe("news") and connection.unsubscribe("news")
     connection.close_connection()
-    assert server.asked == [("subscribe", "news"), ("unsubscribe", "news"), ("abort",)]
+    assert handle.asked == [("subscribe", "news"), ("unsubscribe", "news"), ("abort",)]
 
 
-def test_a_connection_that_has_ended_keeps_no_server_and_no_socket(connection, server):
+def test_a_connection_that_has_ended_keeps_no_server_and_no_socket(connection, handle):
     connection.detach()
     connection.close()
     connection.close_connection()
@@ -139,7 +140,7 @@ def test_a_connection_that_has_ended_keeps_no_server_and_no_socket(connection, s
     assert connection.local_address is None
     with pytest.raises(ConnectionClosed):
         connection.send("late")
-    assert server.asked == server.frames == []
+    assert handle.asked == handle.frames == []
 
 
 def test_the_local_address_is_none_once_the_socket_is_closed(connection, pair):
@@ -153,8 +154,8 @@ def test_a_closed_connection_says_so(connection):
     assert repr(connection) == "<Connection Id='42' closed>"
 
 
-def test_the_callbacks_do_nothing_of_themselves(connection, server):
+def test_the_callbacks_do_nothing_of_themselves(connection, handle):
     connection.opened()
     connection.received_message(TextMessage("x"))
     connection.closed(1000, "")
-    assert server.asked == server.frames == []
+    assert handle.asked == handle.frames == []

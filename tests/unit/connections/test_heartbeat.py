@@ -16,7 +16,7 @@ NEVER = 3600
 
 def link_of(host):
     """Return the server's side of the only connection."""
-    link, = host.server._home.links
+    link, = host.server._lifecycle.runtime.links
     return link
 
 
@@ -73,7 +73,7 @@ def test_a_connection_that_has_ended_is_not_kept_for_its_next_heartbeat():
         peer = host.join(heartbeat=NEVER)
         timer = link_of(host)._keepalive._heartbeat
         peer.sock.close()
-        wait_until(lambda: not host.server._home.links)
+        wait_until(lambda: not host.server._lifecycle.runtime.links)
         assert timer.action is None
 
 

@@ -69,10 +69,10 @@ def test_what_is_to_be_done_later_is_not_done_for_one_that_has_ended(gate):
         link, = host.server._hub.everyone()
         peer.send(OPCODE_TEXT, b"hold the worker")
         wait_until(lambda: link.inbox.active)
-        host.server.later(peer.connection, 0, lambda: done.append("late"))
+        peer.connection.handle.later(0, lambda: done.append("late"))
         wait_until(lambda: link.inbox.jobs)
         peer.sock.close()
-        wait_until(lambda: not host.server._home.links)
+        wait_until(lambda: not host.server._lifecycle.runtime.links)
         gate.set()
         wait_until(lambda: not link.inbox.active)
     assert done == []

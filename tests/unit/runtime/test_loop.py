@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pushserver.runtime.loop import READ, WRITE, Loop
-from pushserver.runtime.sockets import FAN_OUT_SIZE, transport
+from pushserver.runtime.sockets import FAN_OUT_SIZE, loop_socket
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -15,7 +15,7 @@ class Item:
     """A watched socket that keeps a record of what the loop does with it."""
 
     def __init__(self, sock, loop):
-        self.transport = transport(sock)
+        self.socket = loop_socket(sock)
         self.loop = loop
         self.busy = False
         self.direct = None
@@ -24,13 +24,13 @@ class Item:
 
     def send(self, data):
         self.record.append(("send", data))
-        return self.transport.send(data)
+        return self.socket.send(data)
 
     def fileno(self):
-        return self.transport.socket.fileno()
+        return self.socket.socket.fileno()
 
     def readable(self):
-        self.record.append(("read", self.transport.receive()))
+        self.record.append(("read", self.socket.receive()))
 
     def flush(self):
         self.record.append(("flush",))

@@ -8,20 +8,21 @@ from types import SimpleNamespace
 import pytest
 
 from pushserver.wire.disconnects import SLOW
-from pushserver.wire.frames import OPCODE_BINARY, close_frame, encode, header
+from pushserver.wire.frames import close_frame, frame, header, OPCODE_BINARY
+from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from pushserver.runtime.outbox import Head, Outbox
 from pushserver.runtime.sockets import (LOST, TLS_RECORD, WRITE_SIZE, NativeSocket, NativeTlsSocket,
-                                        PlainSocket, TlsSocket, transport)
+                                        PlainSocket, TlsSocket, loop_socket)
 from pushserver.wire.speedups import HAVE_NATIVE, SKIPPED, native
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["plain", "tls"])
 def ends(request):
-    """A transport and its peer's socket."""
+    """A loop socket and its peer's socket."""
     ours, theirs = request.getfixturevalue("pair" if request.param == "plain" else "tls_pair")
-    return transport(ours), theirs
+    return loop_socket(ours), theirs
 
 
 def fill(sender, data=b"x" * 1000):
@@ -36,8 +37,8 @@ def fill(sender, data=b"x" * 1000):
 
 
 def test_the_kind_of_the_socket_decides(pair, tls_pair):
-    assert type(transport(pair[0])) is (NativeSocket if HAVE_NATIVE else PlainSocket)
-    assert type(transport(tls_pair[0])) is (NativeTlsSocket if HAVE_NATIVE else TlsSocket)
+    assert type(loop_socket(pair[0])) is (NativeSocket if HAVE_NATIVE else PlainSocket)
+    assert type(loop_socket(tls_pair[0])) is (NativeTlsSocket if HAVE_NATIVE else TlsSocket)
 
 
 @pytest.mark.skipif(not HAVE_NATIVE, reason="the C extension is not built, or not used")
@@ -68,7 +69,7 @@ def test_a_tcp_socket_sends_without_delay():
             socket.create_connection(server.getsockname()) as client:
         accepted, _ = server.accept()
         with accepted:
-            assert transport(accepted).socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert loop_socket(accepted).socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert accepted.getblocking() is False
         assert client.getblocking()
 
@@ -132,14 +133,14 @@ def test_after_finishing_the_peer_can_still_be_read(ends):
 
 
 def test_reading_goes_on_after_a_plain_socket_has_finished(pair):
-    sender = transport(pair[0])
+    sender = loop_socket(pair[0])
     sender.finish()
     pair[1].sendall(b"still here")
     assert wait_until(sender.receive) == b"still here"
 
 
 def test_only_tls_can_hold_bytes_that_the_selector_cannot_see(pair, tls_pair):
-    plain, tls = transport(pair[0]), transport(tls_pair[0])
+    plain, tls = loop_socket(pair[0]), loop_socket(tls_pair[0])
     pair[1].sendall(b"x")
     assert not plain.has_pending()
     tls_pair[1].sendall(b"x" * 1000)
@@ -204,7 +205,7 @@ def test_a_close_behind_what_was_dropped_is_read_as_whole_frames(ends, size, pau
             outbox.force(Head(header(OPCODE_BINARY, size)))
             outbox.force(payload)
         else:
-            outbox.force(encode(payload))
+            outbox.force(frame(*encode_payload(payload)))
     arrived = bytearray()
     write_until_refused(sender, outbox)
     if pause:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pushserver.runtime.switch_interval import SHORT, Haste
+from pushserver.runtime.switch_interval import SHORT, SwitchInterval
 from tests.support.site import running_site
 from tests.support.waiting import wait_until
 
@@ -17,29 +17,29 @@ def interval():
     assert sys.getswitchinterval() == pytest.approx(before)
 
 
-def test_is_short_between_begin_and_end(interval):
-    haste = Haste()
-    haste.begin()
-    haste.begin()
+def test_is_short_until_it_is_restored(interval):
+    switch_interval = SwitchInterval()
+    switch_interval.shorten()
+    switch_interval.shorten()
     assert sys.getswitchinterval() == pytest.approx(SHORT)
-    haste.end()
-    haste.end()
+    switch_interval.restore()
+    switch_interval.restore()
     assert sys.getswitchinterval() == pytest.approx(interval)
 
 
 def test_is_never_short_again_once_the_loop_has_stopped(interval):
-    haste = Haste()
-    haste.begin()
-    haste.stop()
-    haste.begin()
+    switch_interval = SwitchInterval()
+    switch_interval.shorten()
+    switch_interval.stop()
+    switch_interval.shorten()
     assert sys.getswitchinterval() == pytest.approx(interval)
 
 
 def test_restores_what_the_site_has_set_meanwhile(interval):
-    haste = Haste()
+    switch_interval = SwitchInterval()
     sys.setswitchinterval(0.002)
-    haste.begin()
-    haste.end()
+    switch_interval.shorten()
+    switch_interval.restore()
     assert sys.getswitchinterval() == pytest.approx(0.002)
     sys.setswitchinterval(interval)
 

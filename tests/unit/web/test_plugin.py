@@ -116,7 +116,7 @@ def test_clients_are_told_to_leave_before_the_http_server_stops(bus, host):
 
 def test_a_loop_that_dies_ends_the_engine(bus, host, caplog):
     with caplog.at_level(logging.CRITICAL, "pushserver"):
-        host.server._home.loop.call(lambda: 1 / 0)
+        host.server._lifecycle.runtime.loop.call(lambda: 1 / 0)
         wait_until(lambda: bus.state == bus.states.EXITING)
     assert any("Push server died" in line for line in bus.lines)
     wait_until(lambda: repr(host.server) == "<PushPlugin stopped, 0 connections>")

@@ -8,7 +8,7 @@ import pytest
 from cheroot.server import Gateway, HTTPServer
 
 from pushserver.errors import HandshakeRefused
-from pushserver.web.socket_takeover import Handover, current_request
+from pushserver.web.socket_takeover import SocketTakeover, current_request
 from tests.support.site import running
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -19,16 +19,16 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @contextlib.contextmanager
 def served(respond):
-    """Serve ``respond(handover, request)``, called where a site would answer; give a client."""
+    """Serve ``respond(takeover, request)``, called where a site would answer; yield a client."""
     failures = []
 
     class Answering(Gateway):
         def respond(self):
             try:
-                handover = Handover()
+                takeover = SocketTakeover()
                 assert current_request() is self.req
-                handover.hold_back()
-                respond(handover, self.req)
+                takeover.hold_back()
+                respond(takeover, self.req)
             except BaseException as error:
                 failures.append(error)
 
@@ -59,19 +59,19 @@ def write(request, data):
 def test_there_is_no_request_where_cheroot_answers_none():
     assert current_request() is None
     with pytest.raises(HandshakeRefused, match="cheroot") as refused:
-        Handover()
+        SocketTakeover()
     assert refused.value.status == 501
 
 
 def test_a_socket_that_was_given_away_is_left_open_and_nothing_is_written_to_it():
     taken = []
 
-    def respond(handover, request):
+    def respond(takeover, request):
         write(request, ANSWER)
-        assert handover.is_upgrade
-        assert handover.answer == ANSWER
-        sock = handover.socket
-        handover.give_away()
+        assert takeover.is_upgrade
+        assert takeover.answer == ANSWER
+        sock = takeover.socket
+        takeover.detach()
         taken.append(sock)
 
     with served(respond) as client:
@@ -91,10 +91,10 @@ def test_a_socket_that_was_given_away_is_left_open_and_nothing_is_written_to_it(
 def test_what_the_client_sent_behind_its_handshake_is_taken_and_not_waited_for(early):
     taken = []
 
-    def respond(handover, request):
-        taken.append(handover.take_early())
+    def respond(takeover, request):
+        taken.append(takeover.take_early())
         write(request, REFUSAL)
-        handover.let_go()
+        takeover.write_answer()
         request.close_connection = True
 
     with served(respond) as client:
@@ -103,11 +103,11 @@ def test_what_the_client_sent_behind_its_handshake_is_taken_and_not_waited_for(e
     assert taken == [early]
 
 
-def test_an_answer_that_is_let_go_is_written_as_it_was():
-    def respond(handover, request):
+def test_an_answer_that_is_not_an_upgrade_is_written_as_it_was():
+    def respond(takeover, request):
         write(request, REFUSAL)
-        assert not handover.is_upgrade
-        handover.let_go()
+        assert not takeover.is_upgrade
+        takeover.write_answer()
 
     with served(respond) as client:
         for _ in range(2):  # and cheroot goes on with the connection
@@ -116,9 +116,9 @@ def test_an_answer_that_is_let_go_is_written_as_it_was():
 
 
 def test_a_refusal_takes_the_place_of_the_answer_and_ends_the_connection():
-    def respond(handover, request):
+    def respond(takeover, request):
         write(request, ANSWER)
-        handover.refuse(503, "come later", {"Retry-After": "5"})
+        takeover.refuse(503, "come later", {"Retry-After": "5"})
 
     with served(respond) as client:
         client.sendall(REQUEST)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.wire import disconnects
-from pushserver.wire.disconnects import Disconnect, checked, is_final, may_be_received
+from pushserver.wire.disconnects import Disconnect, checked_disconnect, is_final, may_be_received
 from pushserver.errors import InvalidSetting
 
 OURS = {name: value for name, value in vars(disconnects).items() if isinstance(value, Disconnect)}
@@ -27,20 +27,20 @@ def test_a_client_comes_back_after_any_other_code(code):
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4999])
 def test_a_code_that_may_stand_in_a_close_frame(code):
     assert may_be_received(code)
-    assert checked(code, "why") == Disconnect(code, "why")
+    assert checked_disconnect(code, "why") == Disconnect(code, "why")
 
 
 @pytest.mark.parametrize("code", [-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
 def test_a_code_that_may_not(code):
     assert not may_be_received(code)
     with pytest.raises(InvalidSetting, match="cannot be sent"):
-        checked(code, "")
+        checked_disconnect(code, "")
 
 
 @pytest.mark.parametrize("code", ["1000", None, 1000.0])
 def test_a_code_that_is_no_whole_number_is_refused(code):
     with pytest.raises(InvalidSetting, match="close code"):
-        checked(code, "")
+        checked_disconnect(code, "")
 
 
 @given(st.text(max_size=140))
@@ -50,26 +50,26 @@ def test_a_reason_fits_when_its_utf8_has_at_most_123_bytes(reason):
     except UnicodeEncodeError:
         size = None
     if size is not None and size <= 123:
-        assert checked(1000, reason) == (1000, reason)
+        assert checked_disconnect(1000, reason) == (1000, reason)
     else:
         with pytest.raises(InvalidSetting, match="close reason"):
-            checked(1000, reason)
+            checked_disconnect(1000, reason)
 
 
 @pytest.mark.parametrize("reason, fits", [("x" * 123, True), ("x" * 124, False),
                                           ("\u00e9" * 61, True), ("\u00e9" * 62, False)])
 def test_a_reason_is_measured_in_bytes(reason, fits):
     if fits:
-        checked(1000, reason)
+        checked_disconnect(1000, reason)
     else:
         with pytest.raises(InvalidSetting, match="has 124 bytes: use at most 123"):
-            checked(1000, reason)
+            checked_disconnect(1000, reason)
 
 
 @pytest.mark.parametrize("reason", ["\ud800", b"bytes", None, 5])
 def test_a_reason_that_is_no_text_is_refused(reason):
     with pytest.raises(InvalidSetting, match="not text"):
-        checked(1000, reason)
+        checked_disconnect(1000, reason)
 
 
 def test_the_disconnects_of_this_package_have_the_documented_codes():
@@ -82,7 +82,7 @@ def test_the_disconnects_of_this_package_have_the_documented_codes():
 def test_what_this_package_sends_can_be_sent():
     for name, disconnect in OURS.items():
         if name not in ("NO_STATUS", "ABNORMAL"):  # those stand for a frame that never came
-            assert checked(*disconnect) == disconnect
+            assert checked_disconnect(*disconnect) == disconnect
 
 
 def test_only_the_sites_wish_and_a_newer_connection_keep_a_client_away():

@@ -15,8 +15,8 @@ from ws4py.messaging import PingControlMessage, PongControlMessage
 from pushserver.wire.disconnects import ABNORMAL, NO_STATUS, Disconnect
 from pushserver.errors import InvalidData
 from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG,
-                                    OPCODE_TEXT, apply_mask, close_frame, encode, encode_payload,
-                                    frame)
+                                    OPCODE_TEXT, apply_mask, close_frame, frame)
+from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from tests.support.raw_client import masked_frame
 
@@ -139,7 +139,7 @@ def test_a_frame_has_the_shortest_header_for_its_size(opcode, size, mask):
     (None, OPCODE_TEXT, b"null")])
 def test_what_a_site_sends_becomes_text_binary_or_json(data, opcode, payload):
     assert encode_payload(data) == (opcode, payload)
-    assert encode(data) == raw(0x80 | opcode, payload, False)
+    assert frame(*encode_payload(data)) == raw(0x80 | opcode, payload, False)
 
 
 circle = []
@@ -154,7 +154,7 @@ for _ in range(100_000):
     ["\udfff"], {"a": b"bytes"}, deep], ids=lambda _: "")
 def test_what_neither_utf8_nor_json_can_hold_is_a_type_error(data):
     with pytest.raises(InvalidData) as error:
-        encode(data)
+        frame(*encode_payload(data))
     assert isinstance(error.value, TypeError)
     assert "\n" not in str(error.value)
 

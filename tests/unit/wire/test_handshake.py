@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pushserver.errors import HandshakeRefused, InvalidSetting
 from pushserver.wire.handshake import (accept_key, asks_to_connect, check_key, check_origin,
-                                       check_request, checked_heartbeat, checked_id,
+                                       check_request, checked_heartbeat, admitted_id,
                                        choose_subprotocol)
 from pushserver.wire.handshake import normal_origin
 
@@ -130,14 +130,14 @@ def test_any_key_is_answered_or_refused(key):
 def test_an_id_is_1_to_128_characters_without_control_characters(Id):
     bad = {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, Id))
     if 1 <= len(Id) <= 128 and not bad:
-        assert checked_id(Id) == Id
+        assert admitted_id(Id) == Id
     else:
-        assert refusal(checked_id, Id).status == 400
+        assert refusal(admitted_id, Id).status == 400
 
 
 @pytest.mark.parametrize("Id", ["a", "x" * 128, "\u00fc", "\U0001f600" * 128, "a b", "a&b=c", "0"])
 def test_a_good_id_is_returned_as_it_is(Id):
-    assert checked_id(Id) == Id
+    assert admitted_id(Id) == Id
 
 
 @pytest.mark.parametrize("Id, word", [
@@ -145,7 +145,7 @@ def test_a_good_id_is_returned_as_it_is(Id):
     ("a\x00", "control"), ("\x7f", "control"), ("\x85", "control"), ("\u2028", "control"),
     ("\udc80", "control"), (["1", "2"], "more than once")])
 def test_a_bad_id_is_400_and_the_answer_says_which_rule(Id, word):
-    refused = refusal(checked_id, Id)
+    refused = refusal(admitted_id, Id)
     assert refused.status == 400
     assert word in refused.message
 

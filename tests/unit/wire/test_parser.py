@@ -21,7 +21,7 @@ def transmitted(data, cuts, reader):
     found = []
     with ours, theirs:
         ours.setblocking(False)
-        transport = NativeSocket(ours)
+        sock = NativeSocket(ours)
         position = 0
         for cut in [*cuts, len(data)]:
             piece = data[position:position + cut]
@@ -32,22 +32,22 @@ def transmitted(data, cuts, reader):
                     piece = piece[theirs.send(piece):]
                 except BlockingIOError:
                     pass
-                found += received(transport, reader)
+                found += received(sock, reader)
         assert position == len(data)
     return found
 
 
-def received(transport, reader):
+def received(sock, reader):
     found = []
     while True:
         place = reader.place()
         if place is None:
-            data = transport.receive()
+            data = sock.receive()
             if not data:
                 return found
             found += reader.feed(data)
         else:
-            size = transport.receive_to(*place)
+            size = sock.receive_to(*place)
             if not size:
                 return found
             found += reader.placed(size)

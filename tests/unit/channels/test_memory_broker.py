@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from pushserver.channels import broker as broker_module
-from pushserver.channels.broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
+from pushserver.channels import memory_broker as broker_module
+from pushserver.channels.memory_broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
 from pushserver.errors import InvalidData
-from pushserver.channels.history import NOWHERE, Limits, Position, Publication
+from pushserver.channels.publication import NOWHERE, Limits, Position, Publication
 from tests.support.history import FakeClock, offsets
 
 KEEP = Limits(100, 1 << 20, 60.0)
@@ -21,10 +21,15 @@ class Node:
     def __init__(self):
         self.clock = FakeClock()
         self.delivered = []
-        self.broker = MemoryBroker(self.deliver, self.clock)
+        self.woken = 0
+        self.broker = MemoryBroker(self.clock)
+        self.broker.start(self)
 
     def deliver(self, channel, publication, epoch):
         self.delivered.append((channel, publication.offset, publication.data, epoch))
+
+    def wake(self):
+        self.woken += 1
 
     def publish(self, channel="c", data="x", limits=KEEP, **options):
         return self.broker.publish(channel, Publication.of(data), limits, **options)
@@ -94,12 +99,17 @@ def test_keys_are_bounded(node, monkeypatch):
 
 
 def test_a_failed_publication_leaves_its_key_free():
-    def deliver(channel, publication, epoch):
-        if not fixed:
-            raise InvalidData("no")
+    class Receiver:
+        def deliver(self, channel, publication, epoch):
+            if not fixed:
+                raise InvalidData("no")
+
+        def wake(self):
+            pass
 
     fixed = []
-    broker = MemoryBroker(deliver)
+    broker = MemoryBroker()
+    broker.start(Receiver())
     with pytest.raises(InvalidData):
         broker.publish("c", Publication.of("x"), KEEP, key="k")
     fixed.append(True)

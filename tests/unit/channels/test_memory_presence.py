@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushserver.channels.presence import Info, Presence
+from pushserver.channels.memory_presence import MemoryPresence
+from pushserver.channels.presence import Info
 from tests.support.history import FakeClock
 
 ANN, ANN_AGAIN, BOB = Info("1", "ann"), Info("2", "ann"), Info("3", "bob")
@@ -16,7 +17,7 @@ def clock():
 
 @pytest.fixture
 def presence(clock):
-    return Presence(clock)
+    return MemoryPresence(clock)
 
 
 def test_who_joins_is_there_until_it_leaves(presence):
@@ -106,13 +107,6 @@ def test_the_channels_of_a_client_are_known(presence):
     presence.join("b", ANN)
     presence.leave("a", "1")
     assert presence.channels("1") == ["b"] and presence.channels("3") == []
-
-
-def test_what_is_told_of_a_client_can_change(presence):
-    presence.join("c", ANN)
-    presence.update("c", ANN._replace(connection={"age": 5}))
-    presence.update("c", BOB)
-    assert presence.of("c") == {"1": ("1", "ann", {"age": 5}, None)}
 
 
 def test_nothing_is_kept_of_who_has_left(presence, clock):

@@ -1,23 +1,32 @@
-"""Sites that speak Centrifugo's protocol, and their clients."""
+"""Sites for the tests of Centrifugo's protocol and of the HTTP API, and their clients."""
 from __future__ import annotations
 
 import pytest
 
+from tests.support import api_site, centrifuge_site
+from tests.support.api_client import Api
 from tests.support.centrifuge_client import PATH, RawClient
-from tests.support.centrifuge_site import serving
+
+SITES = {"api": api_site.serving, "centrifuge": centrifuge_site.serving}
+"""By folder of the test."""
 
 
 @pytest.fixture(scope="module")
-def shared():
-    """One site for all tests that leave nothing behind in it."""
-    with serving() as site:
+def shared(request):
+    """One site for the tests that leave nothing behind in it."""
+    with SITES[request.path.parent.name]() as site:
         yield site
 
 
 @pytest.fixture
-def site():
-    with serving() as site:
+def site(request):
+    with SITES[request.path.parent.name]() as site:
         yield site
+
+
+@pytest.fixture
+def api(site):
+    return Api(site.port)
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""What one node asks of all: commands for the connections of every node of a site."""
+from __future__ import annotations
+
+from typing import Callable, Hashable, NamedTuple, Protocol, Union
+
+from .publication import Publication
+
+
+class Broadcast(NamedTuple):
+    """Send a message to every connection."""
+
+    publication: Publication
+
+
+class SendToId(NamedTuple):
+    """Send a message to every connection of an Id."""
+
+    Id: str
+    publication: Publication
+
+
+class DisconnectId(NamedTuple):
+    """Close every connection of an Id."""
+
+    Id: str
+    code: int
+    reason: str
+
+
+class EndSession(NamedTuple):
+    """Close the connections that are bound to a session."""
+
+    session: Hashable
+
+
+class SubscribeId(NamedTuple):
+    """Put every connection of an Id into a channel."""
+
+    Id: str
+    channel: str
+
+
+class UnsubscribeId(NamedTuple):
+    """Take every connection of an Id out of a channel."""
+
+    Id: str
+    channel: str
+
+
+Command = Union[Broadcast, SendToId, DisconnectId, EndSession, SubscribeId, UnsubscribeId]
+
+Obey = Callable[[Command], int]
+"""Carries a command out on this node; returns how many connections it concerned."""
+
+
+class Control(Protocol):
+    """Carry commands to every node of a site, this one included.
+
+    What the rest of the package relies on:
+
+    - This node has carried the command out when ``tell`` returns, on the thread that called it.
+    - Every other node carries it out once, or not at all if it cannot be reached in time. Commands
+      that one thread tells arrive in that order.
+    - ``obey`` queues and returns; it may be called on any thread, but with no lock held.
+
+    Any thread may call ``tell`` and ``health``; ``start`` and ``stop`` belong to the server.
+    """
+
+    def start(self, obey: Obey) -> None:
+        """Begin to carry commands. A second ``start`` may follow ``stop``.
+
+        Args:
+            obey: carries one out on this node.
+        """
+
+    def stop(self) -> None:
+        """Carry nothing more."""
+
+    def health(self) -> str:
+        """Return what is wrong, in one line; empty if nothing is."""
+
+    def tell(self, command: Command) -> int:
+        """Have every node carry out a command.
+
+        Returns:
+            How many connections it concerned: those of this node, and those of others where that
+            is known.
+        """
+
+
+class LocalControl:
+    """Carry commands out in this process, the only node; see ``Control``."""
+
+    def __init__(self) -> None:
+        self._obey: Obey = _nobody
+
+    def __repr__(self) -> str:
+        return "<LocalControl>"
+
+    def start(self, obey: Obey) -> None:
+        """See ``Control.start``."""
+        self._obey = obey
+
+    def stop(self) -> None:
+        """See ``Control.stop``."""
+        self._obey = _nobody
+
+    def health(self) -> str:
+        """See ``Control.health``."""
+        return ""
+
+    def tell(self, command: Command) -> int:
+        """See ``Control.tell``."""
+        return self._obey(command)
+
+
+def _nobody(command: Command) -> int:
+    return 0

@@ -1,0 +1,54 @@
+"""Which channels a node's connections are in, as its broker is told."""
+from __future__ import annotations
+
+import threading
+from typing import Callable
+
+from .broker import Broker
+
+
+class Interest:
+    """Tell a broker when a channel gets its first connection here, and when it loses the last.
+
+    The broker is called with no lock held, by one thread at a time for each channel; others that
+    need the same channel wait for that thread. Any thread may call it but the loop's.
+
+    Args:
+        broker: what is told.
+        is_wanted: tells whether somebody is in a channel now.
+    """
+
+    def __init__(self, broker: Broker, is_wanted: Callable[[str], bool]) -> None:
+        self._broker = broker
+        self._is_wanted = is_wanted
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
+        self._telling: dict[str, threading.Event] = {}
+
+    def __repr__(self) -> str:
+        return f"<Interest in {len(self._told)} channels>"
+
+    def update(self, channel: str) -> None:
+        """Return once the broker knows whether somebody is in a channel."""
+        while self._is_wanted(channel) != (channel in self._told):
+            with self._lock:
+                other = self._telling.get(channel)
+                if other is None:
+                    done = self._telling[channel] = threading.Event()
+            if other is not None:
+                other.wait()
+            else:
+                self._tell(channel, done)
+
+    def _tell(self, channel: str, done: threading.Event) -> None:
+        try:
+            if self._is_wanted(channel):
+                self._broker.subscribe(channel)
+                self._told.add(channel)
+            else:
+                self._broker.unsubscribe(channel)
+                self._told.discard(channel)
+        finally:
+            with self._lock:
+                del self._telling[channel]
+            done.set()

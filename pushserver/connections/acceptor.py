@@ -1,0 +1,106 @@
+"""How a request becomes a connection: the side of the push server that the HTTP server meets."""
+from __future__ import annotations
+
+import socket
+from typing import Any, Collection
+
+from ..channels.hub import Hub
+from ..channels.node import Node
+from ..errors import HandshakeRefused
+from ..runtime.sockets import lend, loop_socket
+from ..settings import Settings
+from ..tokens import Tokens
+from ..transports.websocket import WebSocketTransport
+from ..wire.disconnects import REPLACED
+from .connection import Connection
+from .context import Context, Events
+from .handle import Handle, close
+from .lifecycle import Lifecycle
+from .link import Link
+
+
+class Acceptor:
+    """Keep places for connections to come, and take their sockets over. Any thread may call it.
+
+    Args:
+        settings: see ``Settings``.
+        tokens: what checks tokens, or None.
+        hub: who is connected.
+        node: channels.
+        lifecycle: says whether connections are taken.
+        events: who is told of connections.
+        server: the push server, for the site's own handlers.
+    """
+
+    def __init__(self, settings: Settings, tokens: Tokens | None, hub: Hub[Any], node: Node[Any],
+                 lifecycle: Lifecycle, events: Events, server: object) -> None:
+        self.settings = settings
+        self.tokens = tokens
+        self._hub = hub
+        self._node = node
+        self._lifecycle = lifecycle
+        self._events = events
+        self._server = server
+
+    def __repr__(self) -> str:
+        return f"<Acceptor of {self._server!r}>"
+
+    def reserve(self, Id: str) -> None:
+        """Keep a place for a connection to come; ``accept`` or ``release`` has to follow.
+
+        Raises:
+            HandshakeRefused: 429 or 503, with ``Retry-After``.
+        """
+        try:
+            links = self._lifecycle.check_running().links
+            if len(links) >= self.settings.max_connections:     # with those that are closing
+                raise HandshakeRefused(503, f"the server has its {len(links)} connections: "
+                                            "try again later")
+            self._hub.reserve(Id)
+        except HandshakeRefused as refusal:
+            refusal.headers["Retry-After"] = str(self.settings.retry_after)
+            raise
+
+    def release(self, Id: str) -> None:
+        """Give a reserved place back."""
+        self._hub.release(Id)
+
+    def accept(self, connection: Connection, sock: socket.socket, *, channels: Collection[str],
+               answer: bytes, early: bytes, heartbeat: float = 0) -> None:
+        """Take over a socket whose handshake was good, and use up the place reserved for it.
+
+        By the time the client can read the answer, the connection is in the hub.
+
+        Args:
+            connection: the application's object, which knows its Id.
+            sock: connected; belongs to the loop from now on.
+            channels: those that it is in from the start.
+            answer: the handshake's answer, the first bytes to be written.
+            early: what the client has sent behind its handshake already.
+            heartbeat: seconds between empty messages, the first right behind the answer; 0: none.
+
+        Raises:
+            HandshakeRefused: 503: the server has begun to stop; the socket was not touched.
+        """
+        try:
+            runtime = self._lifecycle.check_running()
+        except HandshakeRefused:
+            self.release(connection.Id)
+            raise
+        context = Context(self.settings, self.tokens, runtime, self._hub, self._node,
+                          self._events, self._server)
+        transport = WebSocketTransport(self.settings.max_message_size)
+        if heartbeat:
+            answer += transport.framing.heartbeat
+        connection.sock = lend(sock)
+        link = Link(connection, connection.Id, loop_socket(connection.sock), transport, answer,
+                    context)
+        connection.attach(Handle(link, context))
+        replaced = self._hub.add(link, channels)
+        arrivals = self._node.enter(channels, lambda _: connection.presence_info())
+        runtime.loop.call_for(link, link.open, early, heartbeat)
+        self._node.announce(link, arrivals)
+        for older in replaced:
+            close(older, REPLACED)
+        if not runtime.loop.is_alive:   # stopped meanwhile: nobody else ends this one
+            link.abort()

@@ -1,0 +1,45 @@
+"""What all connections of one run of the server share."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from ..channels.hub import Hub
+from ..channels.node import Node
+from ..runtime.runtime import Runtime
+from ..settings import Settings
+from ..tokens import Tokens
+
+
+class Events(Protocol):
+    """Who is told, on a worker thread, what happens to connections."""
+
+    def opened(self, connection: Any) -> None:
+        """A connection is open."""
+
+    def received(self, connection: Any, message: Any) -> None:
+        """A connection has received a message."""
+
+    def closed(self, connection: Any, code: int, reason: str) -> None:
+        """A connection has ended."""
+
+
+class Context(NamedTuple):
+    """What a connection's parts reach beyond themselves.
+
+    Attributes:
+        settings: what the site has set.
+        tokens: what checks tokens, or None.
+        runtime: the threads.
+        hub: who is connected.
+        node: channels.
+        events: who is told.
+        server: the push server, for the site's own handlers.
+    """
+
+    settings: Settings
+    tokens: Tokens | None
+    runtime: Runtime
+    hub: Hub[Any]
+    node: Node[Any]
+    events: Events
+    server: object

@@ -1,0 +1,188 @@
+"""What a connection may do with its own socket, and with the channels of its node."""
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+from ..channels.node import Answer, Request
+from ..channels.presence import Info
+from ..channels.rules import checked_channel
+from ..errors import ConnectionClosed, MessageTooLarge
+from ..runtime.outbox import Head
+from ..runtime.runtime import DelayedJob
+from ..wire.disconnects import ABNORMAL, EXPIRED, REPLACED, Disconnect
+from .codec import Codec, encoding
+from .context import Context
+from .link import Link
+
+WORTH_A_HEAD = 64 * 1024
+"""Bytes of a payload that are worth not being copied behind their header."""
+
+
+class Handle:
+    """Reach one connection's link and its node. Any thread may call it.
+
+    Nothing here waits for the client. ``subscribe``, ``join`` and ``unsubscribe`` may wait for the
+    broker. Once the connection is closing, nothing is sent and nothing changes any more.
+
+    Args:
+        link: the connection's.
+        context: what all connections share.
+    """
+
+    __slots__ = ("context", "node", "_link", "_loop", "_hub")
+
+    def __init__(self, link: Link, context: Context) -> None:
+        self.context = context
+        self.node = context.node
+        self._link = link
+        self._loop = context.runtime.loop
+        self._hub = context.hub
+
+    def __repr__(self) -> str:
+        return f"<Handle of {self._link!r}>"
+
+    # Its own socket
+
+    def check_size(self, size: int) -> None:
+        """Raise ``MessageTooLarge`` for a message of more bytes than may be sent."""
+        check_size(size, self.context.settings.max_outbox)
+
+    def send(self, opcode: int, payload: bytes) -> bool:
+        """Queue one message; False if the connection no longer takes any.
+
+        Args:
+            opcode: one of ws4py's ``OPCODE_*``.
+            payload: its bytes.
+
+        Raises:
+            MessageTooLarge: it has more than ``max_outbox`` bytes.
+        """
+        self.check_size(len(payload))
+        link = self._link
+        if not self._hub.has(link):
+            return False
+        head = link.transport.framing.head(opcode, len(payload))
+        if len(payload) < WORTH_A_HEAD:
+            self._loop.deliver((link,), head + payload)
+        else:
+            self._loop.call_for(link, link.write, Head(head), payload)
+        return True
+
+    def put(self, is_binary: bool, payload: bytes) -> bool:
+        """Queue one message that was checked before; ``wake`` has to follow.
+
+        Returns:
+            False if the connection no longer takes any.
+        """
+        link = self._link
+        if not self._hub.has(link):
+            return False
+        self._loop.put((link,), link.transport.framing.message(is_binary, payload))
+        return True
+
+    def wake(self) -> None:
+        """Have what was put written. Not to be called with a lock held."""
+        self._loop.wake()
+
+    def close(self, disconnect: Disconnect) -> bool:
+        """Begin to close; False if it is closing already."""
+        return close(self._link, disconnect)
+
+    def abort(self) -> None:
+        """End the connection without a closing handshake."""
+        if self._hub.has(self._link):
+            self._loop.call_for(self._link, self._link.end, ABNORMAL)
+
+    def later(self, seconds: float, job: Callable[[], object]) -> DelayedJob | None:
+        """Have something done after some seconds, in order with the connection's callbacks.
+
+        Returns:
+            What can take it back; None if the connection has ended.
+        """
+        if not self._hub.has(self._link):
+            return None
+        inbox = self._link.inbox
+        return self.context.runtime.later(inbox, seconds, lambda: inbox.run(job))
+
+    def expire(self, seconds: float) -> DelayedJob | None:
+        """Close after some seconds, because a token ends then; see ``later``."""
+        return self.later(seconds, lambda: self.close(EXPIRED))
+
+    # Who it is
+
+    def rename(self, Id: str) -> None:
+        """Give a connection that came without one its Id, and close those that it replaces.
+
+        Raises:
+            ConnectionClosed: it has ended.
+            HandshakeRefused: 429: the Id has too many.
+        """
+        if not self._hub.has(self._link):
+            raise ConnectionClosed("connection is closed: it gets no Id")
+        for older in self._hub.rename(self._link, Id):
+            close(older, REPLACED)
+
+    def admit(self, codec: Codec, is_binary: bool, payload: bytes) -> bool:
+        """Send to the connection what is sent to its Id and to all, after a first message.
+
+        ``wake`` has to follow. Returns False if the connection has ended.
+        """
+        link, framing = self._link, self._link.transport.framing
+        data = framing.message(is_binary, payload)
+
+        def switch() -> None:
+            self._loop.put((link,), data)
+            link.encoding = encoding(codec, framing)
+
+        return self._hub.admit(link, switch)
+
+    # Channels
+
+    def subscribe(self, channel: str, info: Callable[[], Info]) -> bool:
+        """Put the connection into a channel; False if it is in it, or closed."""
+        return self.node.subscribe(self._link, checked_channel(channel), info)
+
+    def join(self, requests: Sequence[Request], info: Callable[[str], Info],
+             answer: Answer) -> bool | None:
+        """Put the connection into channels with what it has missed; see ``Node.join``."""
+        return self.node.join(self._link, requests, info, answer)
+
+    def unsubscribe(self, channel: str, client: str) -> bool:
+        """Take the connection out of a channel; tell whether it was in it."""
+        return self.node.unsubscribe(self._link, channel, client)
+
+    def is_in(self, channel: str) -> bool:
+        """Tell whether the connection is in a channel."""
+        return self._hub.is_in(self._link, channel)
+
+
+def check_size(size: int, most: int) -> None:
+    """Check the size of what a site or a client passes on: once, and before it is encoded.
+
+    What it becomes in a client's protocol is not checked again; an outbox has room for it.
+
+    Args:
+        size: bytes of the message.
+        most: ``max_outbox``.
+
+    Raises:
+        MessageTooLarge: there are more.
+    """
+    if size > most:
+        raise MessageTooLarge(f"a message of {size} bytes: send at most {most}, or raise "
+                              "max_outbox")
+
+
+def close(link: Link, disconnect: Disconnect) -> bool:
+    """Take a connection out of the hub at once, and close it after what it was sent.
+
+    Returns:
+        False if it is closing already.
+    """
+    context = link.context
+    if not context.hub.remove(link):
+        return False
+    code, reason = disconnect
+    context.runtime.loop.call_for(link, link.close, Disconnect(
+        code, reason or link.encoding.codec.reason))
+    return True

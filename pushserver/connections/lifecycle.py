@@ -1,0 +1,147 @@
+"""From the start of the threads that serve connections to the end of the last connection."""
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from typing import Any, Callable
+
+from ..channels.hub import Hub
+from ..errors import HandshakeRefused
+from ..runtime.loop import Loop
+from ..runtime.runtime import Runtime
+from ..runtime.workers import Workers
+from ..settings import Settings
+from ..wire.disconnects import SHUTTING_DOWN
+
+logger = logging.getLogger(__name__)
+
+LEAVE_SHARE = 0.8
+"""The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
+
+LAST_CALLBACKS = 0.25
+"""Seconds that workers have to end even when the HTTP server's stop took all of the time."""
+
+
+class Lifecycle:
+    """Start the threads, say whether connections are taken, and end all connections.
+
+    Any thread may call it. ``stop`` waits, for at most ``drain_timeout``.
+
+    Args:
+        settings: see ``Settings``.
+        hub: the connections that take messages.
+        on_death: called, on the loop's thread, when that thread ends by an error.
+
+    Attributes:
+        runtime: the threads, or None while stopped.
+        failure: the error that ended the loop's thread, if one has.
+    """
+
+    def __init__(self, settings: Settings, hub: Hub[Any],
+                 on_death: Callable[[BaseException], None]) -> None:
+        self.runtime: Runtime | None = None
+        self.failure: BaseException | None = None
+        self._settings = settings
+        self._hub = hub
+        self._on_death = on_death
+        self._lock = threading.Lock()
+        self._was_started = False       # or its absence was logged
+        self._draining = False
+        self._deadline = 0.0
+        self._emptied = threading.Event()
+
+    @property
+    def state(self) -> str:
+        """Return "stopped", "running" or "draining"."""
+        return "stopped" if self.runtime is None else "draining" if self._draining else "running"
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether connections are taken."""
+        return self.runtime is not None and not self._draining
+
+    def start(self) -> Runtime | None:
+        """Start the threads; return them, or None if they run already."""
+        if self.runtime is not None:
+            return None
+        runtime = Runtime(Loop(self._died), Workers(self._settings.workers))
+        with self._lock:
+            is_first = self.runtime is None
+            if is_first:
+                self.failure = None
+                self._was_started = True
+                self._draining = False
+                self._emptied.clear()
+                self.runtime = runtime
+        if not is_first:
+            runtime.loop.close()
+            return None
+        runtime.start()
+        return runtime
+
+    def check_running(self) -> Runtime:
+        """Return the threads that take a connection.
+
+        Raises:
+            HandshakeRefused: 503: they do not run, or are about to stop.
+        """
+        runtime = self.runtime
+        if runtime is None and not self._was_started:
+            self._was_started = True
+            logger.error("the push server was not started, so it takes no connections: call "
+                         "push.subscribe() before the engine starts, or push.start()")
+        if runtime is None or self._draining or self.failure is not None:
+            raise HandshakeRefused(503, "the server is not taking connections now: "
+                                        "try again later")
+        return runtime
+
+    def drain(self) -> Runtime | None:
+        """Take no more connections and begin to close all; return what is to be stopped."""
+        with self._lock:
+            runtime = self.runtime
+            if runtime is None or self._draining:
+                return runtime
+            self._draining = True
+            self._deadline = time.monotonic() + self._settings.drain_timeout
+        runtime.loop.call(partial(self._close_all, runtime))
+        return runtime
+
+    def _close_all(self, runtime: Runtime) -> None:
+        runtime.leaving = SHUTTING_DOWN     # for one whose socket is on its way to the loop
+        runtime.on_empty = self._emptied.set
+        for link in tuple(runtime.links):
+            runtime.loop.guarded(link, link.close, SHUTTING_DOWN)
+        if not runtime.links:
+            self._emptied.set()
+
+    def stop(self) -> bool:
+        """Close all connections and end the threads; tell whether this call has done it."""
+        runtime = self.drain()
+        if runtime is None:
+            return False
+        timeout = self._settings.drain_timeout
+        if self.failure is None:
+            started = self._deadline - timeout
+            self._emptied.wait(max(0.0, started + timeout * LEAVE_SHARE - time.monotonic()))
+            runtime.loop.call(partial(self._abort_all, runtime))
+            runtime.loop.stop(max(LAST_CALLBACKS, self._deadline - time.monotonic()))
+        else:
+            runtime.loop.stop(timeout)
+        if not runtime.loop.is_alive:
+            self._abort_all(runtime)    # those that the loop no longer got to know
+        runtime.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
+        with self._lock:
+            if self.runtime is not runtime:     # another thread has stopped it, and started anew
+                return False
+            self.runtime = None
+            return True
+
+    def _abort_all(self, runtime: Runtime) -> None:
+        for link in {*runtime.links, *self._hub.everyone()}:
+            runtime.loop.guarded(link, link.abort)
+
+    def _died(self, error: BaseException) -> None:
+        self.failure = error
+        self._on_death(error)

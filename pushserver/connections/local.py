@@ -1,0 +1,84 @@
+"""What commands do with the connections of this node."""
+from __future__ import annotations
+
+from typing import Any, Callable, cast
+
+from ..channels.control import (Broadcast, Command, DisconnectId, EndSession, SendToId, SubscribeId,
+                                UnsubscribeId)
+from ..channels.delivery import Delivery
+from ..channels.hub import Groups, Hub
+from ..channels.presence import Info
+from ..channels.publication import Publication
+from ..wire.disconnects import BY_SITE, Disconnect
+from .connection import Connection
+from .handle import close
+from .link import Link
+
+
+class LocalConnections:
+    """Carry commands out on the connections of this node; see ``Control``. Any thread may call it.
+
+    Args:
+        hub: who is connected.
+        delivery: queues bytes for connections.
+    """
+
+    def __init__(self, hub: Hub[Link], delivery: Delivery) -> None:
+        self._hub = hub
+        self._delivery = delivery
+        self._how: dict[type, Callable[[Any], int]] = {
+            Broadcast: self._broadcast, SendToId: self._send, DisconnectId: self._disconnect,
+            EndSession: self._end_session, SubscribeId: self._subscribe,
+            UnsubscribeId: self._unsubscribe}
+
+    def __repr__(self) -> str:
+        return f"<LocalConnections of {self._hub!r}>"
+
+    def obey(self, command: Command) -> int:
+        """Carry a command out; return how many connections it concerned."""
+        return self._how[type(command)](command)
+
+    def of_id(self, Id: str) -> list[Connection]:
+        """Return the connections of an Id, the oldest first."""
+        return [cast(Connection, link.connection) for link in self._hub.of_id(Id)]
+
+    def everyone(self) -> list[Connection]:
+        """Return all connections, the oldest first."""
+        return [cast(Connection, link.connection) for link in self._hub.everyone()]
+
+    def infos(self, channel: str) -> list[Info]:
+        """Return what others see of the connections in a channel."""
+        return [cast(Connection, link.connection).presence_info()
+                for link in self._hub.members(channel)]
+
+    def _broadcast(self, command: Broadcast) -> int:
+        groups = self._hub.everyone_grouped()
+        self._deliver(groups, command.publication)
+        return sum(len(links) for _, links in groups)
+
+    def _deliver(self, groups: Groups[Link], publication: Publication) -> None:
+        delivery = self._delivery
+        for encoding, links in groups:
+            data = encoding.message(publication)
+            if data is not None:
+                delivery.put(links, data)
+        delivery.wake()
+
+    def _send(self, command: SendToId) -> int:
+        groups = self._hub.of_id_grouped(command.Id)
+        self._deliver(groups, command.publication)
+        return sum(len(links) for _, links in groups)
+
+    def _disconnect(self, command: DisconnectId) -> int:
+        disconnect = Disconnect(command.code, command.reason)
+        return sum(close(link, disconnect) for link in self._hub.of_id(command.Id))
+
+    def _end_session(self, command: EndSession) -> int:
+        return sum(close(link, BY_SITE) for link in self._hub.everyone()
+                   if cast(Connection, link.connection).session == command.session)
+
+    def _subscribe(self, command: SubscribeId) -> int:
+        return sum(bool(one.subscribe(command.channel)) for one in self.of_id(command.Id))
+
+    def _unsubscribe(self, command: UnsubscribeId) -> int:
+        return sum(bool(one.unsubscribe(command.channel)) for one in self.of_id(command.Id))

@@ -1,13 +1,14 @@
 """A client of WebSocket pushes that stays connected, on a thread of its own."""
 from __future__ import annotations
 
-from .client import CLOSED, CONNECTING, OPEN, WAITING, PushClient
-from .websocket.connection import WebSocketClient
+from .centrifuge.events import Gap, Presence, Publication
+from .client import PushClient
 from .errors import (CertificateRefused, ChannelLost, CommandFailed, ConnectFailed,
                      ConnectionClosed, ConnectTimeout, Disconnected, HandshakeFailed, InvalidData,
                      InvalidSetting, NotConnected, ProxyFailed, PushError, QueueFull, Refused,
                      TlsFailed, UnknownHost)
-from .centrifuge.events import Gap, Presence, Publication
+from .reconnect import CLOSED, CONNECTING, OPEN, WAITING
+from .websocket.client import WebSocketClient
 
 __all__ = ["CLOSED", "CONNECTING", "CertificateRefused", "ChannelLost", "CommandFailed",
            "ConnectFailed", "ConnectTimeout", "ConnectionClosed", "Disconnected", "Gap",

@@ -12,11 +12,12 @@ from typing import Any, Sequence
 from pushserver.version import __version__
 
 from . import printing
-from .client import CLOSED, OPEN, WAITING, PushClient
-from .errors import CommandFailed, ConnectionClosed, InvalidSetting, NotConnected, PushError
 from .centrifuge.events import Gap
+from .client import PushClient
+from .errors import CommandFailed, ConnectionClosed, InvalidSetting, NotConnected, PushError
 from .inbox import Value
 from .options import TIMEOUT
+from .reconnect import CLOSED, OPEN, WAITING
 from .websocket.tls import make_context
 
 SUCCESS = 0

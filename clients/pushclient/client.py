@@ -1,48 +1,40 @@
-"""The thread that stays connected."""
+"""The client: what a program calls, and how its parts are put together.
+
+``Reconnector`` goes from one connection to the next; a ``PlainLink`` or a ``ChannelLink`` handles
+each; ``Delivery`` gets the messages to the program, ``Calls`` the program's commands to the server.
+"""
 from __future__ import annotations
 
-import logging
 import ssl
-import threading
-import time
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
+from pushserver.channels.publication import Position
 from pushserver.wire.disconnects import NORMAL, checked_disconnect
 from pushserver.wire.payloads import encode_payload
 
 from . import options
-from .backoff import Backoff
-from .centrifuge.calls import Calling
-from .centrifuge.events import Gap, Presence, size_of
+from .callbacks import Callbacks
+from .centrifuge.answers import Answers
+from .centrifuge.calls import Calls
+from .centrifuge.events import Gap, Presence, Publication, size_of
 from .centrifuge.link import ChannelLink
-from .centrifuge.wanted import Token, Wanted
-from .errors import (ChannelLost, CommandFailed, ConnectFailed, ConnectionClosed, Disconnected,
-                     NotConnected, PushError)
+from .centrifuge.protocol import ChannelProtocol
+from .centrifuge.subscription import ChannelsOption, Since
+from .centrifuge.tokens import ChannelToken, Token, TokenCalls
+from .delivery import Delivery
+from .errors import ChannelLost, ConnectionClosed, InvalidSetting, PushError
 from .inbox import Inbox, Value
-from .receiving import Receiving
-from .websocket import url as address
-from .websocket.connect import Resolver
-from .websocket.connection import END_TIMEOUT
-from .websocket.link import Link
+from .reconnect import OPEN, ClientLink, Reconnector
+from .websocket import handshake
+from .websocket.link import PlainLink
 from .websocket.proxy import ProxyOption, find_proxy
-from .websocket.waker import Interrupted, Waker
-
-logger = logging.getLogger("pushclient")
-
-CONNECTING = "connecting"
-OPEN = "open"
-WAITING = "waiting"
-CLOSED = "closed"
-
-PROVED_AFTER = 5.0
-"""Seconds after which an open connection has proved itself, even without a message."""
-
-JOIN_MARGIN = 1.0
-"""Seconds on top of what closing may take, for a busy machine."""
+from .websocket.request import Request
+from .websocket.url import Address, parse_url
 
 
-class PushClient(Receiving, Calling):
+class PushClient:
     """Receive what a server pushes, across lost connections, on a thread of its own.
 
     Iterate over the messages, which come as ``str`` or ``bytes``, or give ``on_message``. With
@@ -53,33 +45,46 @@ class PushClient(Receiving, Calling):
 
     A connection that is lost is made again after a delay drawn from a window that grows from 0.5
     to 20 s. It stays closed after ``close()``, a final close code (``Disconnected``), an HTTP
-    answer 4xx other than 408, 425 and 429 (``Refused``), ``max_attempts``, and, where no
-    connection has ever been open, an answer that is not a WebSocket server's or a certificate
-    that is not to be trusted. Iteration then raises that error; after ``close()`` and a normal
-    close of the server (1000) it just ends.
+    status 4xx other than 408, 425 and 429 (``Refused``), ``max_attempts``, and, as long as no
+    connection has been open, a response that is not a WebSocket server's or a certificate that is
+    not to be trusted. Iteration then raises that error; after ``close()`` and a normal close by
+    the server (1000) it just ends.
+
+    The methods that ask the server something (``publish``, ``rpc``, ``presence``, ``history``)
+    need ``channels``. They wait for the answer, at most ``timeout`` seconds, the client's own by
+    default, and raise
+
+    - ``CommandFailed``: the server answered with an error
+    - ``NotConnected``: no connection was open in time; nothing was sent
+    - ``ConnectionClosed``: the connection was lost meanwhile; the command may have been run
+    - ``QueueFull``: meanwhile so many messages came, which nobody takes, that reading has stopped;
+      the command may have been run
+    - ``TimeoutError``: no answer came in time
+    - ``InvalidSetting``: the client was made without ``channels``
 
     Args:
         url: ``ws://``, ``wss://`` or ``ws+unix:///path/of/socket``.
         Id: who the client is, 1 to 128 characters; becomes ``?Id=`` of the URL.
         on_message: called with each message; nothing is queued then.
         on_state: called with each new state: "connecting", "open", "waiting", "closed".
-        channels: names of channels to be in, or a mapping of them to what has been seen of each
+        channels: names of channels to be in, or a mapping from them to what has been seen of each
             (offset and epoch), to the token of a private one, or to both as ``{"since": ...,
-            "token": ...}``. The URL is one for Centrifugo's protocol then.
+            "token": ...}``. The URL has to be one for Centrifugo's protocol.
         token: with ``channels``, a JWT that says who the client is, or a function that returns one
             for each connection. Token functions run on threads of their own; those of channels
-            are called with the channel's name. Before a token expires they are asked for another.
+            are called with the channel's name. Before a token expires, its function is called for
+            another.
         on_gap: called with a ``Gap`` when publications of its ``channel`` may be lost for good.
         on_lost: called with a ``ChannelLost`` when the server refuses a channel or takes the
             client out of it; without it, that ends the client with this error.
-        on_presence: called with a ``Presence`` when somebody comes into a channel, or leaves it.
+        on_presence: called with a ``Presence`` when somebody comes into a channel or leaves it.
         headers: further request headers, pairs or a mapping.
-        origin: the ``Origin`` header, as a browser would send it; None for none.
-        subprotocols: what to offer.
-        ssl_context: in place of one that verifies against the system's certificates.
-        proxy: a URL ``http://user:password@host:port``; True for the environment's, with
-            ``no_proxy``; None for none.
-        unix_socket: the path of a Unix socket to connect to in place of the URL's host.
+        origin: the ``Origin`` header, as a browser would send it; None: no such header.
+        subprotocols: those to offer.
+        ssl_context: instead of one that verifies against the system's certificates.
+        proxy: a URL ``http://user:password@host:port``; True: what the environment says, with
+            ``no_proxy``; None: no proxy.
+        unix_socket: the path of a Unix socket to connect to, instead of the URL's host.
         timeout: seconds for each step of connecting, for ``send`` to find an open connection, and
             for a write to make progress.
         close_timeout: seconds that the server has to answer a close frame.
@@ -93,7 +98,7 @@ class PushClient(Receiving, Calling):
 
     Attributes:
         error: why the last connection or attempt ended; once closed, the final error or None.
-        delay: seconds that the client waits, in the state "waiting".
+        delay: seconds until the next attempt, in the state "waiting".
 
     Raises:
         InvalidSetting: an argument has a value that cannot work.
@@ -102,7 +107,7 @@ class PushClient(Receiving, Calling):
     def __init__(self, url: str, *, Id: str | None = None,
                  on_message: Callable[[Value], object] | None = None,
                  on_state: Callable[[str], object] | None = None,
-                 channels: Wanted | None = None, token: Token = None,
+                 channels: ChannelsOption | None = None, token: Token = None,
                  on_gap: Callable[[Gap], object] | None = None,
                  on_lost: Callable[[ChannelLost], object] | None = None,
                  on_presence: Callable[[Presence], object] | None = None,
@@ -114,79 +119,77 @@ class PushClient(Receiving, Calling):
                  pong_timeout: float = options.PONG_TIMEOUT,
                  max_message_size: int = options.MAX_MESSAGE_SIZE,
                  max_queue: int = options.MAX_QUEUE, max_attempts: int | None = None) -> None:
-        where = address.parse_url(url)
-        if Id is not None:
-            where = where.with_id(Id)
-        self._resource = where.resource
-        self._label = f"Id {Id!r}" if Id is not None else f"{where.host}:{where.port}"
-        self._url = url
-        self._link_options = options.link_options(
-            headers=headers, origin=origin, subprotocols=subprotocols, ssl_context=ssl_context,
-            proxy=proxy, unix_socket=unix_socket, timeout=timeout, close_timeout=close_timeout,
-            ping_interval=ping_interval, pong_timeout=pong_timeout,
-            max_message_size=max_message_size)
-        if not unix_socket:
-            find_proxy(proxy, where)  # to say at once that a proxy cannot work
-        self._speak(channels, token, on_gap, on_lost, on_presence)
+        if max_attempts is not None:
+            options.check_count("max_attempts", max_attempts)
+        if channels is None and (token or on_gap or on_lost or on_presence):
+            raise InvalidSetting("token and on_gap, on_lost, on_presence need channels=[...]")
+        address = _address(url, Id, unix_socket)
+        find_proxy(proxy, address)  # to say at once that a proxy cannot work
+        request = Request(address, handshake.check_subprotocols(subprotocols),
+                          *_headers(headers, origin), proxy, ssl_context)
+        connection = options.ConnectionOptions(timeout, close_timeout, ping_interval, pong_timeout,
+                                               max_message_size)
+        callbacks = Callbacks(f"Id {Id!r}" if Id is not None else f"{address.host}:{address.port}",
+                              on_message=on_message, on_state=on_state, on_gap=on_gap,
+                              on_lost=on_lost, on_presence=on_presence)
+        inbox = Inbox(options.check_count("max_queue", max_queue), self._wake,
+                      len if channels is None else size_of)
+        answers = None if channels is None else Answers()
+        delivery = Delivery(callbacks, inbox, answers)
+        self._calls: Calls | None = None
+        self._reconnector: Reconnector[ClientLink]
+        if answers is None:
+            self._reconnector = Reconnector(
+                request, lambda opened: PlainLink(connection, delivery.deliver, opened),
+                callbacks, inbox.end, close_timeout, max_attempts)
+        else:
+            protocol, token_calls = ChannelProtocol(channels or (), token or None), TokenCalls()
+            reconnector = Reconnector(
+                request, lambda opened: ChannelLink(connection, delivery.deliver, callbacks,
+                                                    protocol, token_calls, answers, opened),
+                callbacks, inbox.end, close_timeout, max_attempts)
+            self._calls = Calls(protocol, answers, reconnector, timeout)
+            self._reconnector = reconnector
+        self._callbacks, self._inbox, self._delivery = callbacks, inbox, delivery
         self._timeout = timeout
-        self._join_timeout = close_timeout + END_TIMEOUT + JOIN_MARGIN
-        self._max_attempts = None if max_attempts is None \
-            else options.check_count("max_attempts", max_attempts)
-        self._on_message = on_message
-        self._on_state = on_state
-        self._inbox = Inbox(options.check_count("max_queue", max_queue), self._wake,
-                            size_of if self._has_channels else len)
-        self._begin()
-
-    def _begin(self) -> None:
-        """Set up what changes while the client lives."""
-        self.error: PushError | None = None
-        self.delay = 0.0
-        self.resolver = Resolver()
-        self.waker: Waker
-        self._backoff = Backoff()
-        self._changed = threading.Condition()   # guards the next five
-        self._state = CLOSED
-        self._thread: threading.Thread | None = None
-        self._link: Link | None = None
-        self._closing = False
-        self._was_open = False
 
     def __repr__(self) -> str:
-        return f"<PushClient {self._label}: {self._state}, {len(self._inbox)} queued>"
+        return f"<PushClient {self._callbacks.label}: {self.state}, {len(self._inbox)} queued>"
 
     @property
     def state(self) -> str:
         """Return "connecting", "open", "waiting" or "closed"; a new client is closed."""
-        return self._state
+        return self._reconnector.state
+
+    @property
+    def error(self) -> PushError | None:
+        """Return why the last connection or attempt ended; once closed, the final error or None."""
+        return self._reconnector.error
+
+    @property
+    def delay(self) -> float:
+        """Return the seconds until the next attempt, in the state "waiting"."""
+        return self._reconnector.delay
 
     @property
     def subprotocol(self) -> str | None:
-        """Return the subprotocol that the server chose, None for none or while not open."""
-        link = self._link
-        return link.protocols[0] if link and self._state == OPEN and link.protocols else None
+        """Return the subprotocol that the server chose; None: none, or the client is not open."""
+        link = self._reconnector.link
+        return link.connection.subprotocol if link and self.state == OPEN else None
 
     # starting and closing
 
     def start(self) -> PushClient:
-        """Start the client's thread and return at once; a second time does nothing.
+        """Start the client's thread and return at once; a second call does nothing.
 
         Raises:
             ConnectionClosed: the client was closed; make another.
         """
-        with self._changed:
-            if self._closing:
-                raise ConnectionClosed("the client is closed: make another one")
-            if self._thread is None:
-                self.waker = Waker()
-                self._state = CONNECTING
-                self._thread = threading.Thread(target=self._run, name=f"pushclient {self._label}",
-                                                daemon=True)
-                self._thread.start()
+        self._reconnector.start()
         return self
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
-        """Close the connection in good order and end the thread; a second time does nothing.
+        """Close the connection in good order and end the thread; a second call does nothing.
 
         Returns when the thread is gone: at once, or when the server has answered, at the latest
         after ``close_timeout`` and two seconds. From a callback it returns at once and the thread
@@ -199,20 +202,9 @@ class PushClient(Receiving, Calling):
         Raises:
             InvalidSetting: one of them cannot be sent.
         """
-        checked_disconnect(code, reason)
-        with self._changed:
-            self._closing = True
-            link, thread = self._link, self._thread
-        if thread is None:
-            self._inbox.end()
-            return
-        if link is not None:
-            link.close(code, reason)
-        self._wake()
-        if thread is not threading.current_thread():
-            thread.join(self._join_timeout)
-            if thread.is_alive():
-                logger.warning("%s: a callback keeps the closed client's thread", self._label)
+        disconnect = checked_disconnect(code, reason)
+        self._delivery.stop()
+        self._reconnector.close(disconnect)
 
     def __enter__(self) -> PushClient:
         return self.start()
@@ -221,14 +213,55 @@ class PushClient(Receiving, Calling):
                  traceback: TracebackType | None) -> None:
         self.close()
 
-    # sending; ``Receiving`` has its counterpart
+    def _wake(self) -> None:
+        self._reconnector.wake()
+
+    # receiving
+
+    def receive(self, timeout: float | None = None) -> Value:
+        """Return the next message, waiting for it.
+
+        Args:
+            timeout: seconds to wait; None: for as long as it takes.
+
+        Raises:
+            TimeoutError: none came in time.
+            PushError: none will come: the error that ended the client, or ``ConnectionClosed``.
+        """
+        self._check_may_wait()
+        value = self._inbox.get(timeout)
+        if value is None:
+            raise self.error or ConnectionClosed("the client is closed")
+        return value
+
+    def __iter__(self) -> Iterator[Value]:
+        self._check_may_wait()
+        return self
+
+    def __next__(self) -> Value:
+        value = self._inbox.get()
+        if value is not None:
+            return value
+        if self.error is not None:
+            raise self.error
+        raise StopIteration
+
+    def _check_may_wait(self) -> None:
+        if self._callbacks.on_message is not None:
+            raise InvalidSetting("on_message gets the messages: leave it out to iterate")
+        if not self._reconnector.is_started and not self._reconnector.is_closing:
+            raise ConnectionClosed("not started: use the client in a with block or call start()")
+        if self._reconnector.is_own_thread:
+            raise ConnectionClosed("a callback cannot wait for a message: use on_message")
+
+    # sending
 
     def send(self, data: Any, *, timeout: float | None = None) -> None:
-        """Send one message, on the connection that is open or comes to be in time.
+        """Send one message, on the connection that is open, or that opens in time.
 
         Args:
             data: text, bytes-like for a binary message, or anything that JSON can hold.
-            timeout: seconds to wait for an open connection; None for the client's ``timeout``. On
+            timeout: seconds to wait for an open connection; None: the client's ``timeout``. On
                 the client's own thread there is no waiting.
 
         Raises:
@@ -237,119 +270,91 @@ class PushClient(Receiving, Calling):
             ConnectionClosed: the client is closed, or the connection was lost meanwhile; then the
                 message may or may not have arrived.
         """
-        opcode, payload = encode_payload({"send": {"data": data}} if self._has_channels else data)
-        link = self._open_link(self._timeout if timeout is None else timeout)
-        link.send_frame(opcode, payload)
+        opcode, payload = encode_payload({"send": {"data": data}} if self._calls else data)
+        link = self._reconnector.open_link(self._timeout if timeout is None else timeout)
+        link.connection.sender.send_frame(opcode, payload)
 
-    def _open_link(self, timeout: float) -> Link:
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while self._state != OPEN or self._link is None:
-                left = deadline - time.monotonic()
-                if self._closing or self._state == CLOSED:
-                    raise ConnectionClosed("nothing was sent: the client is "
-                                           + ("closed" if self._thread else "not started"))
-                if left <= 0 or self._thread is threading.current_thread():
-                    raise NotConnected(f"nothing was sent: the client is {self._state}")
-                self._changed.wait(left)
-            return self._link
+    # channels
 
-    # the client's thread
+    def subscribe(self, channel: str, since: Since = None, *,
+                  token: ChannelToken = None) -> None:
+        """Be in one more channel from now on; returns at once, connected or not.
 
-    def _run(self) -> None:
-        error: PushError | None = None
-        try:
-            while True:
-                error = self._connect_once()
-                if self._is_last(error):
-                    break
-                self._wait_after(error)
-        except PushError as late:  # a setting that only shows when it is used
-            error = late
-        except Exception as unexpected:
-            logger.exception("%s: the client's thread failed", self._label)
-            error = PushError(f"the client's thread failed: {unexpected!r}")
-        finally:
-            self._end(error)
+        Args:
+            channel: its name.
+            since: what has been seen of it, an offset and an epoch; None: nothing.
+            token: for a private channel, a JWT, or a function that is called with the channel's
+                name and returns one.
 
-    def _connect_once(self) -> PushError | None:
-        """Go through one connection; return how it ended."""
-        self._set_state(CONNECTING)
-        link = (ChannelLink if self._has_channels else Link)(self, self._url, **self._link_options)
-        link.resource = self._resource
-        with self._changed:
-            self._link = link
-            if self._closing:
-                return None
-        try:
-            link.connect()
-        except Interrupted:
-            return None
-        except ConnectFailed as error:
-            self._backoff.failures += 1
-            return error
-        self._run_link(link)
-        return link.failure or Disconnected(link.ended)
+        Raises:
+            InvalidSetting: the client is in it already, or it cannot be a channel.
+        """
+        self._server.subscribe(channel, since, token)
 
-    def _run_link(self, link: Link) -> None:
-        self._was_open = True
-        since = time.monotonic()
-        link.run()
-        if link.has_received or time.monotonic() - since >= PROVED_AFTER:
-            self._backoff.reset()
-        else:
-            self._backoff.failures += 1
+    def unsubscribe(self, channel: str) -> None:
+        """Be in a channel no more; returns at once. Nothing of it is delivered after that."""
+        self._server.unsubscribe(channel)
 
-    def _is_last(self, error: PushError | None) -> bool:
-        if self._closing or error is None:
-            return True
-        if isinstance(error, CommandFailed) or isinstance(error, Disconnected) and error.is_final:
-            return True
-        if isinstance(error, ConnectFailed):
-            if error.is_final or error.is_lasting and not self._was_open:
-                return True
-        return self._max_attempts is not None and self._backoff.failures >= self._max_attempts
+    def publish(self, channel: str, data: Any, *, timeout: float | None = None) -> None:
+        """Publish what JSON can hold, where the server lets clients do that.
 
-    def _wait_after(self, error: PushError | None) -> None:
-        self.delay = self._backoff.next_delay(retry_after=getattr(error, "retry_after", 0.0))
-        logger.info("%s: %s; next attempt in %.1f s", self._label, error, self.delay)
-        self.error = error
-        until = time.monotonic() + self.delay
-        self._set_state(WAITING)
-        while not self._closing and time.monotonic() < until:
-            self.waker.sleep(max(0.0, until - time.monotonic()))
+        From a callback it returns at once; if the server refuses, that is logged.
+        """
+        self._server.publish({"channel": channel, "data": data}, timeout)
 
-    def _end(self, error: PushError | None) -> None:
-        normal = isinstance(error, Disconnected) and error.code == NORMAL.code
-        self.error = None if self._closing or normal else error
-        self._closing = True
-        self.waker.close()
-        self._set_state(CLOSED)
-        self._inbox.end()
+    def rpc(self, method: str, data: Any = None, *, timeout: float | None = None) -> Any:
+        """Call a method of the site and return its answer. Not from a callback."""
+        request = {"method": method} if data is None else {"method": method, "data": data}
+        return self._server.run("rpc", request, timeout).get("data")
 
-    def _set_state(self, state: str) -> None:
-        with self._changed:
-            if state != OPEN:
-                self._link = None
-            self._state = state
-            self._changed.notify_all()
-        logger.debug("%s: %s", self._label, state)
-        if self._on_state is not None:
-            self._call(self._on_state, state)
+    def presence(self, channel: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Return who is in a channel: ``user``, ``client`` by client. Not from a callback."""
+        result = self._server.run("presence", {"channel": channel}, timeout)
+        found: dict[str, Any] = result.get("presence", {})
+        return found
 
-    def _call(self, callback: Callable[[Any], object], argument: Any) -> None:
-        try:
-            callback(argument)
-        except Exception:
-            logger.exception("%s: %s failed", self._label,
-                             getattr(callback, "__qualname__", callback))
+    def history(self, channel: str, limit: int = -1, since: tuple[int, str] | None = None, *,
+                reverse: bool = False, timeout: float | None = None) -> list[Publication]:
+        """Return what a channel remembers. Not from a callback.
 
-    def _wake(self) -> None:
-        self.waker.wake()
+        Args:
+            channel: its name.
+            limit: publications at most; -1: all.
+            since: only those behind this offset and epoch, or before it if reversed.
+            reverse: the newest first.
+            timeout: see the class.
+        """
+        request: dict[str, Any] = {"channel": channel, "limit": limit, "reverse": reverse}
+        if since is not None:
+            request["since"] = {"offset": since[0], "epoch": since[1]}
+        found = self._server.run("history", request, timeout)
+        return [Publication(channel, one["data"], one.get("offset", 0), found.get("epoch", ""),
+                            one.get("info"), one.get("tags"))
+                for one in found.get("publications", ())]
 
-    # what the link tells; the client's thread
+    def position(self, channel: str) -> Position | None:
+        """Return the offset and epoch of what was received last; None: nothing to go on from."""
+        return self._calls.position(channel) if self._calls else None
 
-    def link_opened(self) -> None:
-        """Take note that a connection is open."""
-        self.error = None
-        self._set_state(OPEN)
+    @property
+    def _server(self) -> Calls:
+        if self._calls is None:
+            raise InvalidSetting("this client speaks no protocol: make it with channels=[...]")
+        return self._calls
+
+
+def _address(url: str, Id: str | None, unix_socket: str | None) -> Address:
+    address = parse_url(url)
+    if Id is not None:
+        address = address.with_id(Id)
+    return replace(address, unix_socket=unix_socket or address.unix_socket)
+
+
+def _headers(headers: options.Headers | None, origin: str | None
+             ) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Return the further headers, and the names of those to leave out."""
+    pairs = options.header_pairs(headers)
+    if origin is not None:
+        pairs.append(("Origin", origin))
+    has_origin = any(name.lower() == "origin" for name, _ in pairs)
+    return handshake.check_headers(pairs), () if has_origin else ("origin",)

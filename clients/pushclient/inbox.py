@@ -52,17 +52,17 @@ class Inbox:
         """Tell whether half of it is free again: then it is worth reading on."""
         return len(self._messages) <= self._limit_now // 2
 
-    def put(self, messages: Sequence[Value], *, waited: bool = False) -> Sequence[Value]:
+    def put(self, messages: Sequence[Value], *, awaited: bool = False) -> Sequence[Value]:
         """Take as many of some messages as there is room for; return the rest.
 
         Args:
             messages: at least one.
-            waited: somebody waits for what comes behind them: there is far more room then.
+            awaited: somebody waits for what comes behind them: there is far more room then.
         """
         largest = max(1, *map(self._size, messages))
         self._limit_now = min(self._limit, max(1, LIMIT_SIZE // largest))
         limit = self._limit_now
-        if waited:
+        if awaited:
             limit = WAITED_FOR * min(max(self._limit, FEW), max(1, LIMIT_SIZE // largest))
         room = max(0, limit - len(self._messages))
         taken = messages[:room]

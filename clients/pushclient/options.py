@@ -1,12 +1,11 @@
-"""What both clients can set: the defaults, and the checks."""
+"""What both clients can set: the defaults and the checks. Pure."""
 from __future__ import annotations
 
 import math
-from typing import Any, Iterable, Mapping, Sequence, Union
+from dataclasses import dataclass
+from typing import Iterable, Mapping, Union
 
-from pushserver.errors import InvalidSetting
-
-from .websocket import handshake
+from .errors import InvalidSetting
 
 TIMEOUT = 10.0
 """Seconds for each step of connecting, and for a write to make progress."""
@@ -21,17 +20,45 @@ PONG_TIMEOUT = 10.0
 """Seconds that it has to answer; any traffic counts."""
 
 MAX_MESSAGE_SIZE = 1024 * 1024
-"""Bytes of one inbound message: pushserver's largest."""
+"""Bytes of one inbound message: the largest that pushserver sends by default."""
 
 MAX_QUEUE = 1024
 """Messages received and not yet iterated over, before the client stops reading."""
 
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
-"""Further request headers: a mapping or pairs, where a name may come twice."""
+"""Further request headers: a mapping or pairs, in which a name may occur twice."""
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """Hold what every connection of a client is given. Checked when it is made.
+
+    Attributes:
+        timeout: seconds for each step of connecting, and for a write to make progress.
+        close_timeout: seconds that the server has to answer a close frame.
+        ping_interval: seconds without traffic after which the server is pinged. 0: never.
+        pong_timeout: seconds that it has to answer; any traffic counts.
+        max_message_size: bytes of one inbound message; past it the connection ends with 1009.
+
+    Raises:
+        InvalidSetting: a value cannot work.
+    """
+
+    timeout: float = TIMEOUT
+    close_timeout: float = CLOSE_TIMEOUT
+    ping_interval: float = PING_INTERVAL
+    pong_timeout: float = PONG_TIMEOUT
+    max_message_size: int = MAX_MESSAGE_SIZE
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "close_timeout", "pong_timeout"):
+            check_seconds(name, getattr(self, name))
+        check_seconds("ping_interval", self.ping_interval, zero=True)
+        check_count("max_message_size", self.max_message_size)
 
 
 def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
-    """Return a length of time that can work.
+    """Return a length of time, once it is one that can work.
 
     Args:
         name: what the argument is called.
@@ -39,7 +66,7 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
         zero: whether 0 has a meaning.
 
     Raises:
-        InvalidSetting: it is no finite number, or too small.
+        InvalidSetting: it is not a finite number, or it is too small.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidSetting(f"{name} is {value!r}: use a number of seconds")
@@ -49,38 +76,18 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
 
 
 def check_count(name: str, value: int) -> int:
-    """Return a whole number over 0.
+    """Return a whole number, once it is 1 or more.
 
     Raises:
-        InvalidSetting: it is none.
+        InvalidSetting: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidSetting(f"{name} is {value!r}: use a whole number, 1 or more")
     return value
 
 
-def link_options(*, headers: Headers | None, origin: str | None, subprotocols: Sequence[str],
-                 ping_interval: float, **rest: Any) -> dict[str, Any]:
-    """Return what a client was told, checked and as each of its connections takes it.
-
-    Raises:
-        InvalidSetting: a value cannot work.
-    """
-    pairs = header_pairs(headers)
-    if origin is not None:
-        pairs.append(("Origin", origin))
-    has_origin = any(name.lower() == "origin" for name, _ in pairs)
-    for name in ("timeout", "close_timeout", "pong_timeout"):
-        check_seconds(name, rest[name])
-    check_count("max_message_size", rest["max_message_size"])
-    return {"protocols": handshake.check_subprotocols(subprotocols),
-            "headers": handshake.check_headers(pairs),
-            "exclude_headers": () if has_origin else ("Origin",),
-            "heartbeat_freq": check_seconds("ping_interval", ping_interval, zero=True), **rest}
-
-
 def header_pairs(headers: Headers | None) -> list[tuple[str, str]]:
-    """Return headers as pairs, whichever way they were given."""
+    """Return headers as pairs, however they were given."""
     if headers is None:
         return []
     return list(headers.items() if isinstance(headers, Mapping) else headers)

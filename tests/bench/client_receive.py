@@ -18,8 +18,8 @@ import threading
 from importlib.metadata import version
 from typing import Any, Callable
 
-from pushclient.websocket.handshake import accept_for
 from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
+from pushserver.wire.handshake import accept_key
 
 CASES = ((32, 300_000), (64 * 1024, 4_000))
 SLOW_TEXT = 64 * 1024
@@ -52,7 +52,7 @@ def write(sock: socket.socket, batch: bytes, in_batch: int, message: bytes, numb
         key = request[request.lower().index(b"sec-websocket-key: ") + 19:].split(b"\r\n")[0]
         sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                      b"Connection: Upgrade\r\nSec-WebSocket-Accept: "
-                     + accept_for(key.strip()).encode() + b"\r\n\r\n")
+                     + accept_key(key.decode()).encode() + b"\r\n\r\n")
         sock.recv(4096)  # the client says when: plain ws4py loses what comes with the answer
         try:
             for _ in range(number // in_batch):

@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 from pushclient import PushClient
-from pushclient.websocket.handshake import accept_for
 from pushserver.wire.frames import OPCODE_TEXT, frame
+from pushserver.wire.handshake import accept_key
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def answer(sock: Any, selector: Any, requests: dict[socket.socket, bytes]) -> No
         sock.close()
     elif requests[sock].endswith(b"\r\n\r\n"):
         key = requests[sock].lower().index(b"sec-websocket-key: ") + len("sec-websocket-key: ")
-        accepted = accept_for(requests[sock][key:].split(b"\r\n")[0])
+        accepted = accept_key(requests[sock][key:].split(b"\r\n")[0].decode())
         sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                      b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accepted.encode()
                      + b"\r\n\r\n" + frame(OPCODE_TEXT, b"here"))

@@ -7,9 +7,9 @@ import ssl
 import threading
 from typing import Any, Callable, Iterator
 
-from pushclient.websocket.handshake import accept_for
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, close_frame, frame
+from pushserver.wire.handshake import accept_key
 from pushserver.wire.parser import FrameReader
 from tests.support.loopback import LOOPBACK
 from tests.support.waiting import PATIENCE
@@ -54,10 +54,10 @@ class Peer:
     def answer(self, *, with_it: bytes = b"", connection: str = "Upgrade", extra: str = "") -> None:
         """Accept the connection; ``with_it`` goes out in the same packet."""
         self.read_request()
+        accept = accept_key(self.key.decode())
         self.sock.sendall((f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                            f"Connection: {connection}\r\n{extra}"
-                           f"Sec-WebSocket-Accept: {accept_for(self.key)}\r\n\r\n").encode()
-                          + with_it)
+                           f"Sec-WebSocket-Accept: {accept}\r\n\r\n").encode() + with_it)
 
     def send(self, text: str) -> None:
         self.sock.sendall(frame(OPCODE_TEXT, text.encode()))

@@ -10,11 +10,11 @@ class Publication(NamedTuple):
     """What was published to a channel.
 
     Attributes:
-        channel: its name; empty for what the site sent to the Id or to all.
+        channel: its name; empty for what the site sent to the Id or to everybody.
         data: what JSON made of it.
-        offset: its place in the channel's history, from 1; 0 where nothing is remembered.
-        epoch: names the history; with ``offset`` this is where to go on from.
-        info: the client that published it: ``user``, ``client``; None: the site did.
+        offset: its place in the channel's history, from 1; 0 if the channel remembers nothing.
+        epoch: names the history; with ``offset`` this is the position to go on from.
+        info: the client that published it, with ``user`` and ``client``; None: the site.
         tags: names and values that came with it, or None.
         after_gap: right before this one, publications may have been lost.
         size: characters that it had on the way.
@@ -44,7 +44,7 @@ class Presence(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """The server wants to hear that the client is there."""
+    """The server asks whether the client is there."""
 
 
 class Connected(NamedTuple):
@@ -55,17 +55,17 @@ class Connected(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """What the client has missed of a channel could not be made up for."""
+    """What the client has missed of a channel is lost."""
 
     channel: str
 
 
-class Again(NamedTuple):
-    """A channel is to be asked for once more, or a token, after so many failures in a row.
+class Retry(NamedTuple):
+    """A subscription or a token has failed, so many times in a row, and is to be tried again.
 
     Attributes:
         channel: its name; empty for the connection's token.
-        failures: 0: at once; else after a delay of the back-off.
+        failures: 0: try again at once; else after a delay of the back-off.
         why: what failed.
     """
 
@@ -74,19 +74,20 @@ class Again(NamedTuple):
     why: str = ""
 
 
-class Expires(NamedTuple):
+class TokenExpiry(NamedTuple):
     """A token is good for ``ttl`` seconds more; without a ``channel`` it is the connection's."""
 
     channel: str
     ttl: float
 
 
-class Answer(NamedTuple):
-    """What a command of the application came to: a result, or an error."""
+class Reply(NamedTuple):
+    """The server's answer to a command of the application: a result, or an error."""
 
     number: int
     result: dict[str, Any]
     error: CommandFailed | None
 
 
-Event = Union[Publication, Presence, Ping, Connected, Gap, Again, Expires, Answer, CommandFailed]
+Event = Union[Publication, Presence, Ping, Connected, Gap, Retry, TokenExpiry, Reply,
+              CommandFailed]

@@ -1,4 +1,4 @@
-"""Centrifugo's JSON protocol from the client's side: what to say. No I/O.
+"""Centrifugo's JSON protocol from the client's side: what to say, and when. No I/O.
 
 Source: Centrifugo client protocol, version 2.
 """
@@ -9,238 +9,243 @@ import threading
 import time
 from typing import Callable
 
-from pushserver.channels.rules import checked_channel
-from pushserver.errors import InvalidSetting
-from pushserver.wire.payloads import encode_json
 from pushserver.channels.publication import Position
+from pushserver.channels.rules import checked_channel
 
-from ..errors import ChannelLost
-from .events import Again, Event
-from .replies import Hearing, Json
-from .subscription import ASKED, IN, LATER, OUT, WAITS, Pass, Place
-from .tokens import Need
-from .wanted import ChannelToken, Since, Token, Wanted, checked_channels, checked_wish
+from ..errors import ChannelLost, InvalidSetting
+from .commands import Commands, Json
+from .events import Event, Retry
+from .replies import Replies
+from .subscription import (AWAITING_TOKEN, BACKING_OFF, OUT, SUBSCRIBED, SUBSCRIBING,
+                           ChannelsOption, Since, Subscription, checked_channels, checked_options)
+from .tokens import ChannelToken, Token, TokenRequest, TokenState, checked_token
 
 PERMISSION_DENIED = 103
-"""The error of a server for a token that it does not take; ours where there is none."""
+"""A server's error for a token that it does not accept; ours for a function that has none."""
 
 TOO_SLOW = "the token function has not returned in time"
 
 PONG = "{}"
 
 
-class Channels(Hearing):
-    """Keep what a client knows of its channels, over all its connections. Any thread may call it.
+class ChannelProtocol:
+    """Keep what a client knows of its channels, over all its connections. For any thread.
 
-    Of each connection, ``begin`` gives the first words, then ``receive`` takes what the server
-    says, and ``enter`` gives what to say once it has said ``Connected``. The tokens that this
-    needs are in ``take_needs``; their coming is told by ``given`` or ``not_given``. ``due`` is
-    for a channel whose time has come, after ``Again`` or ``Expires``.
+    On each connection, ``begin`` gives what to say first, ``receive`` takes what the server says,
+    and once that was ``Connected``, ``enter`` gives what to say next. The tokens that this needs
+    are in ``take_requests``; ``token_came`` or ``token_failed`` tells about each. ``due`` is for a
+    channel whose time has come, after ``Retry`` or ``TokenExpiry``.
 
     Args:
-        wanted: the channels to be in.
+        channels: those to be in.
         token: what says who the client is.
         clock: seconds.
 
     Attributes:
-        lock: held by who says what it was just told to, so that it is said in that order.
-        turn: counts connections: what ``enter`` gives is only for the one that began last.
+        lock: held from the moment of asking what to say until it is said, so that the order stays.
+        turn: counts connections: what ``enter`` gives is for the latest only.
+        token: what is known of the connection's token.
     """
 
-    def __init__(self, wanted: Wanted = (), token: Token = None,
+    def __init__(self, channels: ChannelsOption = (), token: Token = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.lock = threading.RLock()
         self.turn = 0
-        self._places = {name: Place(wish) for name, wish in checked_channels(wanted).items()}
-        self._mine = Pass(token)
-        self._clock = clock
-        self._number = 0
+        self.token = TokenState(checked_token(token))
+        self._subscriptions = {name: Subscription(options)
+                               for name, options in checked_channels(channels).items()}
+        self._commands = Commands()
+        self._replies = Replies(self._subscriptions, self.token, self._commands, clock)
         self._tickets = 0
-        self._needs: list[Need] = []
-        self._asked: dict[int, tuple[str, str]] = {}    # commands of our own: name and channel
-        self._is_connected = False
+        self._requests: list[TokenRequest] = []
 
     def __repr__(self) -> str:
-        states = [place.state for place in self._places.values()]
-        return f"<Channels {states.count(IN)} of {len(states)}>"
+        return f"<ChannelProtocol in {len(self.subscribed())} of {len(self._subscriptions)}>"
 
     def position(self, channel: str) -> Position | None:
         """Return what has been seen of a channel; None: nothing, or it remembers nothing."""
         with self.lock:
-            place = self._places.get(channel)
-            return Position(place.offset, place.epoch) if place and place.epoch else None
+            one = self._subscriptions.get(channel)
+            return Position(one.offset, one.epoch) if one and one.epoch else None
 
     def subscribed(self) -> list[str]:
         """Return the channels that the client is in at this moment."""
         with self.lock:
-            return [name for name, place in self._places.items() if place.state == IN]
+            return [name for name, one in self._subscriptions.items() if one.state == SUBSCRIBED]
+
+    def receive(self, text: str) -> list[Event]:
+        """Return what a frame of the server says, in order.
+
+        Raises:
+            CommandFailed: it is not of this protocol.
+        """
+        with self.lock:
+            return self._replies.read(text)
 
     # what to say
 
     def begin(self, token: str = "") -> str:
-        """Return the first frame of a new connection: all that was said before is over."""
+        """Return the first frame of a new connection, to which nothing said before belongs."""
         with self.lock:
             self.turn += 1
-            self._asked.clear()
-            self._needs.clear()
-            self._is_connected = False
-            self._mine.ticket = self._mine.failures = 0
+            self._commands.forget()
+            self._requests.clear()
+            self._replies.is_connected = False
+            self.token.ticket = self.token.failures = 0
             subs = {}
-            for name, place in self._places.items():
-                place.state, place.failures, place.shown.ticket = OUT, 0, 0
-                if place.by_server:
-                    subs[name] = place.request()
+            for name, subscription in self._subscriptions.items():
+                subscription.reset()
+                if subscription.by_server:
+                    subs[name] = subscription.request()
             request: Json = {"name": "pushclient"}
             if token:
                 request["token"] = token
             if subs:
                 request["subs"] = subs
-            return self._ask("connect", request)[1]
+            return self._commands.ask("connect", request)[1]
 
     def enter(self) -> str:
         """Return a frame that subscribes to what is wanted and not asked for; empty: nothing."""
         with self.lock:
-            if not self._is_connected:
+            if not self._replies.is_connected:
                 return ""
-            lines = [self._enter(name, place) for name, place in self._places.items()
-                     if place.state == OUT and place.is_ours]
+            lines = [self._enter(name, one) for name, one in self._subscriptions.items()
+                     if one.state == OUT and one.is_wanted]
             return "\n".join(filter(None, lines))
 
-    def _enter(self, channel: str, place: Place) -> str:
-        if not place.shown.renews:
-            return self._subscribe(channel, place, place.shown.token)
-        place.state = WAITS
-        self._need(channel, place.shown)
+    def _enter(self, channel: str, subscription: Subscription) -> str:
+        if not subscription.token.is_renewable:
+            return self._subscribe(channel, subscription, subscription.token.source)
+        subscription.state = AWAITING_TOKEN
+        self._request_token(channel, subscription.token)
         return ""
 
-    def _subscribe(self, channel: str, place: Place, token: str | None) -> str:
-        place.state = ASKED
-        request = {"channel": channel, **place.request()}
+    def _subscribe(self, channel: str, subscription: Subscription, token: str | None) -> str:
+        subscription.state = SUBSCRIBING
+        request = {"channel": channel, **subscription.request()}
         if token:
             request["token"] = token
-        place.asked, text = self._ask("subscribe", request, channel)
+        subscription.command, text = self._commands.ask("subscribe", request, channel)
         return text
 
-    def want(self, channel: str, since: Since = None, token: ChannelToken = None) -> None:
-        """Want one more channel; ``enter`` then subscribes to it.
+    def subscribe(self, channel: str, since: Since = None, token: ChannelToken = None) -> None:
+        """Want one more channel, which the next ``enter`` subscribes to.
 
         Raises:
-            InvalidSetting: it is wanted already, or this cannot be a channel.
+            InvalidSetting: it is wanted already, or an argument has a value that cannot work.
         """
-        wish = checked_wish(since, token)
+        options = checked_options(since, token)
         with self.lock:
-            if channel in self._places:
+            if channel in self._subscriptions:
                 raise InvalidSetting(f"channel {channel!r} is subscribed to already")
-            self._places[checked_channel(channel)] = Place(wish)
+            self._subscriptions[checked_channel(channel)] = Subscription(options)
 
-    def leave(self, channel: str) -> str:
-        """Want a channel no more; return a frame that says so, empty where there is no need."""
+    def unsubscribe(self, channel: str) -> str:
+        """Want a channel no more; return a frame that says so, empty if there is no need."""
         with self.lock:
-            place = self._places.pop(channel, None)
-            if place is None or place.state not in (ASKED, IN):
+            subscription = self._subscriptions.pop(channel, None)
+            if subscription is None or subscription.state not in (SUBSCRIBING, SUBSCRIBED):
                 return ""
             return self.command("unsubscribe", {"channel": channel})[1]
 
     def command(self, name: str, request: Json) -> tuple[int, str]:
-        """Return a command of the application, and the number that its answer will have.
+        """Return the number and the text of a command of the application.
 
         Raises:
             InvalidData: JSON cannot hold it.
         """
         with self.lock:
-            self._number += 1
-            return self._number, encode_json({"id": self._number, name: request}).decode("utf-8")
-
-    def _ask(self, name: str, request: Json, channel: str = "") -> tuple[int, str]:
-        number, text = self.command(name, request)
-        self._asked[number] = name, channel
-        return number, text
+            return self._commands.encode(name, request)
 
     # tokens that functions return
 
-    def take_needs(self) -> list[Need]:
-        """Return the tokens that have come to be needed since the last time."""
+    def take_requests(self) -> list[TokenRequest]:
+        """Return the tokens that are needed since the last call."""
         with self.lock:
-            needs, self._needs = self._needs, []
-            return needs
+            requests, self._requests = self._requests, []
+            return requests
 
     def due(self, channel: str) -> list[Event]:
         """Go on with a channel whose time has come, or with the connection's token."""
         with self.lock:
-            shown = self._shown(channel)
-            if shown is None:
+            token = self._token_of(channel)
+            if token is None:
                 return []
-            place = self._places.get(channel)
-            if place is not None and place.state == LATER:
-                place.state = OUT
-            elif place is not None and place.state == WAITS:
-                return [self._without(channel, shown, TOO_SLOW)]  # and yet it may come
-            elif shown.ticket:
-                shown.ticket = 0
-                return [self._without(channel, shown, TOO_SLOW)]
-            elif shown.renews and (place is None or place.state == IN):
-                self._need(channel, shown)
+            subscription = self._subscriptions.get(channel)
+            state = subscription.state if subscription is not None else SUBSCRIBED
+            if subscription is not None and state == BACKING_OFF:
+                subscription.state = OUT
+            elif state == AWAITING_TOKEN:
+                return [self._without_token(channel, token, TOO_SLOW)]  # though it may come yet
+            elif token.ticket:
+                token.ticket = 0
+                return [self._without_token(channel, token, TOO_SLOW)]
+            elif token.is_renewable and state == SUBSCRIBED:
+                self._request_token(channel, token)
             return []
 
-    def given(self, need: Need, token: str) -> str:
-        """Return what to say with a token that has come; empty: it is no longer needed."""
+    def token_came(self, request: TokenRequest, token: str) -> str:
+        """Return what to say with a token; empty: it is no longer needed."""
         with self.lock:
-            if self._take(need) is None:
+            if self._take(request) is None:
                 return ""
-            if not need.channel:
-                return self._ask("refresh", {"token": token})[1]
-            place = self._places[need.channel]
-            if place.state in (WAITS, LATER):
-                return self._subscribe(need.channel, place, token)
-            request = {"channel": need.channel, "token": token}
-            place.asked, text = self._ask("sub_refresh", request, need.channel)
+            channel = request.channel
+            if not channel:
+                return self._commands.ask("refresh", {"token": token})[1]
+            subscription = self._subscriptions[channel]
+            if subscription.state in (AWAITING_TOKEN, BACKING_OFF):
+                return self._subscribe(channel, subscription, token)
+            refresh = {"channel": channel, "token": token}
+            subscription.command, text = self._commands.ask("sub_refresh", refresh, channel)
             return text
 
-    def not_given(self, need: Need, why: str, *, for_good: bool = False) -> list[Event]:
-        """Take note that there is no token; return what to make of that.
+    def token_failed(self, request: TokenRequest, why: str, *, for_good: bool = False
+                     ) -> list[Event]:
+        """Take note that there is no token; return what follows from that.
 
         Args:
-            need: as it was told.
+            request: the one that failed.
             why: in a few words.
-            for_good: there will be none. What the client is in already, it stays in until the
-                server ends that.
+            for_good: there will be none. The client stays in what it is in, until the server ends
+                that.
         """
         with self.lock:
-            shown = self._take(need)
-            if shown is None:
+            token = self._take(request)
+            if token is None:
                 return []
-            state = self._places[need.channel].state if need.channel else IN
-            if for_good and state in (WAITS, LATER):
-                del self._places[need.channel]
-                return [ChannelLost(need.channel, PERMISSION_DENIED, why)]
-            if state == LATER:
-                return []  # it is asked again anyway
-            return [self._without(need.channel, shown, why)]
+            channel = request.channel
+            state = self._subscriptions[channel].state if channel else SUBSCRIBED
+            if for_good and state in (AWAITING_TOKEN, BACKING_OFF):
+                del self._subscriptions[channel]
+                return [ChannelLost(channel, PERMISSION_DENIED, why)]
+            if state == BACKING_OFF:
+                return []  # the next attempt asks for another
+            return [self._without_token(channel, token, why)]
 
-    def _without(self, channel: str, shown: Pass, why: str) -> Again:
-        place = self._places.get(channel)
-        if place is not None and place.state == WAITS:
-            return Again(channel, place.refused(), why)
-        shown.failures += 1
-        return Again(channel, shown.failures, why)
+    def _without_token(self, channel: str, token: TokenState, why: str) -> Retry:
+        subscription = self._subscriptions.get(channel)
+        if subscription is not None and subscription.state == AWAITING_TOKEN:
+            return Retry(channel, subscription.fail(), why)
+        token.failures += 1
+        return Retry(channel, token.failures, why)
 
-    def _shown(self, channel: str) -> Pass | None:
+    def _token_of(self, channel: str) -> TokenState | None:
         if not channel:
-            return self._mine
-        place = self._places.get(channel)
-        return place.shown if place is not None else None
+            return self.token
+        subscription = self._subscriptions.get(channel)
+        return subscription.token if subscription is not None else None
 
-    def _need(self, channel: str, shown: Pass) -> None:
-        assert callable(shown.token)
+    def _request_token(self, channel: str, token: TokenState) -> None:
+        assert callable(token.source)
         self._tickets += 1
-        shown.ticket = self._tickets
-        get = functools.partial(shown.token, channel) if channel else shown.token
-        self._needs.append(Need(channel, shown.ticket, get))
+        token.ticket = self._tickets
+        get = functools.partial(token.source, channel) if channel else token.source
+        self._requests.append(TokenRequest(channel, token.ticket, get))
 
-    def _take(self, need: Need) -> Pass | None:
+    def _take(self, request: TokenRequest) -> TokenState | None:
         """Return what a token is for, None if it is no longer needed."""
-        shown = self._shown(need.channel)
-        if shown is None or shown.ticket != need.ticket:
+        token = self._token_of(request.channel)
+        if token is None or token.ticket != request.ticket:
             return None
-        shown.ticket = 0
-        return shown
+        token.ticket = 0
+        return token

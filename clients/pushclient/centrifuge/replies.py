@@ -1,19 +1,21 @@
-"""What a server of Centrifugo's protocol says, and what a client makes of it. No I/O.
+"""What a server of Centrifugo's protocol says, and what the client makes of it. No I/O.
 
 Source: Centrifugo client protocol, version 2.
 """
 from __future__ import annotations
 
 import json
-import threading
-from typing import Any, Callable, Iterator, Mapping
+from typing import Callable, Iterator, NamedTuple
 
 from ..errors import ChannelLost, CommandFailed
-from .events import Again, Answer, Connected, Event, Expires, Gap, Ping, Presence, Publication
-from .subscription import IN, Pass, Place
+from .commands import Commands, Json
+from .events import (Connected, Event, Gap, Ping, Presence, Publication, Reply, Retry,
+                     TokenExpiry)
+from .subscription import SUBSCRIBED, Subscription
+from .tokens import TokenState
 
 ALREADY_SUBSCRIBED = 105
-"""The error for a channel that the server has put the client into by itself."""
+"""The error for a channel that the server has put the client into already."""
 
 TOKEN_EXPIRED = 109
 """The error for a token that has to be replaced."""
@@ -21,36 +23,52 @@ TOKEN_EXPIRED = 109
 FIRST_RESUBSCRIBE = 2500
 """From this code on, an unsubscription by the server means: subscribe again."""
 
-UNSUBSCRIBED_BY_SERVER = 2000, "server unsubscribe"
+LEFT_BY_SERVER = 2000, "server unsubscribe"
 
 SHORTEST_TTL = 1.0
-"""Seconds that a token is held to be good, whatever less the server says."""
-
-Json = dict[str, Any]
-Failure = tuple[int, str, bool]
-"""Of an error: code, message, temporary."""
+"""Seconds for which a token is taken to be good, even if the server says less."""
 
 
-class Hearing:
-    """The half of ``Channels`` that listens."""
+class Failure(NamedTuple):
+    """The error in a reply."""
 
-    lock: threading.RLock
-    _places: dict[str, Place]
-    _mine: Pass
-    _asked: dict[int, tuple[str, str]]
-    _is_connected: bool
-    _clock: Callable[[], float]
+    code: int
+    message: str
+    temporary: bool
 
-    def receive(self, text: str) -> list[Event]:
-        """Return what a frame of the server says, in order.
+
+class Replies:
+    """Read what the server says, and bring the client's subscriptions up to date.
+
+    Not safe for several threads: the protocol's lock guards it, and all that it is given.
+
+    Args:
+        subscriptions: of the client, by channel.
+        token: the connection's.
+        commands: what the client has asked.
+        clock: seconds.
+
+    Attributes:
+        is_connected: the server has answered ``connect`` on this connection.
+    """
+
+    def __init__(self, subscriptions: dict[str, Subscription], token: TokenState,
+                 commands: Commands, clock: Callable[[], float]) -> None:
+        self.is_connected = False
+        self._subscriptions = subscriptions
+        self._token = token
+        self._commands = commands
+        self._clock = clock
+
+    def read(self, text: str) -> list[Event]:
+        """Return what a frame says, in order.
 
         Raises:
             CommandFailed: it is not of this protocol.
         """
         try:
-            with self.lock:
-                return [event for line in text.split("\n") if line
-                        for event in self._line(json.loads(line), len(line))]
+            return [event for line in text.split("\n") if line
+                    for event in self._line(json.loads(line), len(line))]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise CommandFailed(0, "the server does not speak Centrifugo's JSON protocol here"
                                 ) from None
@@ -68,9 +86,9 @@ class Hearing:
     def _push(self, push: Json, size: int) -> Iterator[Event]:
         channel = push.get("channel", "")
         if "pub" in push:
-            place = self._places.get(channel)
-            if place is not None and place.state == IN:
-                yield self._publication(channel, place, push["pub"], size)
+            subscription = self._subscriptions.get(channel)
+            if subscription is not None and subscription.state == SUBSCRIBED:
+                yield _publication(channel, subscription, push["pub"], size)
         elif "message" in push:
             yield Publication("", push["message"].get("data"), size=size)
         elif "join" in push or "leave" in push:
@@ -79,97 +97,102 @@ class Hearing:
         elif "subscribe" in push:
             yield from self._entered_by_server(channel, push["subscribe"], size)
         elif "unsubscribe" in push:
-            told = push["unsubscribe"]
-            yield from self._left(channel, told.get("code", 0), told.get("reason", ""))
+            left = push["unsubscribe"]
+            yield from self._left(channel, left.get("code", 0), left.get("reason", ""))
 
     def _reply(self, said: Json, size: int) -> Iterator[Event]:
-        number = said["id"]
-        error = said.get("error")
-        name, channel = self._asked.pop(number, ("", ""))
-        failed = error is not None and (error["code"], error.get("message", ""),
-                                        error.get("temporary", False))
-        result: Json = next((value for key, value in said.items()
-                             if key not in ("id", "error")), {})
+        number, error = said["id"], said.get("error")
+        name, channel = self._commands.take(number)
+        failure = None if error is None else Failure(
+            error["code"], error.get("message", ""), error.get("temporary", False))
+        result: Json = next((value for key, value in said.items() if key not in ("id", "error")),
+                            {})
         if not name:
-            yield Answer(number, result, CommandFailed(*failed) if failed else None)
+            yield Reply(number, result, CommandFailed(*failure) if failure else None)
         elif name == "connect":
-            yield from [CommandFailed(*failed)] if failed else self._connected(result, size)
+            yield from [CommandFailed(*failure)] if failure else self._connected(result, size)
         elif name == "refresh":
-            yield from self._refreshed("", self._mine, result, failed)
-        elif channel in self._places and self._places[channel].asked == number:
-            place = self._places[channel]
+            yield from _refreshed("", self._token, result, failure)
+        elif channel in self._subscriptions \
+                and self._subscriptions[channel].command == number:
+            subscription = self._subscriptions[channel]
             if name == "sub_refresh":
-                yield from self._refreshed(channel, place.shown, result, failed)
+                yield from _refreshed(channel, subscription.token, result, failure)
+            elif failure:
+                yield from self._refused(channel, subscription, failure)
             else:
-                yield from self._refused(channel, place, *failed) if failed \
-                    else self._entered(channel, place, result, size)
+                yield from _entered(channel, subscription, result, size, self._clock())
 
     def _connected(self, result: Json, size: int) -> Iterator[Event]:
-        self._is_connected = True
+        self.is_connected = True
         yield Connected(result["client"], result.get("data"))
-        yield from _expiry("", self._mine, result)
+        yield from _expiry("", self._token, result)
         subs = result.get("subs", {})
         for channel, found in subs.items():
             yield from self._entered_by_server(channel, found, size)
-        for channel in [name for name, place in self._places.items()
-                        if place.by_server and name not in subs]:
-            self._places[channel].by_server = False
-            if not self._places[channel].is_ours:
-                yield from self._left(channel, *UNSUBSCRIBED_BY_SERVER)
+        for channel in [name for name, subscription in self._subscriptions.items()
+                        if subscription.by_server and name not in subs]:
+            self._subscriptions[channel].by_server = False
+            if not self._subscriptions[channel].is_wanted:
+                yield from self._left(channel, *LEFT_BY_SERVER)
 
-    def _entered_by_server(self, channel: str, found: Json, size: int) -> Iterator[Event]:
-        place = self._places.setdefault(channel, Place(is_ours=False))
-        place.by_server = True
-        yield from self._entered(channel, place, found, size)
+    def _entered_by_server(self, channel: str, result: Json, size: int) -> Iterator[Event]:
+        subscription = self._subscriptions.setdefault(channel, Subscription(is_wanted=False))
+        subscription.by_server = True
+        yield from _entered(channel, subscription, result, size, self._clock())
 
-    def _entered(self, channel: str, place: Place, found: Json, size: int) -> Iterator[Event]:
-        if not place.enter(found, self._clock()):
-            yield Gap(channel)
-        yield from _expiry(channel, place.shown, found)
-        missed = found.get("publications", ())
-        for one in missed:
-            yield self._publication(channel, place, one, size // len(missed))
-
-    def _publication(self, channel: str, place: Place, one: Json, size: int) -> Publication:
-        gap, place.gap = place.gap, False
-        offset = one.get("offset", 0)
-        place.offset = offset or place.offset  # what is not remembered has none, and moves nothing
-        return Publication(channel, one["data"], offset, place.epoch, one.get("info"),
-                           one.get("tags"), gap, size)
-
-    def _refused(self, channel: str, place: Place, code: int, message: str,
-                 temporary: bool) -> Iterator[Event]:
+    def _refused(self, channel: str, subscription: Subscription, failure: Failure
+                 ) -> Iterator[Event]:
+        code, message, temporary = failure
         if code == ALREADY_SUBSCRIBED:
-            place.state = IN
-        elif temporary or code == TOKEN_EXPIRED and place.shown.renews:
-            yield Again(channel, place.refused(), f"{code}: {message}")
+            subscription.state = SUBSCRIBED
+        elif temporary or code == TOKEN_EXPIRED and subscription.token.is_renewable:
+            yield Retry(channel, subscription.fail(), f"{code}: {message}")
         else:
-            del self._places[channel]
+            del self._subscriptions[channel]
             yield ChannelLost(channel, code, message)
 
     def _left(self, channel: str, code: int, reason: str) -> Iterator[Event]:
-        place = self._places.get(channel)
-        if place is None:
+        subscription = self._subscriptions.get(channel)
+        if subscription is None:
             return
-        if code >= FIRST_RESUBSCRIBE and place.is_ours:
-            yield Again(channel, place.sent_out(self._clock()), f"{code}: {reason}")
+        if code >= FIRST_RESUBSCRIBE and subscription.is_wanted:
+            yield Retry(channel, subscription.put_out(self._clock()), f"{code}: {reason}")
         else:
-            del self._places[channel]
+            del self._subscriptions[channel]
             yield ChannelLost(channel, code, reason)
 
-    @staticmethod
-    def _refreshed(channel: str, shown: Pass, result: Json,
-                   failed: Failure | bool) -> Iterator[Event]:
-        """Take the answer to a new token: whatever is against it, the one before still holds."""
-        if isinstance(failed, tuple):
-            shown.failures += 1
-            yield Again(channel, shown.failures, "{}: {}".format(*failed))
-        else:
-            shown.failures = 0
-            yield from _expiry(channel, shown, result)
+
+def _entered(channel: str, subscription: Subscription, result: Json, size: int, now: float
+             ) -> Iterator[Event]:
+    if not subscription.enter(result, now):
+        yield Gap(channel)
+    yield from _expiry(channel, subscription.token, result)
+    missed = result.get("publications", ())
+    for one in missed:
+        yield _publication(channel, subscription, one, size // len(missed))
 
 
-def _expiry(channel: str, shown: Pass, found: Mapping[str, Any]) -> Iterator[Event]:
-    """Say when a token is over, if that is known and there will be another."""
-    if found.get("expires") and shown.renews:
-        yield Expires(channel, max(SHORTEST_TTL, float(found.get("ttl", 0))))
+def _publication(channel: str, subscription: Subscription, said: Json, size: int) -> Publication:
+    gap, subscription.gap = subscription.gap, False
+    offset = said.get("offset", 0)
+    subscription.offset = offset or subscription.offset  # 0: not remembered, moves nothing
+    return Publication(channel, said["data"], offset, subscription.epoch, said.get("info"),
+                       said.get("tags"), gap, size)
+
+
+def _refreshed(channel: str, token: TokenState, result: Json, failure: Failure | None
+               ) -> Iterator[Event]:
+    """Take the answer to a new token; if that was refused, the one before still holds."""
+    if failure is not None:
+        token.failures += 1
+        yield Retry(channel, token.failures, f"{failure.code}: {failure.message}")
+    else:
+        token.failures = 0
+        yield from _expiry(channel, token, result)
+
+
+def _expiry(channel: str, token: TokenState, result: Json) -> Iterator[Event]:
+    """Say when a token expires, if that is known and another one can be had."""
+    if result.get("expires") and token.is_renewable:
+        yield TokenExpiry(channel, max(SHORTEST_TTL, float(result.get("ttl", 0))))

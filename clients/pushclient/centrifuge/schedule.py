@@ -4,8 +4,8 @@ from __future__ import annotations
 NEVER = float("inf")
 
 
-class Agenda:
-    """Know which channel's time comes when; each has one appointment. Not safe for threads.
+class Schedule:
+    """Know when it is which channel's turn; each has one time. Not safe for several threads.
 
     Attributes:
         next: the earliest of all times.
@@ -16,17 +16,17 @@ class Agenda:
         self.next = NEVER
 
     def at(self, channel: str, when: float) -> None:
-        """Have a channel's turn come at a time, and not at the one before."""
+        """Set a channel's time, in place of the one before."""
         self._times[channel] = when
         self._look()
 
     def drop(self, channel: str) -> None:
-        """Forget a channel's appointment, if there is one."""
+        """Forget a channel's time, if there is one."""
         if self._times.pop(channel, None) is not None:
             self._look()
 
     def take(self, now: float) -> list[str]:
-        """Return the channels whose time has come, and forget their appointments."""
+        """Return the channels whose time has come, and forget those times."""
         due = [channel for channel, when in self._times.items() if when <= now]
         for channel in due:
             del self._times[channel]

@@ -1,82 +1,150 @@
-"""Where a client is in one channel."""
+"""One channel of a client: what the application wants of it, and where the client is in it."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterable, Mapping, NamedTuple, Union
 
-from .wanted import Wish
+from pushserver.channels.rules import checked_channel
+
+from ..errors import InvalidSetting
+from .tokens import ChannelToken, TokenState, checked_token
+
+Since = Union["tuple[int, str]", None]
+"""What has been seen of a channel, as an offset and an epoch; None: nothing."""
+
+ChannelsOption = Union[Iterable[str], Mapping[str, Any]]
+"""Names of channels. In a mapping each has what has been seen of it, its token, both as
+``{"since": ..., "token": ...}``, or None."""
 
 PROVED_AFTER = 5.0
-"""Seconds in a channel after which being sent out of it is no failure in a row."""
+"""Seconds in a channel after which being put out of it does not count as another failure."""
 
-OUT, LATER, WAITS, ASKED, IN = range(5)
-"""Out of a channel; out, until the back-off says so; its token is asked for; the server is; in."""
+OUT, BACKING_OFF, AWAITING_TOKEN, SUBSCRIBING, SUBSCRIBED = range(5)
+"""Out of the channel; out until a delay is over, until a token comes, until the server answers; in
+the channel."""
 
 
-class Pass:
-    """What is shown for a channel, or for the connection.
+class ChannelOptions(NamedTuple):
+    """What the application says of a channel that it wants."""
+
+    since: Since = None
+    token: ChannelToken = None
+
+
+def checked_channels(channels: ChannelsOption) -> dict[str, ChannelOptions]:
+    """Return channels by name.
+
+    Raises:
+        InvalidSetting: they are given in another form, or one has a value that cannot work.
+    """
+    if isinstance(channels, (str, bytes)) or not isinstance(channels, Iterable):
+        raise InvalidSetting(f"channels is {channels!r:.80}: use a list of names")
+    pairs = channels.items() if isinstance(channels, Mapping) \
+        else ((name, None) for name in channels)
+    return {checked_channel(name): _options(name, given) for name, given in pairs}
+
+
+def _options(name: str, given: Any) -> ChannelOptions:
+    if isinstance(given, Mapping):
+        unknown = set(given) - set(ChannelOptions._fields)
+        if unknown:
+            raise InvalidSetting(f"channel {name!r} has {min(map(str, unknown))!r:.80}: "
+                                 "use since and token")
+        return checked_options(**given)
+    if isinstance(given, str) or callable(given):
+        return checked_options(token=given)
+    return checked_options(since=given)
+
+
+def checked_options(since: Any = None, token: Any = None) -> ChannelOptions:
+    """Return what the application says of a channel.
+
+    Raises:
+        InvalidSetting: it is not a position, or not a token.
+    """
+    return ChannelOptions(checked_position(since), checked_token(token))
+
+
+def checked_position(since: Any) -> Since:
+    """Return a position, or None.
+
+    Raises:
+        InvalidSetting: it is something else.
+    """
+    if since is None:
+        return None
+    try:
+        offset, epoch = since
+    except (TypeError, ValueError):
+        offset, epoch = None, None
+    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0 \
+            or not isinstance(epoch, str):
+        raise InvalidSetting(f"position is {since!r:.80}: use an offset and an epoch")
+    return offset, epoch
+
+
+class Subscription:
+    """What is known of one channel, over all connections. Not safe for several threads.
+
+    Args:
+        options: what the application says.
+        is_wanted: the application wants the channel; else the server has put the client into it.
 
     Attributes:
-        token: a JWT, or what returns one, or None.
-        ticket: of the need whose answer counts; 0: none is waited for.
-        failures: refreshing it has failed so often in a row.
+        offset, epoch: what was received last.
+        token: what is known of its token.
+        state: one of ``OUT`` to ``SUBSCRIBED``.
+        command: the number of the command whose answer counts.
+        by_server: the server has put the client into the channel.
+        gap: the next publication comes after a gap.
+        failures: how often in a row the client did not come in, or did not stay.
     """
 
-    __slots__ = ("token", "ticket", "failures")
+    __slots__ = ("offset", "epoch", "token", "state", "command", "is_wanted", "by_server", "gap",
+                 "failures", "_has_begun", "_can_recover", "_entered_at")
 
-    def __init__(self, token: Any = None) -> None:
-        self.token = token
-        self.ticket = self.failures = 0
-
-    @property
-    def renews(self) -> bool:
-        """Tell whether there will be another token."""
-        return callable(self.token)
-
-
-class Place:
-    """What is known of one channel, over all connections."""
-
-    __slots__ = ("offset", "epoch", "state", "asked", "is_ours", "by_server", "resumes", "can_ask",
-                 "gap", "shown", "failures", "entered_at")
-
-    def __init__(self, wish: Wish = Wish(), *, is_ours: bool = True) -> None:
-        self.offset, self.epoch = wish.since or (0, "")
-        self.shown = Pass(wish.token)
+    def __init__(self, options: ChannelOptions = ChannelOptions(), *,
+                 is_wanted: bool = True) -> None:
+        self.offset, self.epoch = options.since or (0, "")
+        self.token = TokenState(options.token)
         self.state = OUT
-        self.asked = 0                      # the command whose answer counts
-        self.is_ours = is_ours              # this client wants it
-        self.by_server = False              # the server has put the client into it
-        self.resumes = wish.since is not None    # something has been seen: the rest must be whole
-        self.can_ask = self.resumes and bool(self.epoch or not self.offset)
+        self.command = 0
+        self.is_wanted = is_wanted
+        self.by_server = False
         self.gap = False
-        self.failures = 0                   # to enter, or to stay, in a row
-        self.entered_at = 0.0
+        self.failures = 0
+        self._has_begun = options.since is not None     # so that whatever is missing is a gap
+        self._can_recover = self._has_begun and bool(self.epoch or not self.offset)
+        self._entered_at = 0.0
 
     def request(self) -> dict[str, Any]:
         """Return what a subscription asks for."""
         return {"recover": True, "offset": self.offset, "epoch": self.epoch} \
-            if self.can_ask else {}
+            if self._can_recover else {}
 
-    def enter(self, found: dict[str, Any], now: float) -> bool:
-        """Take the server's answer; return whether nothing is missing."""
-        missing = self.resumes and not found.get("recovered")
+    def reset(self) -> None:
+        """Begin a new connection: the client is out, and no failure counts."""
+        self.state, self.failures, self.token.ticket = OUT, 0, 0
+
+    def enter(self, result: dict[str, Any], now: float) -> bool:
+        """Take the server's result; return False if something is missing."""
+        missing = self._has_begun and not result.get("recovered")
         self.gap = self.gap or missing
-        self.state, self.resumes = IN, True
-        self.offset, self.epoch = found.get("offset", 0), found.get("epoch", "")
-        self.can_ask = bool(self.epoch)
-        self.shown.ticket = self.shown.failures = 0
-        self.entered_at = now
+        self.state, self._has_begun = SUBSCRIBED, True
+        self.offset, self.epoch = result.get("offset", 0), result.get("epoch", "")
+        self._can_recover = bool(self.epoch)
+        self.token.ticket = self.token.failures = 0
+        self._entered_at = now
         return not missing
 
-    def sent_out(self, now: float) -> int:
-        """Be out, to enter again; return the failures before this, for the back-off."""
-        lasted = self.state == IN and now - self.entered_at >= PROVED_AFTER
+    def put_out(self, now: float) -> int:
+        """Be out, to subscribe again; return the earlier failures, for the back-off."""
+        lasted = self.state == SUBSCRIBED and now - self._entered_at >= PROVED_AFTER
         before = 0 if lasted else self.failures
-        self.state, self.failures = (LATER if before else OUT), before + 1
+        self.state, self.failures = (BACKING_OFF if before else OUT), before + 1
         return before
 
-    def refused(self) -> int:
-        """Be out for a while; return how often in a row."""
-        self.state = LATER
+    def fail(self) -> int:
+        """Be out for a while; return how often in a row that was."""
+        self.state = BACKING_OFF
         self.failures += 1
         return self.failures

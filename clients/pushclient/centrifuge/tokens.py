@@ -1,19 +1,72 @@
-"""Functions of the application that return tokens, called where they hold nothing up."""
+"""Tokens: what the application gives, what is known of each, and the threads that fetch them."""
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Union
+
+from ..errors import InvalidSetting
+
+Token = Union[str, Callable[[], Any], None]
+"""Who the client is, as a JWT; or a function that returns one, called for each connection and
+before a token expires."""
+
+ChannelToken = Union[str, Callable[[str], Any], None]
+"""A JWT for one channel; or a function that returns one, called with the channel's name for each
+subscription and before a token expires; None: the channel needs none."""
 
 MAX_THREADS = 8
-"""Functions that are called at a time; further ones wait for them."""
+"""Token functions that run at a time; further ones wait for them."""
 
 
-class Need(NamedTuple):
+def checked_token(token: Any) -> Any:
+    """Return a token, a function that returns one, or None.
+
+    Raises:
+        InvalidSetting: it is something else.
+    """
+    if token is None or callable(token) or isinstance(token, str) and token:
+        return token
+    raise InvalidSetting(f"token is {'empty' if token == '' else type(token).__name__}: use text, "
+                         "or a function that returns it")
+
+
+def token_problem(token: Any, error: BaseException | None) -> str:
+    """Return why what a function returned or raised is not a token; empty: it is one."""
+    if error is not None:
+        return f"the token function failed: {error!r:.200}"
+    if token is None or token == "":
+        return "permission denied: the token function has none"
+    return "" if isinstance(token, str) else \
+        f"the token function returned {type(token).__name__}, not text"
+
+
+class TokenState:
+    """What is known of the token for one channel, or for the connection.
+
+    Attributes:
+        source: a JWT, a function that returns one, or None.
+        ticket: of the request whose token counts; 0: none is expected.
+        failures: how often in a row a new token has failed.
+    """
+
+    __slots__ = ("source", "ticket", "failures")
+
+    def __init__(self, source: Any = None) -> None:
+        self.source = source
+        self.ticket = self.failures = 0
+
+    @property
+    def is_renewable(self) -> bool:
+        """Tell whether another token can be had."""
+        return callable(self.source)
+
+
+class TokenRequest(NamedTuple):
     """A token that is needed.
 
     Attributes:
         channel: what it is for; empty: the connection.
-        ticket: tells this need from earlier and later ones.
+        ticket: tells this request from earlier and later ones.
         get: the application's function.
     """
 
@@ -22,34 +75,35 @@ class Need(NamedTuple):
     get: Callable[[], Any]
 
 
-Tell = Callable[[Need, Any, "BaseException | None"], None]
+TokenAnswer = Callable[[TokenRequest, Any, "BaseException | None"], None]
+"""Takes what a token function returned, or what it raised."""
 
 
-class Asking:
-    """Call functions on threads that end when there is nothing more to ask. For any thread.
+class TokenCalls:
+    """Call token functions on threads of their own, which end when none is left. For any thread.
 
-    A function may take long, or hang: its channel is not asked for a second time meanwhile, and
-    what it returns in the end is for the last who needed it. So a function that hangs costs one
+    A function may take long, or hang. Until it returns, it is not called again for its channel,
+    and what it returns in the end is for the latest request. So a function that hangs costs one
     thread, not one for each attempt.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, tuple[Need, Tell]] = {}
+        self._waiting: dict[str, tuple[TokenRequest, TokenAnswer]] = {}
         self._running: set[str] = set()
         self._threads = 0
 
-    def ask(self, need: Need, tell: Tell) -> None:
-        """Call a function, then ``tell`` on its thread: what it returned, or what it raised."""
+    def call(self, request: TokenRequest, answer: TokenAnswer) -> None:
+        """Call a request's function, then ``answer`` on the same thread."""
         with self._lock:
-            self._waiting[need.channel] = need, tell
-            if need.channel in self._running or self._threads >= MAX_THREADS:
+            self._waiting[request.channel] = request, answer
+            if request.channel in self._running or self._threads >= MAX_THREADS:
                 return
             self._threads += 1
         threading.Thread(target=self._run, name="pushclient token", daemon=True).start()
 
     def forget(self) -> None:
-        """Call nothing more of what waits; nobody needs it now."""
+        """Drop the requests that wait: nobody needs their tokens now."""
         with self._lock:
             self._waiting.clear()
 
@@ -60,17 +114,17 @@ class Asking:
                 if channel is None:
                     self._threads -= 1
                     return
-                need, tell = self._waiting.pop(channel)
+                request, answer = self._waiting.pop(channel)
                 self._running.add(channel)
-            self._call(need, tell)
+            self._call(request, answer)
 
-    def _call(self, need: Need, tell: Tell) -> None:
+    def _call(self, request: TokenRequest, answer: TokenAnswer) -> None:
         token = error = None
         try:
-            token = need.get()
-        except BaseException as failure:  # a SystemExit, too, is for this function only
+            token = request.get()
+        except BaseException as failure:  # a SystemExit, too, ends only this function
             error = failure
         with self._lock:
-            self._running.discard(need.channel)
-            need, tell = self._waiting.pop(need.channel, (need, tell))
-        tell(need, token, error)
+            self._running.discard(request.channel)
+            request, answer = self._waiting.pop(request.channel, (request, answer))
+        answer(request, token, error)

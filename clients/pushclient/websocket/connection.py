@@ -1,35 +1,29 @@
-"""One connection to a server, ws4py's way: a drop-in for its threaded client.
+"""One WebSocket connection: it reads, keeps itself alive and ends, and tells its handler.
 
-The messages are ws4py's, the methods and callbacks too. Underneath, nothing of ws4py is left:
-``dialing`` connects, ``FrameReader`` reads, ``Wire`` writes.
-
-Source: ws4py.client.threadedclient; RFC 6455.
+Source: RFC 6455.
 """
 from __future__ import annotations
 
 import logging
-import ssl
+import socket
 import threading
 import time
-from typing import Any, Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Protocol, Sequence
 
-from pushserver.wire.disconnects import (ABNORMAL, HANDLER_FAILED, NORMAL, Disconnect,
-                                         checked_disconnect)
-from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG, close_frame, frame
+from pushserver.wire.disconnects import ABNORMAL, Disconnect
+from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG
+from pushserver.wire.keepalive import KeepAliveRule
 from pushserver.wire.parser import FrameReader, Received
 from ws4py.messaging import PingControlMessage, PongControlMessage
 
-from . import connect as dialing
-from .. import options
 from ..errors import ConnectionClosed
-from .keepalive import Keepalive
-from .request import Opening
-from .proxy import ProxyOption
-from .sending import MAX_OUTBOX, Sending, new_mask_key
-from .waker import Patience, Waker
-from .transport import LOST, Wire
-
-__all__ = ["WebSocketClient"]
+from ..options import ConnectionOptions
+from .request import Request
+from .resolver import Resolver
+from .sending import MAX_OUTBOX, Sender
+from .transport import LOST, Transport
+from .waker import StepDeadline, Waker
 
 logger = logging.getLogger("pushclient")
 
@@ -39,296 +33,282 @@ READ_SIZE = 1024 * 1024
 END_TIMEOUT = 1.0
 """Seconds that the server has to hang up after the closing handshake."""
 
-NO_PONG = Disconnect(ABNORMAL.code, "no pong")
+NEVER = float("inf")
+
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds that one wait may last: selectors take no more than some weeks."""
+
+SERVER_SILENT = Disconnect(ABNORMAL.code, "no pong")
 NO_CLOSE = Disconnect(ABNORMAL.code, "the server did not answer the close")
 
+_CONTROL = frozenset({PingControlMessage, PongControlMessage, Disconnect})
 
-class WebSocketClient(Sending, Opening):
-    """Hold one WebSocket connection, read on a thread of its own.
 
-    Subclass it and override ``opened``, ``received_message``, ``ponged`` and ``closed``: they run
-    on that thread, one at a time. What they raise is logged and closes the connection with 1011.
-    ``connect`` and ``run_forever`` belong to one thread; ``send``, ``ping`` and ``close`` are safe
-    from any, callbacks included.
+class Handler(Protocol):
+    """What is told about a connection, always on the thread that reads it."""
 
-    It differs from ws4py's where that one loses, hangs or trusts too much: ``connect`` is bounded
-    and tries every address, TLS is verified, answers are checked, the subprotocol in
-    ``protocols`` is text in the server's spelling, ``heartbeat_freq`` sends pings and expects
-    answers, a message keeps its ``data``, ``closed`` gets its reason as text.
+    @property
+    def due(self) -> float:
+        """Return when to call ``run_due``, in ``time.monotonic``'s seconds; ``NEVER``: not at all.
+
+        Whoever makes it earlier on another thread has to call ``Connection.wake``.
+        """
+
+    def opened(self) -> None:
+        """Begin: the server has agreed."""
+
+    def received(self, messages: Sequence[Any]) -> None:
+        """Take messages, in order; nothing is read meanwhile."""
+
+    def ponged(self, pong: PongControlMessage) -> None:
+        """Take the answer to a ping."""
+
+    def run_due(self) -> None:
+        """Do what is due."""
+
+    def closed(self, end: Disconnect) -> None:
+        """Take note of the end; called once."""
+
+
+class Connection:
+    """Hold one WebSocket connection.
+
+    ``connect`` and then ``run`` belong to one thread, or to two, one after the other. Everything
+    else is for any thread.
 
     Args:
-        url: ``ws://``, ``wss://`` or ``ws+unix:///path/of/socket``, with credentials where the
-            server wants Basic authentication.
-        protocols: subprotocols to offer.
-        extensions: as ws4py's: kept, not offered.
-        heartbeat_freq: seconds without traffic after which the server is pinged. None or 0: never.
-        ssl_options: see ``tls.make_context``.
-        headers: further request headers, pairs or a mapping.
-        exclude_headers: names of headers to leave out.
-        ssl_context: a context of your own, in place of ``ssl_options``.
-        proxy: see ``proxy.find_proxy``.
-        unix_socket: the path of a Unix socket to connect to in place of the URL's host.
-        timeout: seconds for each step of connecting, and for a write to make any progress.
-        close_timeout: seconds that the server has to answer a close frame.
-        pong_timeout: seconds that it has to answer a ping; any traffic counts.
-        max_message_size: bytes of one inbound message; past it the connection ends with 1009.
+        handler: what is told.
+        options: how long to wait, and how much to take.
+        values: messages are given to the handler as ``str`` and ``bytes``, not as ws4py's
+            messages. A ping among them is answered first, because it may take the handler long to
+            take them.
 
-    Raises:
-        InvalidSetting: an argument has a value that cannot work.
+    Attributes:
+        sender: sends messages.
+        subprotocol: the one that the server chose, or None.
     """
 
-    def __init__(self, url: str, protocols: Sequence[str] | None = None,
-                 extensions: Sequence[str] | None = None, heartbeat_freq: float | None = None,
-                 ssl_options: Mapping[str, Any] | None = None,
-                 headers: options.Headers | None = None,
-                 exclude_headers: Sequence[str] | None = None, *,
-                 ssl_context: ssl.SSLContext | None = None, proxy: ProxyOption = True,
-                 unix_socket: str | None = None, timeout: float = options.TIMEOUT,
-                 close_timeout: float = options.CLOSE_TIMEOUT,
-                 pong_timeout: float = options.PONG_TIMEOUT,
-                 max_message_size: int = options.MAX_MESSAGE_SIZE) -> None:
-        super().__init__(url, protocols, extensions, heartbeat_freq, ssl_options, headers,
-                         exclude_headers, ssl_context=ssl_context, proxy=proxy,
-                         unix_socket=unix_socket)
-        self.daemon = True
-        self._timeout = options.check_seconds("timeout", timeout)
-        self._close_timeout = options.check_seconds("close_timeout", close_timeout)
-        self._keepalive = Keepalive(
-            options.check_seconds("heartbeat_freq", heartbeat_freq or 0, zero=True),
-            options.check_seconds("pong_timeout", pong_timeout))
-        self._reader = self._make_reader(options.check_count("max_message_size", max_message_size))
-        self._begin()
-
-    def _begin(self) -> None:
-        """Set up what changes while the connection lives."""
-        self._lock = threading.RLock()          # guards the next three
-        self._wire: Wire | None = None
-        self._close_asked = False
-        self._close_sent: Disconnect | None = None
-        self._begin_sending()
-        self._waker: Waker | None = None
-        self._th: threading.Thread | None = None
-        self._reading_thread: int | None = None
-        self._started = False
-        self._ended = threading.Event()
+    def __init__(self, handler: Handler, options: ConnectionOptions, *,
+                 values: bool = False) -> None:
+        self.sender = Sender(options.timeout)
+        self.subprotocol: str | None = None
+        self._handler = handler
+        self._options = options
+        self._values = values
+        self._reader = FrameReader(options.max_message_size, from_client=False, values=values)
+        self._keepalive = KeepAliveRule(options.ping_interval, options.pong_timeout)
         self._early = b""
-        self._end: Disconnect | None = None     # what ``closed`` will be told
-        self._end_by: float | None = None       # when to stop waiting for the other side
+        self._lock = threading.RLock()          # guards what follows
+        self._waker: Waker | None = None
+        self._transport: Transport | None = None
+        self._close_asked = False
+        self._server_closed = False
+        self._is_finished = False
+        self._end: Disconnect | None = None
+        self._end_by: float | None = None       # when to stop waiting for the server
 
     def __repr__(self) -> str:
-        state = "closed" if self.terminated else "open" if self._wire else "not connected"
-        return f"<{type(self).__name__}: {state}, {self.scheme}://{self.host}:{self.port}>"
+        return f"<Connection: {'closed' if self._is_finished else self._transport or 'not open'}>"
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """Return the socket, or None before there is one and once the connection has ended."""
+        return self._transport.sock if self._transport and not self._is_finished else None
+
+    @property
+    def client_closed(self) -> bool:
+        """Tell whether we have sent a close frame, or the connection has ended."""
+        return self.sender.is_closed or self._is_finished
+
+    @property
+    def server_closed(self) -> bool:
+        """Tell whether the server has closed or broken the protocol, or it all has ended."""
+        return self._server_closed or self._is_finished
+
+    @property
+    def end(self) -> Disconnect:
+        """Return how the connection ended."""
+        return self._end or Disconnect(ABNORMAL.code, LOST)
+
+    @property
+    def queued(self) -> int:
+        """Return the number of bytes that wait to be written."""
+        return self._transport.queued if self._transport else 0
 
     # connecting
 
-    def connect(self) -> None:
-        """Connect, shake hands and start to read. Works once.
+    def connect(self, request: Request, waker: Waker, resolver: Resolver) -> None:
+        """Connect and shake hands. Works once.
+
+        Args:
+            request: what to ask for.
+            waker: ends this connection's waits, until it has ended; the caller closes it.
+            resolver: looks the name up.
 
         Raises:
-            ConnectFailed: no connection was made, and why; nothing is left open.
+            ConnectFailed: there is no connection, and why; nothing is left open.
             ConnectionClosed: it was closed meanwhile, or connected before.
         """
         with self._lock:
-            if self._started:
+            if self._waker is not None:
                 raise ConnectionClosed("connect() works once: make another client")
-            self._started = True
-        self._waker = self._make_waker()
-        try:
-            self._dial(self._waker)
-        except BaseException:
-            self._dispose()
-            raise
-        self.handshake_ok()
-
-    def handshake_ok(self) -> None:
-        """Start the thread that reads; called once the server has agreed."""
-        self._th = threading.Thread(target=self.run, name=type(self).__name__, daemon=self.daemon)
-        self._th.start()
-
-    def run_forever(self) -> None:
-        """Block until the connection has ended and ``closed`` has returned."""
-        if self._wire is not None:
-            self._ended.wait()
-        if self._th is not None and self._th is not threading.current_thread():
-            self._th.join()
-
-    def _dial(self, waker: Waker) -> None:
-        patience = Patience(waker, self._timeout, lambda: self._close_asked)
-        sock, self._early = self._open(self._make_resolver(), patience)
+            self._waker = waker
+        deadline = StepDeadline(waker, self._options.timeout, lambda: self._close_asked)
+        sock, self.subprotocol, self._early = request.open(resolver, deadline)
         with self._lock:
             if not self._close_asked:
-                self._wire = Wire(sock, waker)
-                self.sock = sock
+                self._transport = Transport(sock, waker)
+                self.sender.open(self._transport)
                 return
         sock.close()
-        patience.check()
+        deadline.check()
 
-    def _make_waker(self) -> Waker:
-        return Waker()
-
-    def _make_resolver(self) -> dialing.Resolver:
-        return dialing.Resolver()
-
-    def _make_reader(self, max_message_size: int) -> FrameReader:
-        return FrameReader(max_message_size, from_client=False)
-
-    # reading: the connection's own thread
+    # reading
 
     def run(self) -> None:
-        """Read until the connection has ended; then call ``closed``."""
-        self._reading_thread = threading.get_ident()
-        wire = self._wire
-        assert wire is not None
+        """Read until the connection has ended, then tell the handler."""
+        transport = self._transport
+        assert transport is not None
+        self.sender.reading_thread = threading.get_ident()
         try:
             self._keepalive.heard(time.monotonic())
-            self._call(self.opened)
+            self._handler.opened()
             self._take(self._reader.feed(self._early))
-            self._after_read()
+            self._after_read(transport)
             while not self._is_over():
-                self._read_once(wire)
+                self._read_once(transport)
         finally:
-            self._finish()
+            with self._lock:
+                self._is_finished = True
+                transport.release()
+            self._handler.closed(self.end)
 
-    def _read_once(self, wire: Wire) -> None:
-        data = wire.receive(READ_SIZE)
+    def _read_once(self, transport: Transport) -> None:
+        data = transport.receive(READ_SIZE)
         if data is None:
-            wire.wait(self._seconds_to_wait())
+            transport.wait(self._seconds_to_wait())
         elif not data:
-            self._note_end(Disconnect(ABNORMAL.code, wire.failure or LOST))
-            self._end_by = 0.0
+            self.drop(Disconnect(ABNORMAL.code, transport.failure or LOST))
         else:
             self._keepalive.heard(time.monotonic())
             self._take(self._reader.feed(data))
-            self._after_read()
+            self._after_read(transport)
 
     def _take(self, received: Sequence[Received]) -> None:
         """Act on what the server sent, in order."""
-        for item in received:
-            if isinstance(item, (Disconnect, PingControlMessage, PongControlMessage)):
-                self._control(item)
+        if _CONTROL.isdisjoint(map(type, received)):
+            if received:
+                self._handler.received(received)
+            return
+        if self._values:
+            received = sorted(received, key=_urgency)
+        for is_control, items in groupby(received, lambda item: type(item) in _CONTROL):
+            if is_control:
+                for item in items:
+                    self._control(item)
             else:
-                self._call(self.received_message, item)
+                self._handler.received(list(items))
 
     def _control(self, item: Received) -> None:
         if isinstance(item, Disconnect):
-            self._note_end(item)
-            self.server_terminated = True
-            self._send_close(item)
+            self._server_closed = True
+            self.close_with(item, because=item)
         elif isinstance(item, PingControlMessage):
-            self._answer_ping(item)
+            if self.queued < MAX_OUTBOX:  # else the pong to a later ping will do
+                self.sender.try_send(OPCODE_PONG, item.data)
         else:
-            self._call(self.ponged, item)
+            self._handler.ponged(item)
 
-    def _answer_ping(self, ping: PingControlMessage) -> None:
-        if self._wire is not None and self._wire.queued < MAX_OUTBOX:  # else a later one will do
-            self._try_write(frame(OPCODE_PONG, ping.data, new_mask_key()))
-
-    def _after_read(self) -> None:
+    def _after_read(self, transport: Transport) -> None:
         failure = self._reader.failure
-        if failure is not None and not self.server_terminated:
+        if failure is not None and not self._server_closed:
             logger.info("The server broke the protocol: %s", failure.reason)
-            self._note_end(failure)
-            self.server_terminated = True
-            self._send_close(failure)
-        if self._wire is not None and self._wire.queued:
-            self._wire.flush()
-
-    def _note_end(self, disconnect: Disconnect) -> None:
-        """Keep the first reason for the end: what follows from it says less."""
-        if self._end is None:
-            self._end = disconnect
+            self._server_closed = True
+            self.close_with(failure, because=failure)
+        if transport.queued:
+            transport.flush()
 
     def _is_over(self) -> bool:
-        """Tell whether to stop reading; send a ping where one is due."""
+        """Tell whether to stop reading; before that, do what is due, and ping."""
         now = time.monotonic()
+        if self._end_by is None and now >= self._handler.due:
+            self._handler.run_due()
         if self._end_by is not None:
             if now >= self._end_by:
                 self._note_end(NO_CLOSE)
             return now >= self._end_by
         if self._keepalive.is_overdue(now):
-            self._note_end(NO_PONG)
+            self._note_end(SERVER_SILENT)
             return True
         if self._keepalive.is_due(now):
             self._keepalive.pinged(now)
-            self._try_write(frame(OPCODE_PING, b"", new_mask_key()))
+            self.sender.try_send(OPCODE_PING, b"")
         return False
 
     def _seconds_to_wait(self) -> float | None:
         now = time.monotonic()
         if self._end_by is not None:
             return max(0.0, self._end_by - now)
-        return self._keepalive.seconds(now)
+        seconds, due = self._keepalive.seconds(now), self._handler.due
+        if due == NEVER:
+            return seconds
+        left = min(LONGEST_WAIT, max(0.0, due - now))
+        return left if seconds is None else min(left, seconds)
 
-    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Run a callback of the application; what it raises ends this connection only."""
-        try:
-            callback(*arguments)
-        except Exception:
-            logger.exception("%s failed", getattr(callback, "__qualname__", callback))
-            self._send_close(HANDLER_FAILED)
+    def wait_without_reading(self) -> None:
+        """Write what waits to be written, until woken. For the handler, on its thread."""
+        if self._transport is not None:
+            self._transport.wait(None, reading=False)
 
-    def _finish(self) -> None:
-        """Give everything back and call ``closed``: the one place where a connection ends."""
-        end = self._end or Disconnect(ABNORMAL.code, LOST)
-        with self._lock:
-            self.client_terminated = self.server_terminated = True
-            if self._wire is not None:
-                self._wire.release()
-            self.sock = None
-        try:
-            self._call(self.closed, end.code, end.reason)
-        finally:
-            self._dispose()
-
-    def _dispose(self) -> None:
+    def wake(self) -> None:
+        """End the wait of the thread that reads, so that it looks at what is due."""
         if self._waker is not None:
-            self._waker.close()
-        self._ended.set()
+            self._waker.wake()
 
-    # closing: any thread
+    # ending
 
-    def close(self, code: int = NORMAL.code, reason: str = "") -> None:
-        """Begin to close, behind all that was sent before, or stop connecting; never blocks.
-
-        The thread ends when the server has answered, or after ``close_timeout``; ``run_forever``
-        waits for that. A second time does nothing.
-
-        Args:
-            code: 1000, 1001 or 3000 to 4999, for example.
-            reason: at most 123 bytes of UTF-8.
-
-        Raises:
-            InvalidSetting: one of them cannot be sent.
-        """
-        if isinstance(reason, bytes):
-            reason = reason.decode("utf-8", "replace")
-        disconnect = checked_disconnect(code, reason)
+    def close(self, disconnect: Disconnect) -> None:
+        """Begin to close, behind all that was sent before, or stop connecting; never block."""
         with self._lock:
             self._close_asked = True
-        if self._wire is not None:
-            self._send_close(disconnect)
-        elif self._waker is not None:
-            self._waker.wake()
+        if self._transport is not None:
+            self.close_with(disconnect)
+        else:
+            self.wake()
 
-    def _send_close(self, disconnect: Disconnect) -> None:
+    def close_with(self, disconnect: Disconnect, *, because: Disconnect | None = None) -> None:
+        """Send a close frame, unless one was sent, and give the server some time to leave.
+
+        Args:
+            disconnect: what the frame says.
+            because: how the connection ended, from our side; None: the server will say.
+        """
+        if because is not None:
+            self._note_end(because)
         with self._lock:
-            if self._wire is None or self.terminated and self.sock is None:
+            if self._transport is None or self._is_finished:
                 return
-            if self._close_sent is None:
-                self._try_write(close_frame(disconnect, new_mask_key()))
-                self._close_sent = disconnect
-                self.client_terminated = True
-                self._end_by = time.monotonic() + self._close_timeout
-            if self.server_terminated:
+            if self.sender.close(disconnect):
+                self._end_by = time.monotonic() + self._options.close_timeout
+            if self._server_closed:
                 self._end_by = time.monotonic() + END_TIMEOUT
-        if self._waker is not None:
-            self._waker.wake()
+        self.wake()
 
-    def close_connection(self) -> None:
+    def drop(self, end: Disconnect) -> None:
+        """Stop reading, without a closing handshake. For the handler, on its thread."""
+        self._note_end(end)
+        self._end_by = 0.0
+
+    def shut_down(self, why: str) -> None:
         """End the connection at once, without a closing handshake."""
-        if self._wire is not None:
-            self._wire.shut_down("closed by close_connection()")
+        if self._transport is not None:
+            self._transport.shut_down(why)
 
-    def terminate(self) -> None:
-        """End the connection at once; ``closed`` is called on its thread, as ever."""
-        self.close_connection()
+    def _note_end(self, end: Disconnect) -> None:
+        """Keep the first reason for the end: what follows from it says less."""
+        if self._end is None:
+            self._end = end
+
+
+def _urgency(item: Received) -> int:
+    return 2 if isinstance(item, Disconnect) else type(item) not in _CONTROL

@@ -1,6 +1,6 @@
-"""The opening handshake: the request, and whether the answer is a WebSocket server's.
+"""The opening handshake: the request's text, and whether a response makes a connection.
 
-Pure: no socket is touched. ``dialing`` sends and reads what is built and checked here.
+Pure: no socket is touched. ``exchange`` sends and reads what is built and checked here.
 
 Source: RFC 6455 sections 4.1 and 4.2.2.
 """
@@ -11,28 +11,24 @@ import re
 from base64 import b64encode
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from hashlib import sha1
 from typing import Iterable, NamedTuple, Sequence
 
-from ws4py import WS_KEY, WS_VERSION
+from pushserver.wire.handshake import KEY_SIZE, accept_key
 
 from ..errors import HandshakeFailed, InvalidSetting, Refused
 
-SWITCHING_PROTOCOLS = 101
-VERSION = str(max(WS_VERSION))
-KEY_SIZE = 16
 MAX_HEAD = 64 * 1024
-"""Bytes of an answer's status line and headers."""
+"""Bytes of a response's status line and headers."""
 
 MAX_SHOWN = 200
-"""Characters of the server's words that an error repeats."""
+"""Characters of what the server said that an error repeats."""
 
 END_OF_HEAD = b"\r\n\r\n"
 
 OURS = frozenset({"connection", "upgrade", "sec-websocket-key", "sec-websocket-version",
                   "sec-websocket-extensions", "sec-websocket-protocol", "content-length",
                   "transfer-encoding"})
-"""Headers that a caller cannot give: they are part of the handshake, or would break it."""
+"""Headers that a caller cannot set: they are part of the handshake, or would break it."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -40,14 +36,14 @@ _STATUS_LINE = re.compile(r"HTTP/(\d\.\d) (\d{3})(?: (.*))?")
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
-class Answer(NamedTuple):
-    """Hold an HTTP answer without its body.
+class Response(NamedTuple):
+    """Hold an HTTP response without its body.
 
     Attributes:
         version: "1.1".
         status: 100 to 999.
-        phrase: the status's name as the server put it.
-        headers: values by lower-case name, in the order they came.
+        phrase: the server's name for the status.
+        headers: values by lower-case name, in the order in which they came.
     """
 
     version: str
@@ -61,7 +57,7 @@ class Answer(NamedTuple):
         return [item.strip() for item in values.split(",") if item.strip()]
 
     def first(self, name: str) -> str:
-        """Return a header's first value, "" where there is none."""
+        """Return a header's first value, "" if there is none."""
         return self.headers.get(name, [""])[0]
 
 
@@ -70,22 +66,17 @@ def new_key() -> bytes:
     return b64encode(os.urandom(KEY_SIZE))
 
 
-def accept_for(key: bytes) -> str:
-    """Return the ``Sec-WebSocket-Accept`` that answers a key."""
-    return b64encode(sha1(key + WS_KEY, usedforsecurity=False).digest()).decode("ascii")
-
-
 def basic(credentials: str) -> str:
-    """Return the value of a header that carries "user:password" (RFC 7617)."""
+    """Return the header value that carries "user:password" (RFC 7617)."""
     return "Basic " + b64encode(credentials.encode("utf-8")).decode("ascii")
 
 
 def check_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return a caller's headers, once none of them can break out of its line.
+    """Return a caller's headers, once it is certain that each stays in its line.
 
     Raises:
-        InvalidSetting: a name is no token, a value has a control character, or the header is the
-            handshake's own.
+        InvalidSetting: a name is not a token, a value has a control character, or the handshake
+            sets the header itself.
     """
     checked = []
     for name, value in headers:
@@ -97,18 +88,18 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def check_header(name: str, value: str) -> None:
-    """Raise ``InvalidSetting`` for a header that could not stand in one line."""
+    """Raise ``InvalidSetting`` for a header that does not fit into one line."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise InvalidSetting(f"header name {name!r}: use letters, digits and hyphens")
     if not isinstance(value, str) or _NOT_IN_A_VALUE.search(value):
-        raise InvalidSetting(f"header {name}: use text without line breaks and control characters")
+        raise InvalidSetting(f"header {name}: use text without line breaks or control characters")
 
 
 def check_subprotocols(subprotocols: Iterable[str]) -> list[str]:
     """Return the subprotocols to offer.
 
     Raises:
-        InvalidSetting: one is no token, or comes twice.
+        InvalidSetting: one is not a token, or is there twice.
     """
     if isinstance(subprotocols, str):
         raise InvalidSetting(f"subprotocols: use a list, [{subprotocols!r}]")
@@ -125,11 +116,12 @@ def build_request(resource: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """Return the request that asks for a connection.
 
     Raises:
-        InvalidSetting: the resource or a header could not stand in one line.
+        InvalidSetting: the resource or a header does not fit into one line.
     """
     if not resource.startswith("/") or not resource.isascii() or not resource.isprintable() \
             or " " in resource:
-        raise InvalidSetting(f"resource {resource!r}: use a path from / on, percent-encoded")
+        raise InvalidSetting(f"resource {resource!r}: use a percent-encoded path that begins "
+                             "with /")
     lines = [f"GET {resource} HTTP/1.1"]
     for name, value in headers:
         check_header(name, value)
@@ -137,63 +129,63 @@ def build_request(resource: str, headers: Iterable[tuple[str, str]]) -> bytes:
     return "\r\n".join(lines).encode("utf-8") + END_OF_HEAD
 
 
-def parse_answer(head: bytes) -> Answer:
-    """Return an answer's status and headers.
+def parse_response(head: bytes) -> Response:
+    """Return a response's status and headers.
 
     Args:
-        head: the bytes up to the empty line, without it.
+        head: the bytes before the empty line.
 
     Raises:
-        HandshakeFailed: this is no HTTP answer.
+        HandshakeFailed: this is not HTTP.
     """
     status_line, *lines = head.decode("latin-1").split("\r\n")
     match = _STATUS_LINE.fullmatch(status_line)
     if not match:
-        raise HandshakeFailed(f"the answer is not HTTP: it begins {shown(status_line)!r}")
+        raise HandshakeFailed(f"the response is not HTTP: it begins {shown(status_line)!r}")
     headers: dict[str, list[str]] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not _TOKEN.fullmatch(name):
-            raise HandshakeFailed(f"the answer has a malformed header {shown(line)!r}")
+            raise HandshakeFailed(f"the response has a malformed header {shown(line)!r}")
         headers.setdefault(name.lower(), []).append(value.strip())
-    return Answer(match[1], int(match[2]), (match[3] or "").strip(), headers)
+    return Response(match[1], int(match[2]), (match[3] or "").strip(), headers)
 
 
-def check_answer(answer: Answer, key: bytes, offered: Sequence[str]) -> str | None:
-    """Return the subprotocol that the server chose, once its answer makes a connection.
+def check_response(response: Response, key: bytes, offered: Sequence[str]) -> str | None:
+    """Return the subprotocol that the server chose, once its response makes a connection.
 
     Args:
-        answer: one with status 101.
+        response: one with status 101.
         key: the request's ``Sec-WebSocket-Key``.
         offered: the request's subprotocols.
 
     Raises:
-        HandshakeFailed: it breaks one of the rules of RFC 6455 section 4.1.
+        HandshakeFailed: it breaks a rule of RFC 6455 section 4.1.
     """
-    if answer.version != "1.1":
-        raise HandshakeFailed(f"the answer is HTTP/{answer.version}, not HTTP/1.1")
-    _check_upgrade(answer)
-    _check_accept(answer.headers.get("sec-websocket-accept", []), key)
-    extensions = answer.all("sec-websocket-extensions")
+    if response.version != "1.1":
+        raise HandshakeFailed(f"the response is HTTP/{response.version}, not HTTP/1.1")
+    _check_upgrade(response)
+    _check_accept(response.headers.get("sec-websocket-accept", []), key)
+    extensions = response.all("sec-websocket-extensions")
     if extensions:
         raise HandshakeFailed(f"the server chose extension {shown(extensions[0])!r}, which was "
                               "not offered")
-    return _chosen(answer.headers.get("sec-websocket-protocol", []), offered)
+    return _chosen(response.headers.get("sec-websocket-protocol", []), offered)
 
 
-def _check_upgrade(answer: Answer) -> None:
-    if [item.lower() for item in answer.all("upgrade")] != ["websocket"]:
-        raise HandshakeFailed("the answer has no header Upgrade: websocket")
-    if "upgrade" not in (item.lower() for item in answer.all("connection")):
-        raise HandshakeFailed("the answer has no header Connection: Upgrade")
+def _check_upgrade(response: Response) -> None:
+    if [item.lower() for item in response.all("upgrade")] != ["websocket"]:
+        raise HandshakeFailed("the response has no header Upgrade: websocket")
+    if "upgrade" not in (item.lower() for item in response.all("connection")):
+        raise HandshakeFailed("the response has no header Connection: Upgrade")
 
 
 def _check_accept(values: list[str], key: bytes) -> None:
     if not values:
-        raise HandshakeFailed("the answer has no Sec-WebSocket-Accept")
-    if values != [accept_for(key)]:
-        raise HandshakeFailed("the answer has a wrong Sec-WebSocket-Accept: it is not for this "
-                              "request")
+        raise HandshakeFailed("the response has no Sec-WebSocket-Accept")
+    if values != [accept_key(key.decode("ascii"))]:
+        raise HandshakeFailed("the response has a wrong Sec-WebSocket-Accept: it does not answer "
+                              "this request")
 
 
 def _chosen(values: list[str], offered: Sequence[str]) -> str | None:
@@ -205,27 +197,28 @@ def _chosen(values: list[str], offered: Sequence[str]) -> str | None:
     return values[0]
 
 
-def refusal(answer: Answer, body: bytes) -> Refused:
-    """Return the error for an answer other than 101.
+def refusal(response: Response, body: bytes) -> Refused:
+    """Return the error for a status other than 101.
 
     Args:
-        answer: the server's.
-        body: as much of its body as was read; its first line is repeated where it is plain text.
+        response: the server's.
+        body: as much of its body as was read; if it is plain text, the error has its first line.
     """
-    words = [f"the server answered {answer.status}"]
-    if answer.phrase:
-        words.append(shown(answer.phrase))
+    words = [f"the server answered {response.status}"]
+    if response.phrase:
+        words.append(shown(response.phrase))
     message = " ".join(words)
-    location = answer.first("location")
+    location = response.first("location")
     if location:
         message += f", a redirect to {shown(location)}"
-    elif answer.first("content-type").startswith("text/plain") and body.strip():
+    elif response.first("content-type").startswith("text/plain") and body.strip():
         message += ": " + shown(body.decode("utf-8", "replace").strip().splitlines()[0])
-    return Refused(answer.status, message, retry_after=retry_after(answer.first("retry-after")))
+    return Refused(response.status, message,
+                   retry_after=retry_after(response.first("retry-after")))
 
 
 def retry_after(value: str, now: datetime | None = None) -> float:
-    """Return the seconds that a ``Retry-After`` header asks for; 0 for one that makes no sense.
+    """Return the seconds that a ``Retry-After`` header asks for; 0 if it makes no sense.
 
     Source: RFC 9110 section 10.2.3.
     """
@@ -241,6 +234,6 @@ def retry_after(value: str, now: datetime | None = None) -> float:
 
 
 def shown(text: str) -> str:
-    """Return what a server said, short and without what could spoil a line or a terminal."""
+    """Return what a server said, shortened, without what could spoil a line or a terminal."""
     line = _UNSHOWABLE.sub(" ", text).strip()
     return line if len(line) <= MAX_SHOWN else line[:MAX_SHOWN] + "..."

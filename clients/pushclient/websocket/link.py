@@ -1,97 +1,56 @@
-"""One of the connections that a ``PushClient`` goes through."""
+"""One of the connections that a ``PushClient`` without channels goes through."""
 from __future__ import annotations
 
-from typing import Any, Protocol, Sequence
+from typing import Callable, Sequence, Union
 
-from pushserver.wire.disconnects import ABNORMAL, Disconnect
-from pushserver.wire.parser import FrameReader, Received
+from pushserver.wire.disconnects import Disconnect
+from ws4py.messaging import PongControlMessage
 
-from .connection import WebSocketClient
-from .connect import Resolver
-from ..errors import PushError
-from ..inbox import Value
-from .waker import Waker
-from .transport import LOST
+from ..options import ConnectionOptions
+from .connection import NEVER, Connection
 
-VALUES = frozenset({str, bytes})
+Deliver = Callable[[Sequence[Union[str, bytes]], Connection], None]
+"""Takes messages, and the connection that they came on; returns once they are stored or handled."""
 
 
-class Owner(Protocol):
-    """What a link asks of its client; on the client's thread."""
-
-    waker: Waker
-    resolver: Resolver
-
-    def link_opened(self) -> None:
-        """Take note that the server agreed."""
-
-    def link_received(self, values: Sequence[Value]) -> None:
-        """Take messages; return once they are stored or handled."""
-
-
-class Link(WebSocketClient):
-    """A connection that runs on its client's thread and hands on messages as plain values.
+class PlainLink:
+    """A connection whose messages are what the site sends: text and bytes.
 
     Args:
-        owner: the client.
-        url: see ``WebSocketClient``, which also takes the rest.
+        options: of the connection.
+        deliver: gets the messages.
+        opened: called when the server has agreed.
 
     Attributes:
+        connection: the connection.
+        failure: None: how it ended says all there is to say.
         has_received: whether a message has come.
-        failure: what says more of the end than its code, or None.
     """
 
-    def __init__(self, owner: Owner, url: str, **rest: Any) -> None:
-        self._owner = owner
+    due = NEVER
+    failure = None
+
+    def __init__(self, options: ConnectionOptions, deliver: Deliver,
+                 opened: Callable[[], None]) -> None:
+        self.connection = Connection(self, options, values=True)
         self.has_received = False
-        self.failure: PushError | None = None
-        super().__init__(url, **rest)
-
-    @property
-    def ended(self) -> Disconnect:
-        """Return how the connection ended."""
-        return self._end or Disconnect(ABNORMAL.code, LOST)
-
-    def handshake_ok(self) -> None:
-        """Start no thread: the client's calls ``run``."""
+        self._opened = opened
+        self._deliver = deliver
 
     def opened(self) -> None:
         """Tell the client."""
-        self._owner.link_opened()
+        self._opened()
 
-    def give_up_calls(self) -> None:
-        """End calls that wait for an answer: here are none."""
-
-    def wait_without_reading(self) -> None:
-        """Write what waits to be written, until the client is woken."""
-        if self._wire is not None:
-            self._wire.wait(None, reading=False)
-
-    def _take(self, received: Sequence[Received]) -> None:
-        values: Sequence[Any] = received
-        if not VALUES.issuperset(map(type, received)):
-            values = [item for item in received if type(item) in VALUES]
-            for item in received:
-                if type(item) not in VALUES and not isinstance(item, Disconnect):
-                    self._control(item)
-        if values:
-            self._take_values(values)
-        if received and isinstance(received[-1], Disconnect):  # nothing comes behind it
-            self._control(received[-1])
-
-    def _take_values(self, values: Sequence[Any]) -> None:
+    def received(self, messages: Sequence[Union[str, bytes]]) -> None:
         """Hand messages on."""
         self.has_received = True
-        self._owner.link_received(values)
+        self._deliver(messages, self.connection)
 
-    def _make_reader(self, max_message_size: int) -> FrameReader:
-        return FrameReader(max_message_size, from_client=False, values=True)
+    def ponged(self, pong: PongControlMessage) -> None:
+        """Do nothing: any traffic counts as an answer."""
 
-    def _make_waker(self) -> Waker:
-        return self._owner.waker
+    def run_due(self) -> None:
+        """Do nothing: nothing is ever due."""
 
-    def _make_resolver(self) -> Resolver:
-        return self._owner.resolver
-
-    def _dispose(self) -> None:
-        self._ended.set()  # the waker is the client's
+    def closed(self, end: Disconnect) -> None:
+        """Do nothing: the client asks the connection how it ended."""

@@ -1,4 +1,4 @@
-"""Which HTTP proxy to use, and what to say to it. Pure but for the environment.
+"""Which HTTP proxy to use, and how to ask it for a tunnel. Pure, but reads the environment.
 
 Source: RFC 9110 section 9.3.6 (CONNECT).
 """
@@ -9,12 +9,12 @@ from typing import Union
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .url import Address
 from ..errors import HandshakeFailed, InvalidSetting, ProxyFailed
-from .handshake import END_OF_HEAD, Answer, basic, parse_answer, shown
+from .handshake import END_OF_HEAD, Response, basic, parse_response, shown
+from .url import Address
 
 ProxyOption = Union[str, bool, None]
-"""A proxy's URL; True for the environment's; False or None for no proxy."""
+"""A proxy's URL; True: what the environment says; False or None: no proxy."""
 
 HTTP_PORT = 80
 OK = range(200, 300)
@@ -38,16 +38,16 @@ class Proxy:
 
 
 def find_proxy(option: ProxyOption, address: Address) -> Proxy | None:
-    """Return the proxy to use for an address, None for none.
+    """Return the proxy to use for an address, or None.
 
     Args:
-        option: what the caller said. True reads ``ws_proxy``/``http_proxy`` for ``ws``,
-            ``wss_proxy``/``https_proxy`` for ``wss``, then ``all_proxy``, and leaves out what
-            ``no_proxy`` names.
+        option: the caller's choice. True reads ``ws_proxy`` and ``http_proxy`` for ``ws``,
+            ``wss_proxy`` and ``https_proxy`` for ``wss``, then ``all_proxy``; hosts that
+            ``no_proxy`` names need no proxy.
         address: where the connection goes.
 
     Raises:
-        InvalidSetting: it is no HTTP proxy.
+        InvalidSetting: it is not an HTTP proxy.
     """
     if not option or address.unix_socket:
         return None
@@ -72,7 +72,7 @@ def parse_proxy(url: str) -> Proxy:
         url: ``http://[user:password@]host[:port]``; the scheme may be left out.
 
     Raises:
-        InvalidSetting: it is something else.
+        InvalidSetting: it is not one.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -80,16 +80,16 @@ def parse_proxy(url: str) -> Proxy:
     except ValueError as error:
         raise InvalidSetting(f"proxy: {error}") from None
     if parts.scheme != "http":
-        raise InvalidSetting(f"proxy: scheme {parts.scheme!r}, use http://host:port or none")
+        raise InvalidSetting(f"proxy: scheme {parts.scheme!r}: use http://host:port, or no proxy")
     if not parts.hostname:
-        raise InvalidSetting("proxy: no host, use http://host:port")
+        raise InvalidSetting("proxy: no host: use http://host:port")
     credentials = None
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
     return Proxy(parts.hostname, port, credentials)
 
 
-def connect_request(proxy: Proxy, address: Address) -> bytes:
+def tunnel_request(proxy: Proxy, address: Address) -> bytes:
     """Return the request that asks a proxy for a tunnel."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     target = f"{host}:{address.port}"
@@ -100,24 +100,24 @@ def connect_request(proxy: Proxy, address: Address) -> bytes:
 
 
 def check_tunnel(head: bytes, rest: bytes) -> None:
-    """Check what a proxy answered.
+    """Check a proxy's response.
 
     Args:
-        head: the answer's bytes up to the empty line.
-        rest: what came after it; nobody speaks in a new tunnel before the client does.
+        head: its bytes before the empty line.
+        rest: what came behind it; in a new tunnel the client speaks first.
 
     Raises:
         ProxyFailed: there is no tunnel.
     """
     try:
-        answer = parse_answer(head)
+        response = parse_response(head)
     except HandshakeFailed as error:
         raise ProxyFailed(f"proxy: {error}") from None
-    if answer.status not in OK:
-        raise ProxyFailed(_refused(answer), status=answer.status)
+    if response.status not in OK:
+        raise ProxyFailed(_refused(response), status=response.status)
     if rest:
-        raise ProxyFailed("proxy: it sent data of its own into the tunnel")
+        raise ProxyFailed("proxy: it sent data of its own through the tunnel")
 
 
-def _refused(answer: Answer) -> str:
-    return f"the proxy answered {answer.status} {shown(answer.phrase)}".rstrip()
+def _refused(response: Response) -> str:
+    return f"the proxy answered {response.status} {shown(response.phrase)}".rstrip()

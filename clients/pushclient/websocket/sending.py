@@ -1,111 +1,132 @@
-"""How messages get from the application to the wire."""
+"""How messages become frames, and in which order they go out."""
 from __future__ import annotations
 
 import os
 import threading
 from types import GeneratorType
-from typing import Any
+from typing import Any, Iterable
 
 from pushserver.wire.disconnects import Disconnect
-from pushserver.wire.frames import FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_TEXT, frame
+from pushserver.wire.frames import (FIN, MASK_SIZE, OPCODE_BINARY, OPCODE_TEXT, close_frame, frame)
+from pushserver.wire.payloads import CONTROL, encode_message
 from ws4py.framing import OPCODE_CONTINUATION
 
 from ..errors import ConnectionClosed, InvalidData
-from .payloads import CONTROL, prepare
-from .transport import Wire
+from .transport import Transport
 
 MAX_OUTBOX = 1024 * 1024
 """Bytes that a callback's ``send`` leaves to be written later before it waits."""
 
 
-class Sending:
-    """The methods of ``WebSocketClient`` that send; for any thread."""
+class Sender:
+    """Send messages as masked frames, each whole, and behind the close frame none. For any thread.
 
-    _lock: threading.RLock
-    _wire: Wire | None
-    _close_sent: Disconnect | None
-    _reading_thread: int | None
-    _timeout: float
+    Args:
+        timeout: seconds for which the server may take nothing while a ``send`` waits.
 
-    def _begin_sending(self) -> None:
+    Attributes:
+        is_closed: the close frame was sent.
+        reading_thread: the one that reads, which must not wait for the server to read.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.is_closed = False
+        self.reading_thread: int | None = None
+        self._timeout = timeout
+        self._lock = threading.RLock()          # guards ``is_closed`` and the transport
+        self._transport: Transport | None = None
         self._message_lock = threading.RLock()  # held while one message's fragments are sent
         self._in_fragments = False
 
+    def open(self, transport: Transport) -> None:
+        """Take messages from now on."""
+        with self._lock:
+            self._transport = transport
+
+    def close(self, disconnect: Disconnect) -> bool:
+        """Send the close frame, without waiting; return False if one was sent before."""
+        with self._lock:
+            if self.is_closed:
+                return False
+            self._try_write(close_frame(disconnect, _new_mask_key()))
+            self.is_closed = True
+        return True
+
     def send(self, payload: Any, binary: bool = False) -> None:
-        """Send one message; return once the kernel has it.
-
-        In a callback it does not wait for that: the thread that it is called on has to read, or
-        two sides that answer each other would wait for each other. It waits there only while more
-        than 1 MiB is queued.
-
-        Args:
-            payload: text, bytes, a ws4py message, or anything that JSON can hold. The pieces of a
-                generator become fragments of one message, which holds other messages back.
-            binary: send it as binary; bytes are sent as text otherwise, as with ws4py.
-
-        Raises:
-            ConnectionClosed: it is closed or not connected yet, or the server took nothing for
-                ``timeout``. A message that was under way may not have arrived.
-            InvalidData: a message cannot hold this.
-        """
+        """Send one message; see ``WebSocketClient.send``."""
         if isinstance(payload, GeneratorType):
             self._send_fragments(payload, binary)
         else:
-            self.send_frame(*prepare(payload, binary))
+            self.send_frame(*encode_message(payload, binary))
 
     def send_frame(self, opcode: int, payload: bytes) -> None:
-        """Send one whole message of a given opcode; see ``send``."""
-        data = frame(opcode, payload, new_mask_key())
-        if opcode in CONTROL:
-            self._written(self._queue(data))
+        """Send one message or control frame; return once the kernel has it.
+
+        On the reading thread, return while at most ``MAX_OUTBOX`` bytes wait to be written.
+
+        Raises:
+            ConnectionClosed: see ``WebSocketClient.send``.
+        """
+        data = frame(opcode, payload, _new_mask_key())
+        if opcode in CONTROL:  # these may stand between fragments
+            self.write(data)
             return
         with self._message_lock:
-            if self._in_fragments:
-                raise InvalidData("a generator that is being sent cannot send: yield it instead")
+            self._check_no_fragments()
             goal = self._queue(data)
-        self._written(goal)
+        self._finish(goal)
 
-    def _send_fragments(self, pieces: Any, binary: bool) -> None:
+    def try_send(self, opcode: int, payload: bytes) -> None:
+        """Send one frame without waiting, if the connection still takes any.
+
+        For what the protocol has to say: whoever reads learns why a connection was lost.
+        """
+        self._try_write(frame(opcode, payload, _new_mask_key()))
+
+    def write(self, data: bytes) -> None:
+        """Write whole frames; return as ``send_frame`` does."""
+        self._finish(self._queue(data))
+
+    def _send_fragments(self, pieces: Iterable[Any], binary: bool) -> None:
         with self._message_lock:
-            if self._in_fragments:
-                raise InvalidData("a generator that is being sent cannot send: yield it instead")
+            self._check_no_fragments()
             self._in_fragments = True
             try:
                 opcode = OPCODE_BINARY if binary else OPCODE_TEXT
                 for piece in pieces:
-                    self._send_fragment(opcode, prepare(piece, True)[1])
+                    self._send_fragment(opcode, encode_message(piece, True)[1])
                     opcode = OPCODE_CONTINUATION
-                self._written(self._queue(frame(opcode, b"", new_mask_key())))
+                self.write(frame(opcode, b"", _new_mask_key()))
             finally:
                 self._in_fragments = False
 
+    def _check_no_fragments(self) -> None:
+        if self._in_fragments:
+            raise InvalidData("a generator that is being sent cannot send: yield it instead")
+
     def _send_fragment(self, opcode: int, payload: bytes) -> None:
-        data = bytearray(frame(opcode, payload, new_mask_key()))
+        data = bytearray(frame(opcode, payload, _new_mask_key()))
         data[0] &= ~FIN
-        self._written(self._queue(bytes(data)))
+        self.write(bytes(data))
 
     def _queue(self, data: bytes) -> int:
         with self._lock:
-            if self._wire is None or self._close_sent is not None:
+            if self._transport is None or self.is_closed:
                 raise ConnectionClosed("nothing was sent: the connection is "
-                                       + ("closed" if self._wire else "not open"))
-            return self._wire.write(data)
+                                       + ("closed" if self._transport else "not open"))
+            return self._transport.write(data)
 
-    def _written(self, goal: int) -> None:
-        assert self._wire is not None
-        in_callback = threading.get_ident() == self._reading_thread
-        self._wire.finish(goal - (MAX_OUTBOX if in_callback else 0), self._timeout)
-
-    def _write(self, b: bytes) -> None:
-        self._written(self._queue(b))
+    def _finish(self, goal: int) -> None:
+        assert self._transport is not None
+        in_callback = threading.get_ident() == self.reading_thread
+        self._transport.finish(goal - (MAX_OUTBOX if in_callback else 0), self._timeout)
 
     def _try_write(self, data: bytes) -> None:
         try:
             self._queue(data)
-        except ConnectionClosed:  # reading will tell why
+        except ConnectionClosed:
             pass
 
 
-def new_mask_key() -> bytes:
-    """Return what a frame of a client is masked with."""
+def _new_mask_key() -> bytes:
     return os.urandom(MASK_SIZE)

@@ -1,10 +1,12 @@
-"""Which TLS context to use."""
+"""TLS: which context a connection uses, and the handshake."""
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import Any, Mapping
 
-from ..errors import InvalidSetting
+from ..errors import CertificateRefused, InvalidSetting, TlsFailed
+from .waker import READ, WRITE, StepDeadline
 
 OPTIONS = ("certfile", "keyfile", "password", "ca_certs", "cert_reqs", "ciphers")
 
@@ -14,11 +16,11 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
 
     Args:
         options: as ws4py's ``ssl_options``: ``certfile``, ``keyfile`` and ``password`` of a
-            client's certificate, ``ca_certs`` to trust in place of the system's, ``ciphers``, and
-            ``cert_reqs``, where only ``ssl.CERT_NONE`` turns the verification off.
+            client's certificate, ``ca_certs`` to trust instead of the system's, ``ciphers``, and
+            ``cert_reqs``, of which only ``ssl.CERT_NONE`` turns the verification off.
 
     Raises:
-        InvalidSetting: an option is none of these, or a file cannot be used.
+        InvalidSetting: an option is not one of these, or a file cannot be used.
     """
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
@@ -37,3 +39,42 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def start_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: StepDeadline
+              ) -> ssl.SSLSocket:
+    """Return a socket that speaks TLS, once the handshake is done; the one given is used up.
+
+    Raises:
+        CertificateRefused: the server's certificate is not to be trusted.
+        TlsFailed: there is no TLS with this server.
+        ConnectTimeout, Interrupted: see ``StepDeadline.wait``.
+    """
+    deadline.begin("the TLS handshake")
+    try:
+        wrapped = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    except (OSError, ValueError) as error:
+        raise TlsFailed(f"no TLS with {host}: {error}") from None
+    try:
+        _shake_hands(wrapped, host, deadline)
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
+
+
+def _shake_hands(sock: ssl.SSLSocket, host: str, deadline: StepDeadline) -> None:
+    while True:
+        try:
+            sock.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            deadline.wait({sock: READ})
+        except ssl.SSLWantWriteError:
+            deadline.wait({sock: WRITE})
+        except ssl.SSLCertVerificationError as error:
+            raise CertificateRefused(f"the certificate of {host} was refused: "
+                                     f"{error.verify_message}") from None
+        except (OSError, ValueError) as error:
+            raise TlsFailed(f"no TLS with {host}: {getattr(error, 'strerror', '') or error}"
+                            ) from None

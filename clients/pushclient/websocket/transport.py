@@ -1,4 +1,4 @@
-"""One connected socket, with what waits to be written to it."""
+"""A connected socket, and the bytes that wait to be written to it."""
 from __future__ import annotations
 
 import socket
@@ -12,22 +12,22 @@ from .waker import READ, WRITE, Selector, Waker
 LOST = "connection lost"
 
 
-class Wire:
-    """Read and write a non-blocking socket, from one thread and from many.
+class Transport:
+    """Read a non-blocking socket from one thread, and write to it from any.
 
-    ``receive``, ``wait`` and ``release`` belong to the reading thread; ``write``, ``finish``,
-    ``flush`` and ``shut_down`` are for any thread. What is written goes through one queue, so no
-    frame is cut in two by another. The lock is never held while waiting. A TLS socket is not safe
-    for a read beside a write, so with TLS reads take the lock too; they never block, so neither do
-    the writes.
+    ``receive``, ``wait`` and ``release`` belong to the reading thread; any thread may call
+    ``write``, ``finish``, ``flush`` and ``shut_down``. All that is written goes through one queue,
+    so no frame is cut in two by another. The lock is never held during a wait. A TLS socket does
+    not allow a read beside a write, so with TLS reads take the lock too; they do not block, so
+    they hold no write up.
 
     Args:
-        sock: connected and non-blocking; the wire owns it.
+        sock: connected and non-blocking; the transport owns it.
         waker: ends the reading thread's wait.
 
     Attributes:
         queued: bytes that wait to be written.
-        failure: why nothing can be written any more, None while something can.
+        failure: why nothing can be written any more, or None.
     """
 
     def __init__(self, sock: socket.socket, waker: Waker) -> None:
@@ -40,7 +40,7 @@ class Wire:
         self._outbox: deque[memoryview] = deque()
         self._sent = 0
         self._flushing = False
-        self._writers = 0   # threads that wait for room and so still use the descriptor
+        self._writers = 0   # threads that wait for room, and so use the descriptor
         self._released = False
         self._read_wants_write = False
         self._watched = 0
@@ -48,12 +48,12 @@ class Wire:
         self._selector.register(waker, READ)
 
     def __repr__(self) -> str:
-        return f"<Wire: {self.failure or 'open'}, {self.queued} bytes queued>"
+        return f"<Transport: {self.failure or 'open'}, {self.queued} bytes queued>"
 
     # the reading thread
 
     def receive(self, size: int) -> bytes | None:
-        """Return what has come: None for nothing yet, b"" for the end."""
+        """Return what has come: None if nothing has, b"" at the end."""
         try:
             if not self._tls:
                 return self.sock.recv(size)
@@ -71,13 +71,13 @@ class Wire:
             return b""
 
     def wait(self, seconds: float | None, *, reading: bool = True) -> None:
-        """Return when there is something to read, the waker was woken or the time is up.
+        """Wait until there is something to read, the waker is woken or the time is up.
 
-        What can be written meanwhile is.
+        Meanwhile, write what waits to be written.
 
         Args:
-            seconds: at most this long; None for as long as it takes.
-            reading: False to let what comes wait in the kernel, so that TCP tells the server.
+            seconds: at most this long; None: for as long as it takes.
+            reading: False to leave in the kernel what comes, so that TCP slows the server down.
         """
         wants_write = self.queued or self._read_wants_write
         self._watch((READ if reading else 0) | (WRITE if wants_write else 0))
@@ -99,7 +99,7 @@ class Wire:
         self._watched = events
 
     def release(self) -> None:
-        """Close the socket, once no writer uses it any more; a second time does nothing."""
+        """Close the socket as soon as no writer uses it; a second call does nothing."""
         with self._lock:
             if self._released:
                 return
@@ -116,10 +116,10 @@ class Wire:
         """Queue whole frames and write as much as the kernel takes; never wait.
 
         Returns:
-            What to give to ``finish``, to wait until all of it is written.
+            The goal to give to ``finish``, to wait until all of it is written.
 
         Raises:
-            ConnectionClosed: nothing can be sent any more.
+            ConnectionClosed: nothing more can be sent.
         """
         with self._lock:
             if self.failure is not None:
@@ -133,11 +133,11 @@ class Wire:
         return goal
 
     def finish(self, goal: int, timeout: float) -> None:
-        """Wait until what ``write`` returned is reached, or less of it.
+        """Wait until the goal that ``write`` returned is reached, or an earlier one.
 
         Args:
-            goal: how many bytes the wire shall have written since it was made.
-            timeout: seconds that the server may take nothing; then the connection is given up.
+            goal: how many bytes have to be written, counted from the transport's first.
+            timeout: seconds for which the server may take nothing; then the connection is given up.
 
         Raises:
             ConnectionClosed: the connection was lost or given up meanwhile.
@@ -153,19 +153,19 @@ class Wire:
     def flush(self) -> None:
         """Write what the kernel takes now."""
         with self._lock:
-            if self._flushing:  # a signal handler's write, within another: that one goes on
+            if self._flushing:  # a signal handler writes in the midst of a write, which goes on
                 return
             self._flushing = True
             try:
                 self._send_queued()
             except BaseException:
-                self._fail(LOST)  # how much was sent is not known
+                self._fail(LOST)  # nobody knows how much was sent
                 raise
             finally:
                 self._flushing = False
 
     def shut_down(self, failure: str) -> None:
-        """End the connection at once, for whoever reads or writes it."""
+        """End the connection at once, for the thread that reads and for those that write."""
         with self._lock:
             self._fail(failure)
             if not self._released:
@@ -213,7 +213,7 @@ class Wire:
 
     def _shut_down(self) -> None:
         try:
-            # past SSLSocket.shutdown: it would turn what still comes into plain text
+            # not SSLSocket.shutdown: it would have what still comes read as plain text
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
         except OSError:  # the server was faster
             pass

@@ -1,4 +1,4 @@
-"""From a URL to where to connect and what to ask for. Pure: nothing is looked up.
+"""What a URL says: where to connect, and what to ask for. Pure: nothing is looked up.
 
 Source: RFC 6455 section 3; ws4py for ``ws+unix``.
 """
@@ -8,15 +8,16 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from pushserver.wire.handshake import MAX_ID_LENGTH
+
 from ..errors import InvalidSetting
 
 PORTS = {"ws": 80, "wss": 443}
 UNIX_SCHEME = "ws+unix"
 LARGEST_PORT = 65535
-MAX_ID = 128
 
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_IN_AN_ID = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _KEPT = "/?:@!$&'()*+,;=-._~%[]"
 
 
@@ -26,11 +27,11 @@ class Address:
 
     Attributes:
         scheme: "ws", "wss" or "ws+unix".
-        host: the name or address, in ASCII, an IPv6 one without brackets.
+        host: the name or address in ASCII; an IPv6 address without brackets.
         port: 1 to 65535.
-        resource: path and query, as they stand in the request.
-        unix_socket: the path of a Unix socket to use in place of host and port.
-        credentials: "user:password" of the URL, or None; never shown.
+        resource: path and query, as the request has them.
+        unix_socket: the path of a Unix socket to use instead of host and port, or None.
+        credentials: "user:password" from the URL, or None; never shown.
     """
 
     scheme: str
@@ -42,12 +43,12 @@ class Address:
 
     @property
     def secure(self) -> bool:
-        """Tell whether TLS is spoken."""
+        """Tell whether the connection uses TLS."""
         return self.scheme == "wss"
 
     @property
     def netloc(self) -> str:
-        """Return host and port as they stand in a Host header."""
+        """Return host and port as a ``Host`` header has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = PORTS.get(self.scheme, self.port)
         return host if self.port == default else f"{host}:{self.port}"
@@ -56,14 +57,15 @@ class Address:
         """Return this address with ``Id`` in its query.
 
         Raises:
-            InvalidSetting: no server would take the Id, or the URL has one already.
+            InvalidSetting: no server would take this Id, or the URL already has one.
         """
-        if not isinstance(Id, str) or not 0 < len(Id) <= MAX_ID or _CONTROL.search(Id):
-            raise InvalidSetting(f"Id: use 1 to {MAX_ID} characters of text, none a control "
-                                 "character")
+        if not isinstance(Id, str) or not 0 < len(Id) <= MAX_ID_LENGTH \
+                or _NOT_IN_AN_ID.search(Id):
+            raise InvalidSetting(f"Id: use 1 to {MAX_ID_LENGTH} characters of text, without "
+                                 "control characters")
         path, mark, query = self.resource.partition("?")
         if any(name == "Id" for name, _ in parse_qsl(query, keep_blank_values=True)):
-            raise InvalidSetting("Id: the URL has one already, give it in one place")
+            raise InvalidSetting("Id: the URL already has one: give it in one place")
         query += f"{'&' if query else ''}Id={quote(Id, safe='')}"
         return replace(self, resource=f"{path}?{query}")
 
@@ -75,10 +77,10 @@ def parse_url(url: str) -> Address:
         url: ``ws://host[:port][/path][?query]``, ``wss://...`` or ``ws+unix:///path/of/socket``.
 
     Raises:
-        InvalidSetting: it is none of these.
+        InvalidSetting: it is not one of these.
     """
     if not isinstance(url, str) or _NOT_IN_A_URL.search(url):
-        raise InvalidSetting("url: use text without spaces and control characters")
+        raise InvalidSetting("url: use text without spaces or control characters")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -87,11 +89,11 @@ def parse_url(url: str) -> Address:
     if parts.scheme == UNIX_SCHEME:
         return _unix(parts.path, parts.query)
     if parts.scheme not in PORTS:
-        raise InvalidSetting(f"url: scheme {parts.scheme!r}, use ws:// or wss://")
+        raise InvalidSetting(f"url: scheme {parts.scheme!r}: use ws:// or wss://")
     if not parts.hostname:
-        raise InvalidSetting("url: no host, use ws://host:port/path")
+        raise InvalidSetting("url: no host: use ws://host:port/path")
     if port == 0:
-        raise InvalidSetting(f"url: port 0, use 1 to {LARGEST_PORT}")
+        raise InvalidSetting(f"url: port 0: use 1 to {LARGEST_PORT}")
     return Address(parts.scheme, _ascii_host(parts.hostname), port or PORTS[parts.scheme],
                    _resource(parts.path, parts.query),
                    credentials=_credentials(parts.username, parts.password))
@@ -99,7 +101,7 @@ def parse_url(url: str) -> Address:
 
 def _unix(path: str, query: str) -> Address:
     if not path:
-        raise InvalidSetting("url: no socket, use ws+unix:///path/of/socket")
+        raise InvalidSetting("url: no socket: use ws+unix:///path/of/socket")
     return Address(UNIX_SCHEME, "localhost", PORTS["ws"], _resource("/", query), unquote(path))
 
 

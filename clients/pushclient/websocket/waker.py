@@ -1,4 +1,4 @@
-"""Waiting for sockets in a way that another thread can end."""
+"""Waits for sockets that another thread can end."""
 from __future__ import annotations
 
 import selectors
@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from types import TracebackType
-from typing import Callable, Mapping, Union
+from typing import Callable, Mapping
 
 from ..errors import ConnectionClosed, ConnectTimeout
 
@@ -14,7 +14,7 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector",
                                                  selectors.SelectSelector)
-"""``poll`` where there is one: it takes any descriptor, and none of its own."""
+"""``poll`` where there is one: it takes any descriptor, and needs none of its own."""
 
 _CLEARED_AT_ONCE = 4096
 
@@ -26,8 +26,8 @@ class Interrupted(ConnectionClosed):
 class Waker:
     """End another thread's wait.
 
-    ``wake`` may be called from any thread, at any time and from signal handlers, also after
-    ``close``. ``clear`` and ``sleep`` belong to the thread that waits.
+    ``wake`` may be called from any thread, at any time, from signal handlers and after ``close``
+    too. ``clear`` and ``sleep`` belong to the thread that waits.
     """
 
     def __init__(self) -> None:
@@ -45,16 +45,16 @@ class Waker:
         self.close()
 
     def fileno(self) -> int:
-        """Return what a selector waits for."""
+        """Return the descriptor that a selector waits for."""
         return self._receiver.fileno()
 
     def wake(self) -> None:
-        """Make the waiting thread return, or its next wait."""
+        """End the thread's wait, or its next one."""
         with self._lock:
             if not self._closed:
                 try:
                     self._sender.send(b"\0")
-                except BlockingIOError:  # it is as awake as can be
+                except BlockingIOError:  # full of wakes that nobody has cleared yet
                     pass
 
     def clear(self) -> None:
@@ -73,20 +73,18 @@ class Waker:
                 self.clear()
 
     def close(self) -> None:
-        """Give the descriptors back; a second time does nothing."""
+        """Give the descriptors back; a second call does nothing."""
         with self._lock:
             self._closed = True
             self._receiver.close()
             self._sender.close()
 
 
-Waited = Union[socket.socket, Waker]
+class StepDeadline:
+    """Bound each step of connecting by a ``timeout`` of its own.
 
-
-class Patience:
-    """Wait for the steps of connecting, each for as long as ``timeout``.
-
-    One thread dials with it; ``waker`` and ``is_over`` are how others make it stop.
+    It belongs to the thread that connects; other threads end its waits through ``is_over`` and the
+    waker.
 
     Args:
         waker: woken when something has changed.
@@ -99,45 +97,45 @@ class Patience:
         self.timeout = timeout
         self._is_over = is_over
         self._step = "connecting"
-        self._deadline = time.monotonic() + timeout
+        self._ends_at = time.monotonic() + timeout
 
     def begin(self, step: str) -> None:
         """Start the time of a step, named as in "the TLS handshake"."""
         self._step = step
-        self._deadline = time.monotonic() + self.timeout
+        self._ends_at = time.monotonic() + self.timeout
 
-    def wait(self, wanted: Mapping[socket.socket, int], until: float | None = None
+    def wait(self, events: Mapping[socket.socket, int], until: float | None = None
              ) -> list[socket.socket]:
-        """Return which of the sockets are ready; none when woken or when it is ``until``.
+        """Return which sockets are ready; none when woken, or when it is ``until``.
 
         Args:
-            wanted: ``READ`` or ``WRITE`` for each socket.
-            until: a time of ``time.monotonic`` to return at; the step's deadline holds anyway.
+            events: ``READ`` or ``WRITE`` for each socket.
+            until: a time of ``time.monotonic`` at which to return, if the step lasts so long.
 
         Raises:
             ConnectTimeout: the step took too long.
-            Interrupted: it is over.
+            Interrupted: another thread has closed the connection.
         """
         self.check()
         now = time.monotonic()
-        if now >= self._deadline:
+        if now >= self._ends_at:
             raise ConnectTimeout(f"{self._step} took longer than {self.timeout:g} s")
-        end = self._deadline if until is None else min(until, self._deadline)
-        ready = self._select(wanted, max(0.0, end - now))
+        end = self._ends_at if until is None else min(until, self._ends_at)
+        ready = self._select(events, max(0.0, end - now))
         self.check()
         return ready
 
     def check(self) -> None:
-        """Raise ``Interrupted`` if it is over."""
+        """Raise ``Interrupted`` if another thread has closed the connection."""
         if self._is_over():
             raise Interrupted("closed while connecting")
 
-    def _select(self, wanted: Mapping[socket.socket, int], seconds: float) -> list[socket.socket]:
+    def _select(self, events: Mapping[socket.socket, int], seconds: float) -> list[socket.socket]:
         ready: list[socket.socket] = []
         with Selector() as selector:
             selector.register(self.waker, READ)
-            for sock, events in wanted.items():
-                selector.register(sock, events)
+            for sock, mask in events.items():
+                selector.register(sock, mask)
             for key, _ in selector.select(seconds):
                 if isinstance(key.fileobj, socket.socket):
                     ready.append(key.fileobj)

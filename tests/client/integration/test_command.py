@@ -99,8 +99,8 @@ def test_what_goes_wrong_is_one_line():
     with Server(refuse) as server:
         refused = server.url
         cases = [
-            (["localhost:8888"], 2, "scheme 'localhost', use ws:// or wss://"),
-            (["http://localhost/"], 2, "scheme 'http', use ws:// or wss://"),
+            (["localhost:8888"], 2, "scheme 'localhost': use ws:// or wss://"),
+            (["http://localhost/"], 2, "scheme 'http': use ws:// or wss://"),
             (["ws://localhost/", "--id", "a\nb"], 2, "Id: use 1 to 128 characters"),
             (["ws://localhost/", "--header", "none"], 2, "use 'Name: value'"),
             (["ws://localhost/", "--timeout", "0"], 2, "timeout is 0.0: use more than 0"),

@@ -130,7 +130,7 @@ WRONG = [
     (endless_lines, HandshakeFailed, "headers are over 65536 bytes"),
     (bare_101, HandshakeFailed, "not HTTP: it begins '101'"),
     (not_http, HandshakeFailed, "not HTTP: it begins 'SSH-2.0-OpenSSH_9.6'"),
-    (leaves, ConnectFailed, "closed the connection before it had answered"),
+    (leaves, ConnectFailed, "closed the connection before it answered"),
     (chooses_a_subprotocol, HandshakeFailed, "subprotocol 'chat', which was not offered"),
     (chooses_an_extension, HandshakeFailed, "extension 'permessage-deflate'"),
     (refuses, Refused, "403 Forbidden: Origin: use the site's own."),

@@ -243,7 +243,7 @@ def closes_soon(closing):
     closing.close()
     assert time.monotonic() - began < SOON
     assert closing.state == "closed"
-    assert closing._thread is None or not closing._thread.is_alive()
+    assert closing._reconnector._thread is None or not closing._reconnector._thread.is_alive()
     closing.close()
     assert threading.active_count() <= before
 
@@ -284,7 +284,7 @@ def test_close_interrupts_a_blocked_send():
                 errors.append(str(error))
         thread = threading.Thread(target=send)
         thread.start()
-        wait_until(lambda: sending._link and sending._link._wire and sending._link._wire.queued)
+        wait_until(lambda: sending._reconnector.link and sending._reconnector.link.connection.queued)
         closes_soon(sending)
         thread.join(SOON)
         assert not thread.is_alive() and "sent" in errors[0]
@@ -310,11 +310,11 @@ def test_close_from_callbacks_ends_the_thread():
     with Server(lambda peer: (peer.answer(with_it=frame(OPCODE_TEXT, b"1") * 9), peer.receive(),
                               peer.close())) as server:
         one = client(server, on_message=message).start()
-        one._thread.join(PATIENCE)
+        one._reconnector._thread.join(PATIENCE)
         assert told == ["message"] and one.state == "closed"
         two.append(client(server, on_state=state))
         two[0].start()
-        two[0]._thread.join(PATIENCE)
+        two[0]._reconnector._thread.join(PATIENCE)
         assert two[0].state == "closed"
 
 
@@ -362,7 +362,7 @@ def test_callbacks_that_raise_are_logged_and_harm_nothing(caplog):
     with Server(lambda peer: (peer.answer(with_it=frame(OPCODE_TEXT, b"1") * 2),
                               peer.close())) as server:
         with client(server, on_message=fail, on_state=fail) as failing:
-            failing._thread.join(PATIENCE)
+            failing._reconnector._thread.join(PATIENCE)
     assert got == ["connecting", "open", "1", "1", "closed"]
     assert "handler's own" in caplog.text and "Traceback" in caplog.text
 
@@ -461,7 +461,7 @@ def test_message_is_not_put_between_the_fragments_of_another():
         single.connect()
         sender = threading.Thread(target=lambda: single.send(pieces()))
         sender.start()
-        wait_until(lambda: single._in_fragments)
+        wait_until(lambda: single._connection.sender._in_fragments)
         single.send("other")
         single.ping("p")
         sender.join()

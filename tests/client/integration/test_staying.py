@@ -205,7 +205,7 @@ def test_back_off_grows_until_a_connection_has_proved_itself():
 
     def note(state):
         if state == "waiting":
-            failures.append(client._backoff.failures)
+            failures.append(client._reconnector._backoff.failures)
     with Server(in_vain, in_vain, proved, stays) as server:
         with PushClient(server.url, proxy=None, on_state=note) as client:
             assert [client.receive(PATIENCE), client.receive(PATIENCE)] == ["1", "2"]
@@ -216,7 +216,7 @@ def test_max_attempts_ends_with_the_last_error():
     states = []
     with Server(lambda peer: peer.read_request()) as server:
         with PushClient(server.url, proxy=None, max_attempts=3, on_state=states.append) as client:
-            with pytest.raises(OSError, match="before it had answered"):
+            with pytest.raises(OSError, match="before it answered"):
                 next(client)
         assert server.accepted == 3
     assert states == ["connecting", "waiting"] * 2 + ["connecting", "closed"]

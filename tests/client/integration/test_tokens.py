@@ -129,7 +129,7 @@ def test_a_function_that_hangs_holds_up_its_own_channel_only(site, person, name)
         entered(site, "news:h")
         site.push.publish("news:h", 1)
         assert client.receive(PATIENCE).data == 1
-        wait_until(lambda: client.channels._places[name].failures >= 2)
+        wait_until(lambda: client._calls._protocol._subscriptions[name].failures >= 2)
         assert get.asked == [(name,)]  # and no second call beside one that hangs
     finally:
         go_on.set()
@@ -140,7 +140,7 @@ def test_what_a_function_returns_late_is_taken(site, person, name):
     get = Maker(lambda: (go_on.wait(), token(channel=name))[1])
     try:
         client = person({name: get}, timeout=0.2)
-        wait_until(lambda: client.channels._places[name].failures >= 2)
+        wait_until(lambda: client._calls._protocol._subscriptions[name].failures >= 2)
     finally:
         go_on.set()
     entered(site, name)
@@ -258,7 +258,7 @@ def test_a_first_token_that_does_not_come_in_time_is_given_up(person):
 
 
 def test_a_first_token_that_is_no_text_ends_the_client(person):
-    with pytest.raises(CommandFailed, match="^the token function returned bytes, no text$"):
+    with pytest.raises(CommandFailed, match="^the token function returned bytes, not text$"):
         person([], token=lambda: b"bytes").receive(PATIENCE)
 
 
@@ -266,9 +266,9 @@ def test_closing_waits_for_no_token(person, name):
     go_on = threading.Event()
     try:
         client = person({name: lambda channel: go_on.wait()})
-        wait_until(lambda: client.channels._places[name].shown.ticket)
+        wait_until(lambda: client._calls._protocol._subscriptions[name].token.ticket)
         client.close()
-        assert not client._thread.is_alive()
+        assert not client._reconnector._thread.is_alive()
     finally:
         go_on.set()
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushclient.centrifuge.protocol import Channels
+from pushclient.centrifuge.events import (Connected, Gap, Ping, Presence, Publication, Reply,
+                                          Retry)
+from pushclient.centrifuge.protocol import ChannelProtocol
+from pushclient.centrifuge.subscription import checked_channels
 from pushclient.errors import ChannelLost, CommandFailed, InvalidData, InvalidSetting
-from pushclient.centrifuge.events import Again, Answer, Connected, Gap, Ping, Presence, Publication
-from pushclient.centrifuge.wanted import checked_channels
 
 
 class Server:
@@ -44,7 +45,7 @@ class Server:
 
 
 def talk(*names, **options):
-    return Server(Channels(options or list(names)))
+    return Server(ChannelProtocol(options or list(names)))
 
 
 def seen(events):
@@ -62,7 +63,7 @@ def test_first_it_says_who_it_is_then_subscribes():
 
 
 def test_a_token_is_shown():
-    assert json.loads(Channels().begin("secret"))["connect"]["token"] == "secret"
+    assert json.loads(ChannelProtocol().begin("secret"))["connect"]["token"] == "secret"
 
 
 def test_publications_come_with_their_place():
@@ -183,7 +184,7 @@ def test_an_unsubscription_of_2500_or_more_means_again():
     server.connect()
     server.enter(a={"epoch": "e", "offset": 4})
     assert server.say({"push": {"channel": "a", "unsubscribe": {"code": 2500}}}) == \
-        [Again("a", 0, "2500: ")]
+        [Retry("a", 0, "2500: ")]
     assert server.asked()["a"]["subscribe"]["offset"] == 4
 
 
@@ -194,7 +195,7 @@ def test_refusals_are_final_unless_time_may_help():
     lost, = server.say({"id": asked["a"]["id"], "error": {"code": 103, "message": "no"}})
     assert lost.channel == "a" and str(lost) == "103: no: channel 'a'"
     assert server.say({"id": asked["b"]["id"], "error": {
-        "code": 100, "message": "internal", "temporary": True}}) == [Again("b", 1, "100: internal")]
+        "code": 100, "message": "internal", "temporary": True}}) == [Retry("b", 1, "100: internal")]
     assert server.say({"id": asked["c"]["id"], "error": {"code": 105, "message": "in"}}) == []
     assert server.channels.subscribed() == ["c"] and server.asked() == {}
     assert server.channels.due("b") == [] and list(server.asked()) == ["b"]
@@ -209,23 +210,23 @@ def test_connect_may_be_refused():
 
 def test_channels_come_and_go_at_run_time():
     server = talk("a")
-    server.channels.want("b")
+    server.channels.subscribe("b")
     server.connect()
     server.enter(a={}, b={})
-    server.channels.want("c", (3, "e"))
+    server.channels.subscribe("c", (3, "e"))
     assert server.asked()["c"]["subscribe"]["offset"] == 3
-    assert json.loads(server.channels.leave("a"))["unsubscribe"] == {"channel": "a"}
-    assert server.publish("a", 1) == [] and server.channels.leave("a") == ""
+    assert json.loads(server.channels.unsubscribe("a"))["unsubscribe"] == {"channel": "a"}
+    assert server.publish("a", 1) == [] and server.channels.unsubscribe("a") == ""
     with pytest.raises(InvalidSetting, match="'b' is subscribed to already"):
-        server.channels.want("b")
+        server.channels.subscribe("b")
 
 
 def test_the_answer_to_a_subscription_that_was_given_up_is_not_that_of_the_next():
     server = talk("a")
     server.connect()
     first = server.asked()["a"]
-    server.channels.leave("a")
-    server.channels.want("a")
+    server.channels.unsubscribe("a")
+    server.channels.subscribe("a")
     second = server.asked()["a"]
     assert server.say({"id": first["id"], "subscribe": {"epoch": "e", "offset": 1}}) == []
     assert server.publish("a", 2) == []
@@ -245,7 +246,7 @@ def test_what_else_the_server_says():
     assert server.say({"push": {"refresh": {}}}) == []
     number, text = server.channels.command("rpc", {"method": "add"})
     assert json.loads(text) == {"id": number, "rpc": {"method": "add"}}
-    assert server.say({"id": number, "rpc": {"data": 3}}) == [Answer(number, {"data": 3}, None)]
+    assert server.say({"id": number, "rpc": {"data": 3}}) == [Reply(number, {"data": 3}, None)]
     with pytest.raises(InvalidData):
         server.channels.command("publish", {"data": object()})
 

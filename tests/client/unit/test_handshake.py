@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushclient.websocket import handshake
 from pushclient.errors import HandshakeFailed, InvalidSetting, PushError
+from pushclient.websocket import handshake
+from pushserver.wire.handshake import accept_key
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 GOOD = {"Upgrade": "websocket", "Connection": "Upgrade",
@@ -18,11 +19,11 @@ def answer(status="101 Switching Protocols", version="HTTP/1.1", **changed):
     fields = {**GOOD, **{name.replace("_", "-"): value for name, value in changed.items()}}
     lines = [f"{name}: {line}" for name, value in fields.items() if value is not None
              for line in (value if isinstance(value, list) else [value])]
-    return handshake.parse_answer("\r\n".join([f"{version} {status}", *lines]).encode())
+    return handshake.parse_response("\r\n".join([f"{version} {status}", *lines]).encode())
 
 
 def test_accept_is_the_one_of_the_rfc():
-    assert handshake.accept_for(KEY) == GOOD["Sec-WebSocket-Accept"]
+    assert accept_key(KEY.decode()) == GOOD["Sec-WebSocket-Accept"]
     assert len({handshake.new_key() for _ in range(100)}) == 100
 
 
@@ -30,7 +31,7 @@ def test_accept_is_the_one_of_the_rfc():
     {}, {"Upgrade": "WebSocket"}, {"Connection": "keep-alive, upgrade"},
     {"Connection": ["keep-alive", "UPGRADE"]}, {"status": "101"}, {"status": "101 "}])
 def test_good_answer_is_accepted(changed):
-    assert handshake.check_answer(answer(**changed), KEY, []) is None
+    assert handshake.check_response(answer(**changed), KEY, []) is None
 
 
 @pytest.mark.parametrize("changed, words", [
@@ -49,19 +50,19 @@ def test_good_answer_is_accepted(changed):
     ({"version": "HTTP/1.0"}, "HTTP/1.0, not HTTP/1.1")])
 def test_answer_that_breaks_a_rule_is_refused(changed, words):
     with pytest.raises(HandshakeFailed) as caught:
-        handshake.check_answer(answer(**changed), KEY, ["chat", "v2"])
+        handshake.check_response(answer(**changed), KEY, ["chat", "v2"])
     assert words in str(caught.value)
 
 
 def test_subprotocol_that_was_offered_is_chosen():
-    chosen = handshake.check_answer(answer(Sec_WebSocket_Protocol="v2"), KEY, ["chat", "v2"])
+    chosen = handshake.check_response(answer(Sec_WebSocket_Protocol="v2"), KEY, ["chat", "v2"])
     assert chosen == "v2"
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_or_a_handshake_error(data):
     try:
-        handshake.check_answer(handshake.parse_answer(data), KEY, [])
+        handshake.check_response(handshake.parse_response(data), KEY, [])
     except HandshakeFailed as error:
         assert "\n" not in str(error) and len(str(error)) < 400
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from pushclient.websocket.url import parse_url
 from pushclient.errors import InvalidSetting, ProxyFailed
-from pushclient.websocket.proxy import Proxy, check_tunnel, connect_request, find_proxy, parse_proxy
+from pushclient.websocket.proxy import (Proxy, check_tunnel, find_proxy, parse_proxy,
+                                        tunnel_request)
+from pushclient.websocket.url import parse_url
 
 PLAIN, SECURE = parse_url("ws://example.org/"), parse_url("wss://example.org/")
 NAMES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy", "all_proxy", "no_proxy")
@@ -58,9 +59,9 @@ def test_other_proxies_are_refused(url, words):
 
 
 def test_request_carries_target_and_credentials():
-    assert connect_request(Proxy("p", 1), SECURE) \
+    assert tunnel_request(Proxy("p", 1), SECURE) \
         == b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"
-    request = connect_request(Proxy("p", 1, "me:secret"), parse_url("ws://[::1]:8/"))
+    request = tunnel_request(Proxy("p", 1, "me:secret"), parse_url("ws://[::1]:8/"))
     assert request == (b"CONNECT [::1]:8 HTTP/1.1\r\nHost: [::1]:8\r\n"
                        b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n")
     assert "secret" not in repr(Proxy("p", 1, "me:secret"))

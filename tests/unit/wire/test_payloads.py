@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from ws4py.messaging import BinaryMessage, PingControlMessage, TextMessage
 
-from pushclient.errors import InvalidData
-from pushclient.websocket.payloads import prepare
+from pushserver.errors import InvalidData
+from pushserver.wire.payloads import encode_message
 
 
 @pytest.mark.parametrize("payload, binary, prepared", [
@@ -13,11 +13,11 @@ from pushclient.websocket.payloads import prepare
     (BinaryMessage(b"\xff"), False, (2, b"\xff")),
     (PingControlMessage("x"), False, (9, b"x")), ({"a": 1}, False, (1, b'{"a":1}'))])
 def test_payloads_are_ws4pys_and_more(payload, binary, prepared):
-    assert prepare(payload, binary) == prepared
+    assert encode_message(payload, binary) == prepared
 
 
 @pytest.mark.parametrize("payload, words", [(b"\xff", "binary=True"), (object(), "JSON"),
                                             (PingControlMessage("x" * 126), "at most 125")])
 def test_what_no_frame_can_hold_is_refused(payload, words):
     with pytest.raises(InvalidData, match=words):
-        prepare(payload)
+        encode_message(payload)

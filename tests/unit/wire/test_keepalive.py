@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from pushclient.websocket.keepalive import Keepalive
+from pushserver.wire.keepalive import KeepAliveRule
 
 
 def test_ping_is_due_after_silence_and_its_answer_in_time():
-    keepalive = Keepalive(25, 10)
+    keepalive = KeepAliveRule(25, 10)
     keepalive.heard(100)
     assert not keepalive.is_due(124.9) and keepalive.seconds(120) == 5
     assert keepalive.is_due(125)
@@ -15,7 +15,7 @@ def test_ping_is_due_after_silence_and_its_answer_in_time():
 
 
 def test_any_traffic_is_an_answer():
-    keepalive = Keepalive(25, 10)
+    keepalive = KeepAliveRule(25, 10)
     keepalive.heard(0)
     keepalive.pinged(25)
     keepalive.heard(30)
@@ -24,7 +24,7 @@ def test_any_traffic_is_an_answer():
 
 
 def test_time_without_reading_does_not_count():
-    keepalive = Keepalive(25, 10)
+    keepalive = KeepAliveRule(25, 10)
     keepalive.heard(0)
     assert keepalive.is_due(500) and not keepalive.is_overdue(500)
     keepalive.pinged(500)
@@ -32,6 +32,6 @@ def test_time_without_reading_does_not_count():
 
 
 def test_zero_is_never():
-    keepalive = Keepalive(0, 10)
+    keepalive = KeepAliveRule(0, 10)
     keepalive.heard(0)
     assert not keepalive.is_due(1e9) and keepalive.seconds(5) is None

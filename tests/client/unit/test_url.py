@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushclient.websocket.url import parse_url
 from pushclient.errors import InvalidSetting
+from pushclient.websocket.url import parse_url
 
 
 @pytest.mark.parametrize("url, host, port, resource, netloc", [
@@ -47,7 +47,7 @@ def test_id_that_no_server_takes_is_refused(Id):
 
 
 def test_second_id_is_refused():
-    with pytest.raises(InvalidSetting, match="has one already"):
+    with pytest.raises(InvalidSetting, match="already has one"):
         parse_url("ws://h/?Id=").with_id("42")
 
 

@@ -284,7 +284,8 @@ def test_close_interrupts_a_blocked_send():
                 errors.append(str(error))
         thread = threading.Thread(target=send)
         thread.start()
-        wait_until(lambda: sending._reconnector.link and sending._reconnector.link.connection.queued)
+        wait_until(lambda: sending._reconnector.link
+                   and sending._reconnector.link.connection.queued)
         closes_soon(sending)
         thread.join(SOON)
         assert not thread.is_alive() and "sent" in errors[0]

@@ -5,12 +5,12 @@ import base64
 import binascii
 from typing import Any, Iterable, Mapping
 
+from ..centrifuge.json_codec import MAX_OFFSET
 from ..channels.publication import Position
 from ..channels.rules import MAX_CHANNEL
 from ..errors import PushError
 
 MAX_NUMBER = (1 << 63) - 1
-MAX_OFFSET = (1 << 64) - 1
 
 
 class BadField(PushError, ValueError):

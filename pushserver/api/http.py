@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 import logging
 from typing import Any, Iterable, NoReturn
 
@@ -13,8 +12,9 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import MIB
 from ..web.socket_takeover import end_connection
+from ..wire.payloads import decode_json
 from .methods import BAD_REQUEST, INTERNAL, METHODS, NOT_AVAILABLE, NOT_FOUND, UNRECOVERABLE
-from .methods import MAX_COMMANDS, CallError, Calls
+from .methods import MAX_COMMANDS, CallError, Methods
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class PushAPI:
         if not isinstance(push, PushServer):
             raise InvalidSetting(f"push is a {type(push).__name__}: use the PushPlugin, or a "
                                  "PushServer")
-        self._calls = Calls(push)
+        self._calls = Methods(push)
         self._keys = tuple(map(_checked_key, _checked_list(keys)))
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
             raise InvalidSetting(f"max_body is {max_body!r:.40}: use bytes, 1 or more")
@@ -208,10 +208,6 @@ def _key_sent(headers: Any) -> str:
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return decode_json(text)
     except (ValueError, RecursionError) as error:
         raise HTTPRefusal(400, f"the body is not JSON: {error!s:.80}") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"JSON has no {name}")

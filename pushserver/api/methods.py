@@ -59,7 +59,7 @@ class CallError(PushError):
         return encode_json({"code": self.code, "message": self.message})
 
 
-class Calls:
+class Methods:
     """Answer the calls of Centrifugo's server API. Safe from any thread.
 
     Args:
@@ -282,7 +282,7 @@ class Calls:
             "uptime": int(time.monotonic() - self._started)}]})
 
 
-METHODS = tuple(name[len("_do_"):] for name in vars(Calls) if name.startswith("_do_"))
+METHODS = tuple(name[len("_do_"):] for name in vars(Methods) if name.startswith("_do_"))
 
 
 def _to_publish(request: Fields) -> tuple[Any, dict[str, Any]]:

@@ -73,8 +73,9 @@ class Commands:
         kind, connected = type(request), self._session.connected
         if kind is values.Pong and connected:
             return  # the answer to a ping; that something came has been noted
-        if (kind is values.Connect) == connected or not number and kind is not values.Send:
-            raise CloseConnection(errors.BAD_REQUEST)
+        needs_number = kind is not values.SendRequest
+        if (kind is values.ConnectRequest) == connected or needs_number and not number:
+            raise CloseConnection(errors.MALFORMED)
         try:
             if isinstance(request, CommandError):
                 raise request
@@ -83,13 +84,13 @@ class Commands:
                 self._session.reply(number, result)
         except CommandError as error:
             self._session.reply_error(number, error)
-            if kind is values.Connect:
+            if kind is values.ConnectRequest:
                 self._session.flush()
                 raise ConnectionClosed("not connected: what follows is not read") from None
 
     # Who the client is
 
-    def _connect(self, number: int, request: values.Connect) -> None:
+    def _connect(self, number: int, request: values.ConnectRequest) -> None:
         self._client.name = request.name
         claims = self._claims(request.token)
         self._identify(claims)
@@ -148,9 +149,9 @@ class Commands:
         if claims.info is not None:
             self._client.info = claims.info
 
-    def _refresh(self, number: int, request: values.Refresh) -> Result:
+    def _refresh(self, number: int, request: values.RefreshRequest) -> Result:
         if not request.token or not self._session.refreshable:
-            raise CloseConnection(errors.BAD_REQUEST)
+            raise CloseConnection(errors.MALFORMED)
         claims = self._checked(request.token)
         if claims.user != self._client.user_id:
             raise CloseConnection(errors.INVALID_TOKEN)
@@ -160,17 +161,17 @@ class Commands:
 
     # Channels
 
-    def _subscribe(self, number: int, request: values.Subscribe) -> None:
+    def _subscribe(self, number: int, request: values.SubscribeRequest) -> None:
         self._subscriptions.subscribe(number, request)
 
-    def _unsubscribe(self, number: int, request: values.Unsubscribe) -> Result:
+    def _unsubscribe(self, number: int, request: values.UnsubscribeRequest) -> Result:
         self._subscriptions.leave(request.channel)
         return values.UnsubscribeResult()
 
-    def _sub_refresh(self, number: int, request: values.SubRefresh) -> Result:
+    def _sub_refresh(self, number: int, request: values.SubRefreshRequest) -> Result:
         return self._subscriptions.refresh(request)
 
-    def _publish(self, number: int, request: values.Publish) -> Result:
+    def _publish(self, number: int, request: values.PublishRequest) -> Result:
         channel, handle = request.channel, self._handle
         self._session.check(self._client.allows_publish, channel, request.data)
         info = encoded_info(self._subscriptions.info(channel))     # JSON, whatever the codec
@@ -182,7 +183,7 @@ class Commands:
         handle.node.publish(channel, made)
         return values.PublishResult()
 
-    def _presence(self, number: int, request: values.Presence) -> None:
+    def _presence(self, number: int, request: values.PresenceRequest) -> None:
         self._check_presence(request.channel)
         found = self._handle.node.broker.presence.of(request.channel)
         room = self._session.room
@@ -190,7 +191,7 @@ class Commands:
             raise errors.limit_exceeded()
         self._session.reply(number, values.PresenceResult(found), room)
 
-    def _presence_stats(self, number: int, request: values.PresenceStats) -> Result:
+    def _presence_stats(self, number: int, request: values.PresenceStatsRequest) -> Result:
         self._check_presence(request.channel)
         return values.PresenceStatsResult(
             *self._handle.node.broker.presence.stats(request.channel))
@@ -200,7 +201,7 @@ class Commands:
         if not self._handle.node.rule(channel).keeps_presence:
             raise errors.not_available()
 
-    def _history(self, number: int, request: values.History) -> Result:
+    def _history(self, number: int, request: values.HistoryRequest) -> Result:
         channel, limit, since, reverse = request
         node = self._handle.node
         self._session.check(self._client.allows_history, channel)
@@ -228,20 +229,21 @@ class Commands:
 
     # What belongs to no channel
 
-    def _ping(self, number: int, request: values.Ping) -> None:
+    def _ping(self, number: int, request: values.PingRequest) -> None:
         raise errors.not_available()
 
-    def _rpc(self, number: int, request: values.Rpc) -> Result:
+    def _rpc(self, number: int, request: values.RpcRequest) -> Result:
         return values.RpcResult(self._session.ask(self._client.rpc, *request))
 
-    def _send(self, number: int, request: values.Send) -> None:
+    def _send(self, number: int, request: values.SendRequest) -> None:
         self._session.call(self._client.message, request.data)
 
 
 _RUN: dict[type, Callable[[Commands, int, Any], Result | None]] = {
-    values.Connect: Commands._connect, values.Refresh: Commands._refresh,
-    values.Subscribe: Commands._subscribe, values.Unsubscribe: Commands._unsubscribe,
-    values.SubRefresh: Commands._sub_refresh, values.Publish: Commands._publish,
-    values.Presence: Commands._presence, values.PresenceStats: Commands._presence_stats,
-    values.History: Commands._history, values.Ping: Commands._ping, values.Rpc: Commands._rpc,
-    values.Send: Commands._send}
+    values.ConnectRequest: Commands._connect, values.RefreshRequest: Commands._refresh,
+    values.SubscribeRequest: Commands._subscribe, values.UnsubscribeRequest: Commands._unsubscribe,
+    values.SubRefreshRequest: Commands._sub_refresh, values.PublishRequest: Commands._publish,
+    values.PresenceRequest: Commands._presence,
+    values.PresenceStatsRequest: Commands._presence_stats,
+    values.HistoryRequest: Commands._history, values.PingRequest: Commands._ping,
+    values.RpcRequest: Commands._rpc, values.SendRequest: Commands._send}

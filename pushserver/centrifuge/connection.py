@@ -16,7 +16,7 @@ from ..wire.payloads import Data
 from . import errors
 from .commands import Commands
 from .errors import CloseConnection
-from .json_codec import NOT_CONNECTED
+from .json_codec import JSON_NOT_CONNECTED
 from .session import Session
 from .subscriptions import Subscriptions
 
@@ -36,7 +36,7 @@ class CentrifugeConnection(Connection):
         name: what the client calls itself.
     """
 
-    codec = NOT_CONNECTED
+    codec = JSON_NOT_CONNECTED
     refused_subprotocols = {
         "centrifuge-protobuf": "this server speaks Centrifugo's protocol in JSON only: use a "
                                "client that does, in its JSON mode"}
@@ -49,7 +49,7 @@ class CentrifugeConnection(Connection):
         super().__init__(*args, **options)
         self.user_id = ""
         self.name = ""
-        self._session = Session(self, NOT_CONNECTED)
+        self._session = Session(self, JSON_NOT_CONNECTED)
         self._subscriptions = Subscriptions(self._session)
         self._commands = Commands(self._session, self._subscriptions)
 
@@ -81,7 +81,7 @@ class CentrifugeConnection(Connection):
 
     def message(self, data: Any) -> None:
         """Do what the site does with what a client sends without a channel. For subclasses."""
-        raise CloseConnection(errors.NOT_AVAILABLE)
+        raise CloseConnection(errors.UNSUPPORTED)
 
     def allows_subscribe(self, channel: str) -> bool:
         """Tell whether the client may subscribe without a token. The channel's rule says."""

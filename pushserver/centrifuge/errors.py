@@ -66,10 +66,10 @@ TOO_MANY = Disconnect(3013, "too many connections of this user")
 INVALID_TOKEN = Disconnect(3500, "invalid token")
 NO_TOKEN = Disconnect(3500, "invalid token: none was shown")
 NO_TOKENS_HERE = Disconnect(3500, "invalid token: the site takes none")
-BAD_REQUEST = Disconnect(3501, "bad request")
+MALFORMED = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "stale")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
-NOT_AVAILABLE = Disconnect(3508, "not available")
+UNSUPPORTED = Disconnect(3508, "not available")
 
 UNSUBSCRIBED_BY_SERVER = 2000, "server unsubscribe"
 INSUFFICIENT_STATE_IN_CHANNEL = 2500, "insufficient state"

@@ -5,17 +5,16 @@ Source: Centrifugo client protocol, version 2; centrifugal/protocol, client.prot
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any, Callable, Iterator, NoReturn, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from ..channels.presence import Info
 from ..channels.publication import BINARY, JSON, Position, Publication
 from ..channels.rules import checked_channel
 from ..connections.codec import Payload
 from ..errors import InvalidSetting
-from ..wire.payloads import dumps, encode_json
+from ..wire.payloads import decode_json, dumps, encode_json
 from . import values
-from .errors import BAD_REQUEST, CloseConnection, CommandError, bad_request, not_available
+from .errors import MALFORMED, CloseConnection, CommandError, bad_request, not_available
 from .values import Command, Result
 
 MAX_OFFSET = (1 << 64) - 1
@@ -25,24 +24,13 @@ MAX_COMMAND_ID = (1 << 32) - 1
 REJECT_UNRECOVERED = 2
 """The bit in a subscription's ``flag`` that asks for error 112 where nothing can be recovered."""
 
-Fields = dict[str, Any]
+JsonObject = dict[str, Any]
 """A decoded object."""
-
-
-class _NotJson(ValueError):
-    """Carry what JSON has no place for out of the decoder."""
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _NotJson(name)
-
-
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 # Reading
 
-def objects(text: str) -> list[Fields]:
+def objects(text: str) -> list[JsonObject]:
     """Return the objects of one message, which newlines separate.
 
     Raises:
@@ -52,15 +40,15 @@ def objects(text: str) -> list[Fields]:
     if len(lines) > 1 and not lines[-1]:
         lines.pop()
     try:
-        found = [_decode(line) for line in lines]
+        found = [decode_json(line) for line in lines]
     except (ValueError, RecursionError):
-        raise CloseConnection(BAD_REQUEST) from None
+        raise CloseConnection(MALFORMED) from None
     if not all(isinstance(one, dict) for one in found):
-        raise CloseConnection(BAD_REQUEST)
+        raise CloseConnection(MALFORMED)
     return found
 
 
-def command_of(found: Fields) -> Command:
+def command_of(found: JsonObject) -> Command:
     """Return the command that an object is.
 
     Raises:
@@ -78,10 +66,10 @@ def command_of(found: Fields) -> Command:
                 return Command(number, read(fields))
             except CommandError as error:
                 return Command(number, error)
-    raise CloseConnection(BAD_REQUEST)
+    raise CloseConnection(MALFORMED)
 
 
-def whole(fields: Fields, name: str, least: int, most: int) -> int:
+def whole(fields: JsonObject, name: str, least: int, most: int) -> int:
     """Return a whole number, 0 if it is not there.
 
     Raises:
@@ -91,29 +79,29 @@ def whole(fields: Fields, name: str, least: int, most: int) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise CloseConnection(BAD_REQUEST)
+        raise CloseConnection(MALFORMED)
     return value
 
 
-def text_of(fields: Fields, name: str) -> str:
+def text_of(fields: JsonObject, name: str) -> str:
     """Return text, empty if it is not there; see ``whole``."""
     value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise CloseConnection(BAD_REQUEST)
+        raise CloseConnection(MALFORMED)
     return value
 
 
-def flag_of(fields: Fields, name: str) -> bool:
+def flag_of(fields: JsonObject, name: str) -> bool:
     """Return true or false, false if it is not there; see ``whole``."""
     value = fields.get(name)
     if value is not None and not isinstance(value, bool):
-        raise CloseConnection(BAD_REQUEST)
+        raise CloseConnection(MALFORMED)
     return bool(value)
 
 
-def channel_of(fields: Fields) -> str:
+def channel_of(fields: JsonObject) -> str:
     """Return the channel that a request is about.
 
     Raises:
@@ -122,14 +110,14 @@ def channel_of(fields: Fields) -> str:
     """
     channel = text_of(fields, "channel")
     if not channel:
-        raise CloseConnection(BAD_REQUEST)
+        raise CloseConnection(MALFORMED)
     try:
         return checked_channel(channel)
     except InvalidSetting:
         raise bad_request() from None
 
 
-def check_plain(fields: Fields) -> None:
+def check_plain(fields: JsonObject) -> None:
     """Refuse what means another kind of channel: a map, or shared polling.
 
     Raises:
@@ -139,7 +127,7 @@ def check_plain(fields: Fields) -> None:
         raise not_available()
 
 
-def position_of(fields: Fields) -> Position:
+def position_of(fields: JsonObject) -> Position:
     """Return the position that a request has; see ``whole``."""
     return Position(whole(fields, "offset", 0, MAX_OFFSET), text_of(fields, "epoch"))
 
@@ -149,63 +137,64 @@ def _recovered_from(fields: Any) -> Position | None:
     if fields is None:
         return None
     if not isinstance(fields, dict):
-        raise CloseConnection(BAD_REQUEST)
+        raise CloseConnection(MALFORMED)
     return position_of(fields) if flag_of(fields, "recover") else None
 
 
-def _connect(fields: Fields) -> values.Connect:
+def _connect(fields: JsonObject) -> values.ConnectRequest:
     subs = fields.get("subs")
     if subs is not None and not isinstance(subs, dict):
-        raise CloseConnection(BAD_REQUEST)
-    return values.Connect(text_of(fields, "token"), text_of(fields, "name"), fields.get("data"),
-                          {name: _recovered_from(one) for name, one in (subs or {}).items()})
+        raise CloseConnection(MALFORMED)
+    seen = {name: _recovered_from(one) for name, one in (subs or {}).items()}
+    return values.ConnectRequest(text_of(fields, "token"), text_of(fields, "name"),
+                                 fields.get("data"), seen)
 
 
-def _subscribe(fields: Fields) -> values.Subscribe:
+def _subscribe(fields: JsonObject) -> values.SubscribeRequest:
     channel = channel_of(fields)
     check_plain(fields)
     flag = whole(fields, "flag", 0, MAX_OFFSET)
-    return values.Subscribe(channel, text_of(fields, "token"), _recovered_from(fields),
-                            bool(flag & REJECT_UNRECOVERED))
+    return values.SubscribeRequest(channel, text_of(fields, "token"), _recovered_from(fields),
+                                   bool(flag & REJECT_UNRECOVERED))
 
 
-def _sub_refresh(fields: Fields) -> values.SubRefresh:
+def _sub_refresh(fields: JsonObject) -> values.SubRefreshRequest:
     channel = channel_of(fields)
     check_plain(fields)
-    return values.SubRefresh(channel, text_of(fields, "token"))
+    return values.SubRefreshRequest(channel, text_of(fields, "token"))
 
 
-def _publish(fields: Fields) -> values.Publish:
+def _publish(fields: JsonObject) -> values.PublishRequest:
     channel, data = channel_of(fields), fields.get("data")
     check_plain(fields)
     if data is None:
         raise bad_request()
-    return values.Publish(channel, data)
+    return values.PublishRequest(channel, data)
 
 
-def _history(fields: Fields) -> values.History:
+def _history(fields: JsonObject) -> values.HistoryRequest:
     channel = channel_of(fields)
     limit = whole(fields, "limit", -(1 << 31), (1 << 31) - 1)
     since = fields.get("since")
     if since is not None and not isinstance(since, dict):
-        raise CloseConnection(BAD_REQUEST)
-    return values.History(channel, None if limit < 0 else limit,
-                          None if since is None else position_of(since),
-                          flag_of(fields, "reverse"))
+        raise CloseConnection(MALFORMED)
+    return values.HistoryRequest(channel, None if limit < 0 else limit,
+                                 None if since is None else position_of(since),
+                                 flag_of(fields, "reverse"))
 
 
-_READERS: dict[str, Callable[[Fields], values.Request]] = {
+_READERS: dict[str, Callable[[JsonObject], values.Request]] = {
     "connect": _connect,
     "subscribe": _subscribe,
-    "unsubscribe": lambda fields: values.Unsubscribe(channel_of(fields)),
+    "unsubscribe": lambda fields: values.UnsubscribeRequest(channel_of(fields)),
     "publish": _publish,
-    "presence": lambda fields: values.Presence(channel_of(fields)),
-    "presence_stats": lambda fields: values.PresenceStats(channel_of(fields)),
+    "presence": lambda fields: values.PresenceRequest(channel_of(fields)),
+    "presence_stats": lambda fields: values.PresenceStatsRequest(channel_of(fields)),
     "history": _history,
-    "ping": lambda fields: values.Ping(),
-    "send": lambda fields: values.Send(fields.get("data")),
-    "rpc": lambda fields: values.Rpc(text_of(fields, "method"), fields.get("data")),
-    "refresh": lambda fields: values.Refresh(text_of(fields, "token")),
+    "ping": lambda fields: values.PingRequest(),
+    "send": lambda fields: values.SendRequest(fields.get("data")),
+    "rpc": lambda fields: values.RpcRequest(text_of(fields, "method"), fields.get("data")),
+    "refresh": lambda fields: values.RefreshRequest(text_of(fields, "token")),
     "sub_refresh": _sub_refresh}
 """How each request is read; the first name that an object has counts."""
 
@@ -236,7 +225,7 @@ def encoded_publication(publication: Publication) -> bytes:
 
 def encoded_info(info: Info) -> bytes:
     """Return a client as the protocol's object."""
-    found: Fields = {"user": info.user, "client": info.client}
+    found: JsonObject = {"user": info.user, "client": info.client}
     if info.connection is not None:
         found["conn_info"] = info.connection
     if info.channel is not None:
@@ -255,14 +244,14 @@ def encoded_clients(clients: dict[str, Info]) -> bytes:
                                for client, info in clients.items())
 
 
-def _object(fields: Fields, *parts: tuple[bytes, bytes | None]) -> bytes:
+def _object(fields: JsonObject, *parts: tuple[bytes, bytes | None]) -> bytes:
     """Return an object of values, and of parts that are encoded already; None: it is not there."""
     found = [dumps(fields)[1:-1].encode()] if fields else []
     found += [b'"%s":%s' % part for part in parts if part[1] is not None]
     return b"{%s}" % b",".join(found)
 
 
-def _expiry(ttl: int | None) -> Fields:
+def _expiry(ttl: int | None) -> JsonObject:
     return {} if ttl is None else {"expires": True, "ttl": ttl}
 
 
@@ -327,7 +316,7 @@ class JsonCodec:
     @property
     def connected(self) -> JsonCodec:
         """See ``ProtocolCodec``."""
-        return CONNECTED
+        return JSON_CONNECTED
 
     def commands(self, data: bytes) -> Iterator[Command]:
         """See ``ProtocolCodec``."""
@@ -344,7 +333,7 @@ class JsonCodec:
 
     def error(self, number: int, error: CommandError) -> bytes:
         """See ``ProtocolCodec``."""
-        found: Fields = {"code": error.code, "message": error.message}
+        found: JsonObject = {"code": error.code, "message": error.message}
         if error.temporary:
             found["temporary"] = True
         return b'{"id":%d,"error":%s}' % (number, encode_json(found))
@@ -387,5 +376,5 @@ class NotConnectedJsonCodec(JsonCodec):
         """See ``Codec``."""
 
 
-CONNECTED = JsonCodec()
-NOT_CONNECTED = NotConnectedJsonCodec()
+JSON_CONNECTED = JsonCodec()
+JSON_NOT_CONNECTED = NotConnectedJsonCodec()

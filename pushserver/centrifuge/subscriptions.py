@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from ..channels.node import Queue, Request
+from ..channels.node import Queue, JoinRequest
 from ..channels.presence import Info
 from ..channels.publication import Page, Position, Publication
 from ..runtime.runtime import DelayedJob
@@ -14,12 +14,12 @@ from . import errors
 from .errors import CloseConnection
 from .expiry import at_end, checked_claims, ttl
 from .session import Session
-from .values import SubRefresh, SubRefreshResult, Subscribe, SubscribeResult
+from .values import SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult
 
 MAX_CHANNELS = 128
 """Channels that one connection may be in."""
 
-WAITING, STARTING, CONNECTED = range(3)
+UNCONNECTED, CONNECTING, CONNECTED = range(3)
 """States: ``connect`` has not come; its answer is being made; the client has it."""
 
 
@@ -61,7 +61,7 @@ class Subscriptions:
         self._session = session
         self._known: dict[str, Subscription] = {}
         self._lock = threading.Lock()           # of the next three
-        self._state = WAITING
+        self._state = UNCONNECTED
         self._at_start: dict[str, None] = {}
         self._late: dict[str, Demand] = {}      # while starting; they follow
 
@@ -99,10 +99,10 @@ class Subscriptions:
             CloseConnection: 3501: these are too many channels. 3010: there was a hole.
         """
         with self._lock:
-            self._state, channels = STARTING, tuple(self._at_start)
+            self._state, channels = CONNECTING, tuple(self._at_start)
         if len(channels) > MAX_CHANNELS:
-            raise CloseConnection(errors.BAD_REQUEST)
-        requests = [Request(channel, asked.get(channel)) for channel in channels]
+            raise CloseConnection(errors.MALFORMED)
+        requests = [JoinRequest(channel, asked.get(channel)) for channel in channels]
         self._known.update((channel, Subscription()) for channel in channels)
 
         def prepare(pages: Sequence[Page]) -> Queue:
@@ -117,7 +117,7 @@ class Subscriptions:
         for demand in late.values():
             self._push(demand)
 
-    def _results(self, requests: Sequence[Request],
+    def _results(self, requests: Sequence[JoinRequest],
                  pages: Sequence[Page]) -> dict[str, SubscribeResult]:
         room = self._session.room // max(1, len(requests))
         return {channel: self._result(channel, page, since, room)
@@ -134,7 +134,7 @@ class Subscriptions:
 
     # Commands
 
-    def subscribe(self, number: int, request: Subscribe) -> None:
+    def subscribe(self, number: int, request: SubscribeRequest) -> None:
         """Let the client into a channel, and answer it.
 
         Raises:
@@ -172,7 +172,7 @@ class Subscriptions:
         session = self._session
         return session.handle.unsubscribe(channel, session.client.client)
 
-    def refresh(self, request: SubRefresh) -> SubRefreshResult:
+    def refresh(self, request: SubRefreshRequest) -> SubRefreshResult:
         """Take a newer token for a channel.
 
         Raises:
@@ -182,7 +182,7 @@ class Subscriptions:
         if known is None:
             raise errors.permission_denied()
         if not known.from_token:
-            raise CloseConnection(errors.BAD_REQUEST)
+            raise CloseConnection(errors.MALFORMED)
         if not request.token:
             raise errors.bad_request()
         claims = self._claims(request.token, request.channel)
@@ -209,7 +209,7 @@ class Subscriptions:
         with self._lock:
             if self._state != CONNECTED:
                 is_new = channel not in self._at_start and channel not in self._late
-                if is_new and self._state == WAITING:
+                if is_new and self._state == UNCONNECTED:
                     self._at_start[channel] = None
                 elif is_new:
                     self._late[channel] = demand
@@ -272,7 +272,8 @@ class Subscriptions:
         joined: bool | None = False
         try:
             handle = self._session.handle
-            joined = handle.node.join(handle.link, [Request(channel, since)], self.info, prepare)
+            requests = [JoinRequest(channel, since)]
+            joined = handle.node.join(handle.link, requests, self.info, prepare)
         finally:
             if not joined:
                 self._known.pop(channel, None)

@@ -14,7 +14,7 @@ from ..channels.publication import Position
 from .errors import CommandError
 
 
-class Connect(NamedTuple):
+class ConnectRequest(NamedTuple):
     """Say who one is; ``subs`` is what was seen of channels, by their names."""
 
     token: str
@@ -23,13 +23,13 @@ class Connect(NamedTuple):
     subs: Mapping[str, Position | None]
 
 
-class Refresh(NamedTuple):
+class RefreshRequest(NamedTuple):
     """Show a newer token."""
 
     token: str
 
 
-class Subscribe(NamedTuple):
+class SubscribeRequest(NamedTuple):
     """Enter a channel.
 
     Attributes:
@@ -45,39 +45,39 @@ class Subscribe(NamedTuple):
     must_recover: bool
 
 
-class Unsubscribe(NamedTuple):
+class UnsubscribeRequest(NamedTuple):
     """Leave a channel."""
 
     channel: str
 
 
-class SubRefresh(NamedTuple):
+class SubRefreshRequest(NamedTuple):
     """Show a newer token for a channel."""
 
     channel: str
     token: str
 
 
-class Publish(NamedTuple):
+class PublishRequest(NamedTuple):
     """Publish to a channel."""
 
     channel: str
     data: Any
 
 
-class Presence(NamedTuple):
+class PresenceRequest(NamedTuple):
     """Ask who is in a channel."""
 
     channel: str
 
 
-class PresenceStats(NamedTuple):
+class PresenceStatsRequest(NamedTuple):
     """Ask how many are in a channel."""
 
     channel: str
 
 
-class History(NamedTuple):
+class HistoryRequest(NamedTuple):
     """Read what a channel remembers; see ``PushServer.history``."""
 
     channel: str
@@ -86,17 +86,17 @@ class History(NamedTuple):
     reverse: bool
 
 
-class Ping(NamedTuple):
+class PingRequest(NamedTuple):
     """Ask whether the server is there."""
 
 
-class Send(NamedTuple):
+class SendRequest(NamedTuple):
     """Send something that belongs to no channel and has no answer."""
 
     data: Any
 
 
-class Rpc(NamedTuple):
+class RpcRequest(NamedTuple):
     """Call a method of the site's."""
 
     method: str
@@ -107,8 +107,9 @@ class Pong(NamedTuple):
     """Answer a ping of the server's."""
 
 
-Request = Union[Connect, Refresh, Subscribe, Unsubscribe, SubRefresh, Publish, Presence,
-                PresenceStats, History, Ping, Send, Rpc, Pong]
+Request = Union[ConnectRequest, RefreshRequest, SubscribeRequest, UnsubscribeRequest,
+                SubRefreshRequest, PublishRequest, PresenceRequest, PresenceStatsRequest,
+                HistoryRequest, PingRequest, SendRequest, RpcRequest, Pong]
 
 
 class Command(NamedTuple):

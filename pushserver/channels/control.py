@@ -47,9 +47,9 @@ class UnsubscribeId(NamedTuple):
     channel: str
 
 
-Command = Union[Broadcast, SendToId, DisconnectId, EndSession, SubscribeId, UnsubscribeId]
+ControlCommand = Union[Broadcast, SendToId, DisconnectId, EndSession, SubscribeId, UnsubscribeId]
 
-Obey = Callable[[Command], int]
+Obey = Callable[[ControlCommand], int]
 """Carries a command out on this node; returns how many connections it concerned."""
 
 
@@ -79,7 +79,7 @@ class Control(Protocol):
     def health(self) -> str:
         """Return what is wrong, in one line; empty if nothing is."""
 
-    def tell(self, command: Command) -> int:
+    def tell(self, command: ControlCommand) -> int:
         """Have every node carry out a command.
 
         Returns:
@@ -109,10 +109,10 @@ class LocalControl:
         """See ``Control.health``."""
         return ""
 
-    def tell(self, command: Command) -> int:
+    def tell(self, command: ControlCommand) -> int:
         """See ``Control.tell``."""
         return self._obey(command)
 
 
-def _nobody(command: Command) -> int:
+def _nobody(command: ControlCommand) -> int:
     return 0

@@ -19,7 +19,7 @@ from .rules import ChannelRule, ChannelRules
 logger = logging.getLogger(__name__)
 
 
-class Request(NamedTuple):
+class JoinRequest(NamedTuple):
     """A channel to join, and what a client has seen of it; None: it asks for nothing."""
 
     channel: str
@@ -197,7 +197,7 @@ class Node(Generic[M]):
         self.announce(member, arrivals)
         return True
 
-    def join(self, member: M, requests: Sequence[Request], info: Callable[[str], Info],
+    def join(self, member: M, requests: Sequence[JoinRequest], info: Callable[[str], Info],
              answer: Answer) -> bool | None:
         """Put a connection into channels with what it has missed.
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, cast
 
-from ..channels.control import (Broadcast, Command, DisconnectId, EndSession, SendToId, SubscribeId,
-                                UnsubscribeId)
+from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession, SendToId,
+                                SubscribeId, UnsubscribeId)
 from ..channels.delivery import Delivery
 from ..channels.hub import Groups, Hub
 from ..channels.presence import Info
@@ -34,7 +34,7 @@ class LocalConnections:
     def __repr__(self) -> str:
         return f"<LocalConnections of {self._hub!r}>"
 
-    def obey(self, command: Command) -> int:
+    def obey(self, command: ControlCommand) -> int:
         """Carry a command out; return how many connections it concerned."""
         return self._how[type(command)](command)
 

@@ -4,7 +4,7 @@ Server and client share this rule; each asks it at the times that suit its own l
 """
 from __future__ import annotations
 
-NEVER = float("-inf")
+LONG_AGO = float("-inf")
 
 
 class KeepAliveRule:
@@ -26,8 +26,8 @@ class KeepAliveRule:
     __slots__ = ("pinged_at", "_heard_at", "_interval", "_timeout", "_always_pings")
 
     def __init__(self, interval: float, timeout: float, *, always_pings: bool = False) -> None:
-        self.pinged_at = NEVER
-        self._heard_at = NEVER
+        self.pinged_at = LONG_AGO
+        self._heard_at = LONG_AGO
         self._interval = interval
         self._timeout = timeout
         self._always_pings = always_pings

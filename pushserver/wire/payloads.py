@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from types import GeneratorType
-from typing import Any
+from typing import Any, NoReturn
 
 from ws4py.messaging import Message
 
@@ -47,6 +47,23 @@ def encode_json(data: Data) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(f"JSON cannot hold this {type(data).__name__}: {error}") from None
     return _utf8(text)
+
+
+def decode_json(text: str) -> Any:
+    """Return what JSON text holds.
+
+    Raises:
+        ValueError: it is not JSON, or holds NaN or Infinity.
+        RecursionError: it is nested too deep.
+    """
+    return _decode(text)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def encode_message(payload: Data, binary: bool = False) -> tuple[int, bytes]:

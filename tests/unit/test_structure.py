@@ -4,10 +4,12 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cherrypy
 import pytest
 
 import pushserver
@@ -192,6 +194,55 @@ def test_all_that_is_public_is_there():
         pushserver.nothing
 
 
+def mypy(request, folder, *arguments, path=""):
+    """Return where ``mypy --strict`` finds errors in a folder: file and line."""
+    cache = request.config.cache.mkdir(f"mypy-{sys.version_info[0]}.{sys.version_info[1]}")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--ignore-missing-imports",
+         "--no-error-summary", f"--cache-dir={cache}", *arguments], cwd=folder, timeout=110,
+        env={**os.environ, "MYPYPATH": path}, capture_output=True, text=True)
+    print(done.stdout + done.stderr)
+    return set(re.findall(r"^([\w/]+\.py):(\d+): error", done.stdout, re.MULTILINE))
+
+
+PUSH_PLUGIN = {"bus", "bind_session", "broadcast", "channels", "connections", "disconnect", "drain",
+               "end_session", "every", "failure", "history", "ids", "presence", "presence_stats",
+               "publish", "remove_history", "rule", "send", "settings", "start", "stop",
+               "subscribe", "subscribe_id", "tokens", "unsubscribe", "unsubscribe_id"}
+
+
+def test_the_public_names_of_the_plugin_are_those_that_the_documents_name():
+    plugin = pushserver.PushPlugin(cherrypy.process.wspbus.Bus())
+    assert {name for name in dir(plugin) if not name.startswith("_")} == PUSH_PLUGIN
+    documents = "".join(path.read_text("utf-8") for path in (
+        ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+    for name in PUSH_PLUGIN - {"bus"}:  # CherryPy's own
+        assert re.search(rf"\b(push|plugin)\.{name}\b|`{name}(\(|`)", documents), name
+
+
+SLIPS = {
+    "centrifuge/commands.py": ("handle.node.publish(", "handle.node.pubish("),
+    "centrifuge/subscriptions.py": ("handle.node.join(", "handle.node.jion("),
+    "centrifuge/connection.py": ("handle.check_size(", "handle.check_sise("),
+    "centrifuge/session.py": ("handle.put(", "handle.putt("),
+    "centrifuge/expiry.py": ("handle.later(", "handle.latter("),
+    "connections/connection.py": ("self._handle.abort()", "self._handle.abot()"),
+    "web/endpoint.py": ("self._acceptor.reserve(", "self._acceptor.reserv("),
+    "api/methods.py": ("self._server.remove_history(", "self._server.remove_histroy(")}
+
+
+def test_mypy_finds_a_slip_in_what_a_folder_asks_of_another(tmp_path, request):
+    pytest.importorskip("mypy")
+    copy = tmp_path / "pushserver"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name, (right, wrong) in SLIPS.items():
+        text = (copy / name).read_text("utf-8")
+        assert right in text, f"{name} has no {right}"
+        (copy / name).write_text(text.replace(right, wrong, 1), "utf-8")
+    found = mypy(request, tmp_path, "-p", "pushserver")
+    assert {name for name, _ in found} == {f"pushserver/{name}" for name in SLIPS}
+
+
 def test_the_package_says_that_it_is_typed():
     assert (PACKAGE / "py.typed").is_file()
 
@@ -269,14 +320,7 @@ class Chat(Connection):
 def test_mypy_accepts_what_a_site_writes_and_finds_its_slips(tmp_path, request):
     (tmp_path / "good.py").write_text(GOOD)
     (tmp_path / "bad.py").write_text(BAD)
-    cache = request.config.cache.mkdir(f"mypy-{sys.version_info[0]}.{sys.version_info[1]}")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--ignore-missing-imports",
-         "--follow-imports=silent", "--no-error-summary", f"--cache-dir={cache}",
-         "good.py", "bad.py"],
-        cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, timeout=110,
-        capture_output=True, text=True)
-    found = set(re.findall(r"^(\w+\.py):(\d+): error", done.stdout, re.MULTILINE))
+    found = mypy(request, tmp_path, "--follow-imports=silent", "good.py", "bad.py", path=str(ROOT))
     expected = {("bad.py", str(number)) for number, line in enumerate(BAD.split("\n"), 1)
                 if line.endswith("# error")}
-    assert found == expected, done.stdout + done.stderr
+    assert found == expected

@@ -16,7 +16,7 @@ from pushserver.connections.codec import encoding
 from pushserver.transports.websocket import WEBSOCKET_FRAMING
 from pushserver.wire.parser import FrameReader
 
-CENTRIFUGE = encoding(wire.CONNECTED, WEBSOCKET_FRAMING)
+CENTRIFUGE = encoding(wire.JSON_CONNECTED, WEBSOCKET_FRAMING)
 
 
 def contents(data):
@@ -55,7 +55,7 @@ def test_a_client_is_told_with_what_is_known_of_it():
 
 
 def test_who_is_not_connected_is_told_nothing():
-    assert wire.NOT_CONNECTED.message(Publication.of("x")) is None
+    assert wire.JSON_NOT_CONNECTED.message(Publication.of("x")) is None
 
 
 @given(st.one_of(st.text(), st.binary().map(lambda data: data.decode("latin-1")),
@@ -82,7 +82,7 @@ def test_any_object_is_a_command_or_a_bad_request(command):
 
 def test_the_first_request_of_a_command_counts():
     assert wire.command_of({"send": {"data": 1}, "rpc": {}, "connect": None}) == \
-        (0, values.Send(1))
+        (0, values.SendRequest(1))
 
 
 @pytest.mark.parametrize("request_, expected", [

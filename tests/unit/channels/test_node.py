@@ -8,7 +8,7 @@ import pytest
 from pushserver import ChannelRule
 from pushserver.channels.delivery import Delivery
 from pushserver.channels.memory_broker import MemoryBroker
-from pushserver.channels.node import Node, Request
+from pushserver.channels.node import Node, JoinRequest
 from pushserver.channels.publication import NOWHERE, Page, Position, Publication
 from pushserver.channels.hub import Hub
 from pushserver.channels.presence import Info
@@ -96,7 +96,7 @@ class World:
                     member.got.append((page.recovered, [one.data for one in page.publications]))
                     member.got.extend(f"{member.encoding.name}:{one.data}" for one in since)
             return queue
-        return self.node.join(member, [Request(*one) for one in wanted], member.channel_info,
+        return self.node.join(member, [JoinRequest(*one) for one in wanted], member.channel_info,
                               answer)
 
     def publish(self, channel, data):
@@ -387,7 +387,7 @@ def test_an_answer_that_fails_leaves_nothing_behind(world, answer):
     world.node.subscribe(other, "here:a", other.info)
     other.got.clear()
     with pytest.raises(ValueError):
-        world.node.join(member, [Request("here:a", None), Request("b", None)],
+        world.node.join(member, [JoinRequest("here:a", None), JoinRequest("b", None)],
                         member.channel_info, answer)
     assert not member.channels and set(world.hub._rooms) == {"here:a"}
     assert set(world.presence.of("here:a")) == {"other"} and other.got == []
@@ -402,7 +402,7 @@ def test_a_join_that_fails_gives_up_the_place_that_it_has_taken(world):
     world.hub.remove(bob)
     world.node.left("bob", vanished=True)
     with pytest.raises(ValueError):
-        world.node.join(again, [Request("here:a", None)], again.channel_info, fails)
+        world.node.join(again, [JoinRequest("here:a", None)], again.channel_info, fails)
     assert ann.got[-1] == "-bob" and set(world.presence.of("here:a")) == {"ann"}
 
 
@@ -415,7 +415,7 @@ def test_what_failed_does_not_end_what_has_begun_since(world):
         fails()
 
     with pytest.raises(ValueError):
-        world.node.join(member, [Request("a", None)], member.channel_info, answer)
+        world.node.join(member, [JoinRequest("a", None)], member.channel_info, answer)
     world.publish("a", "x")
     assert member.got == [(False, []), "full:x"]
 
@@ -430,7 +430,7 @@ def test_who_has_the_answer_is_known_to_be_there_and_told_of_behind_it(world):
         assert ann.got[2:] == []
         return lambda *newer: bob.got.append("answer")
 
-    assert world.node.join(bob, [Request("here:a", None)], bob.channel_info, answer)
+    assert world.node.join(bob, [JoinRequest("here:a", None)], bob.channel_info, answer)
     assert ann.got[2:] == ["+bob"] and bob.got == ["answer", "+bob"]
 
 
@@ -444,7 +444,8 @@ def test_who_has_just_been_answered_is_told_who_comes(world):
         coming.join(0.2)
 
     coming = threading.Thread(target=world.node.subscribe, args=(bob, "here:a", bob.info))
-    assert world.node.join(ann, [Request("here:a", None)], ann.channel_info, lambda pages: queue)
+    assert world.node.join(ann, [JoinRequest("here:a", None)], ann.channel_info,
+                           lambda pages: queue)
     coming.join()
     assert ann.got[0] == "answer" and set(ann.got[1:]) == {"+ann", "+bob"}
 

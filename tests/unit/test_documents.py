@@ -40,5 +40,5 @@ def test_links_lead_somewhere(path):
 def test_files_that_are_named_are_there(path):
     """Names may leave out the beginning of a path, and have a ``*`` in them."""
     text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
-    for name in re.findall(rf"`((?:[\w*-]+/)*[\w.*-]*(?:\.(?:{ENDINGS})|[\w-]/))`", text):
+    for name in re.findall(rf"`((?:[\w*-]+/)*[\w*-][\w.*-]*(?:\.(?:{ENDINGS})|[\w-]/))`", text):
         assert any(fnmatch(known, f"*/{name}") for known in PATHS), name

@@ -64,7 +64,7 @@ class Connection(WebSocket):  # type: ignore[misc]
                  heartbeat_freq: float | None = None) -> None:
         super().__init__(sock, protocols, extensions, environ, heartbeat_freq)
         self.sock: Any
-        self.stream = None  # ws4py's parser; reader.FrameReader does its work
+        self.stream = None  # ws4py's parser; wire.parser.FrameReader does its work
         self.Id = ""
         self.user: str | None = None
         self.data: dict[str, Any] = {}

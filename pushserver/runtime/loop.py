@@ -29,7 +29,8 @@ LONGEST_SLEEP = 60.0
 WAKE_SIZE = 4096
 
 FEW = 8
-"""Sockets that are worth no haste: it makes the site's threads switch more often."""
+"""Sockets for which the switch interval is not shortened: that makes the site's threads switch more
+often."""
 
 EVENTS_IN_A_ROW = 16
 """Sockets that are read and written before what has been published meanwhile has its turn."""
@@ -85,9 +86,9 @@ class Watched(Protocol):
 class Loop:
     """Run everything that touches a socket on one thread.
 
-    Any thread may call ``deliver``, ``call``, ``put``, ``wake``, ``start`` and ``stop``: the first
-    two queue and wake the thread. All else may be called on the loop's thread only, that is from
-    what it calls.
+    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``wake``, ``start`` and
+    ``stop``: the first three queue and wake the thread. All else may be called on the loop's
+    thread only, that is from what it calls.
 
     What has been queued while the thread was busy is written together, in one ``send`` for each
     socket and 16 KiB; what comes when it is idle goes out at once. The queue itself has no bound:

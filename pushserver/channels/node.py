@@ -73,7 +73,7 @@ class Node(Generic[M]):
         self._on_linger = on_linger
         self._presence = broker.presence
         self._interest = Interest(broker, hub.has_channel)
-        self._jobs: deque[Callable[[], None]] = deque()     # for when the broker holds no lock
+        self._jobs: deque[Callable[[], None]] = deque()     # for when no lock is held
 
     def __repr__(self) -> str:
         return f"<Node {self.rules!r}, {self.broker!r}>"
@@ -108,9 +108,7 @@ class Node(Generic[M]):
         if epoch:
             verdict = feed.take(publication, epoch, audience.joining)
             if verdict == HOLE:
-                logger.warning("channel %r: publications before offset %d have not arrived",
-                               channel, publication.offset)
-                self._jobs.append(partial(self._mend, channel, feed))
+                self._jobs.append(partial(self._mend, channel, feed, publication.offset))
             if verdict != NEXT:
                 return
         self._hand_out(audience, channel, publication, epoch)
@@ -142,8 +140,16 @@ class Node(Generic[M]):
 
     # Holes in what a broker delivers
 
-    def _mend(self, channel: str, feed: Feed) -> None:
-        """Deliver what was missing, or take those who keep positions out of the channel."""
+    def _mend(self, channel: str, feed: Feed, offset: int) -> None:
+        """Deliver what was missing, or take those who keep positions out of the channel.
+
+        Args:
+            channel: its name.
+            feed: how far its delivery has come.
+            offset: that of the publication before which others are missing.
+        """
+        logger.warning("channel %r: publications before offset %d have not arrived", channel,
+                       offset)
         page = None
         try:
             page = self.broker.recover(channel, self.rule(channel).limits, feed.position)
@@ -155,7 +161,8 @@ class Node(Generic[M]):
     def _hand_out_mended(self, channel: str, found: Iterable[tuple[Publication, str]],
                          whole: bool) -> None:
         if not whole:
-            logger.error("channel %r: publications are lost: its clients are told", channel)
+            self._jobs.append(partial(logger.error, "channel %r: publications are lost: its "
+                                      "clients are told", channel))
             self._take_out(channel, self._hub.members(channel))
         for publication, epoch in found:
             self._hand_out(self._hub.audience(channel), channel, publication, epoch)

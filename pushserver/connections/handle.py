@@ -67,9 +67,10 @@ class Handle:
         link = self.link
         if not self._hub.has(link):
             return False
-        head = link.transport.framing.head(opcode, len(payload))
-        if len(payload) < WORTH_A_HEAD:
-            self._loop.deliver((link,), head + payload)
+        framing, size = link.transport.framing, len(payload)
+        head = framing.head(opcode, size) if size >= WORTH_A_HEAD else None
+        if head is None:
+            self._loop.deliver((link,), framing.frame(opcode, payload))
         else:
             self._loop.call_for(link, link.write, Head(head), payload)
         return True

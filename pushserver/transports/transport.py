@@ -25,11 +25,16 @@ class Framing(Hashable, Protocol):
     def message(self, is_binary: bool, payload: bytes) -> bytes:
         """Return one message."""
 
-    def head(self, opcode: int, size: int) -> bytes:
+    def frame(self, opcode: int, payload: bytes) -> bytes:
+        """Return one message, or another frame of a kind that ws4py's ``OPCODE_*`` names."""
+
+    def head(self, opcode: int, size: int) -> bytes | None:
         """Return what stands before a payload, so that a long one need not be copied.
 
+        None: something follows the payload too, so ``frame`` has to make it whole.
+
         Args:
-            opcode: one of ws4py's ``OPCODE_*``.
+            opcode: see ``frame``.
             size: the payload's bytes.
         """
 

@@ -17,6 +17,7 @@ class WebSocketFraming:
     ping = frame(OPCODE_PING, b"")
     heartbeat = frame(OPCODE_TEXT, b"")
     message = staticmethod(message_frame)
+    frame = staticmethod(frame)
     head = staticmethod(header)
     close = staticmethod(close_frame)
 

@@ -43,10 +43,10 @@ class Plain(Connection):
 class Run:
     """A server under watch, with a broker that looks at its calls."""
 
-    def __init__(self, watch, **settings):
+    def __init__(self, watch, broker=None, **settings):
         self.watch = watch
         self.server = PushServer(Settings(drain_timeout=0.5, ping_interval=0.05, **settings),
-                                 channels=RULES, broker=watch.broker(MemoryBroker()))
+                                 channels=RULES, broker=watch.broker(broker or MemoryBroker()))
         self.server.start()
         self.hosting = Hosting(self.server)
         self.talkers = 0
@@ -123,6 +123,34 @@ def test_no_broker_is_called_no_thread_woken_and_no_system_call_made_with_a_lock
     assert watch.broker_calls >= {f"MemoryPresence.{name}" for name in (
         "start", "stop", "join", "leave", "due", "next_due", "of", "stats")}
     assert watch.broker_calls >= {f"LocalControl.{name}" for name in ("start", "stop", "tell")}
+
+
+class LossyBroker(MemoryBroker):
+    """Lose every third publication on its way."""
+
+    def _deliver(self, channel, publication, epoch):
+        if publication.offset % 3:
+            super()._deliver(channel, publication, epoch)
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["mended", "lost"])
+def test_a_hole_is_mended_and_told_with_no_lock_held(is_kept):
+    with watching() as watch:
+        run = Run(watch, LossyBroker())
+        ann = run.talker("ann")
+        run.ask(ann, "subscribe", {"channel": "kept:x"})
+        for number in range(1, 5):
+            if not is_kept and number == 4:
+                run.server.remove_history("kept:x")
+            run.server.publish("kept:x", number)
+        found = []
+        while not found or '"unsubscribe"' not in found[-1] and '"data":4' not in found[-1]:
+            found.append(ann.next())
+        told = [message for message in found if "kept:x" in message and "join" not in message]
+        run.hosting.close()
+    assert watch.found == set()
+    assert [f'"data":{number}' in message for number, message in enumerate(told, 1)] == (
+        [True] * 4 if is_kept else [True, True, False]) and ("2500" in told[-1]) != is_kept
 
 
 def test_many_threads_at_once_hold_no_lock_either():

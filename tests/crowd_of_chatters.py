@@ -77,7 +77,7 @@ class Chatter:
     @property
     def is_here(self):
         """Tell whether it hears what is said."""
-        return self.client.channels.subscribed() == [CHANNEL]
+        return self.client._calls._protocol.subscribed() == [CHANNEL]
 
 
 def wait_for(condition, what, patience=PATIENCE):

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from pushserver.channels.broker import MemoryBroker
+from pushserver.channels.memory_broker import MemoryBroker
 from pushserver.channels.publication import Limits, Publication
 
 TOLERANCE = 0.15
@@ -46,15 +46,23 @@ def computed(channels: int, history: int, payload: bytes) -> int:
     return channels * history * publication_size(payload)
 
 
+class Receiver:
+    """Count what is delivered."""
+
+    delivered = 0
+
+    def deliver(self, channel: str, publication: Publication, epoch: str) -> None:
+        self.delivered += 1
+
+    def wake(self) -> None:
+        """Nobody sleeps."""
+
+
 def run(channels: int, history: int, publications: int, size: int) -> int:
     """Publish, print what was found, and return the exit status."""
     payloads = [os.urandom(8) for _ in range(64)]
-    delivered = [0]
-
-    def deliver(channel: str, publication: Publication, epoch: str) -> None:
-        delivered[0] += 1
-
-    broker = MemoryBroker(deliver)
+    broker, receiver = MemoryBroker(), Receiver()
+    broker.start(receiver)
     limits = Limits(history, 1 << 30, 3600.0)
     names = [f"channel:{number}" for number in range(channels)]
     gc.collect()
@@ -68,7 +76,7 @@ def run(channels: int, history: int, publications: int, size: int) -> int:
     spent = time.process_time() - started
     expected = computed(channels, history, payload)
     print(f"{publications:,} publications of {size} bytes into {channels:,} channels with a "
-          f"history of {history}: {delivered[0]:,} delivered")
+          f"history of {history}: {receiver.delivered:,} delivered")
     print(f"computed  {expected / 1e6:8.1f} MB, {publication_size(payload)} bytes for each of "
           f"{channels * history:,}")
     for share, mark in zip(("half way", "measured"), marks):

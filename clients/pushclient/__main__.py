@@ -1,4 +1,4 @@
-"""The command: print what a server pushes, send what is typed or piped."""
+"""The command: print what a server pushes, and send what is typed or piped."""
 from __future__ import annotations
 
 import argparse
@@ -26,7 +26,7 @@ USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds that a server has to answer the close: somebody waits at the terminal."""
+"""Seconds that the server has to answer the close: somebody waits at the terminal."""
 
 STDIN = 0
 CHUNK = 64 * 1024
@@ -50,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Command:
     """One run of the command.
 
-    The first connection has to work, so that a wrong URL ends at once; later ones are made again.
+    The first connection has to work, so that a wrong URL ends it at once; after that, a lost
+    connection is made again.
 
     Args:
-        options: what the command line said.
+        options: those of the command line.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -69,7 +70,7 @@ class Command:
             on_gap=self._missed if options.channel else None)
 
     def run(self) -> int:
-        """Print messages until there are enough or no more; return the exit status."""
+        """Print messages until there were enough or no more come; return the exit status."""
         with self._client:
             threading.Thread(target=self._send_lines, name="pushclient stdin", daemon=True).start()
             try:
@@ -94,7 +95,7 @@ class Command:
         return NOT_CONNECTED
 
     def _changed(self, state: str) -> None:
-        """Say what happens, on the client's thread."""
+        """Say which state is new, on the client's thread."""
         client = self._client
         self._was_open |= state == OPEN
         if state == WAITING and (self._options.no_reconnect or not self._was_open):
@@ -105,15 +106,15 @@ class Command:
             _say(state + why)
 
     def _missed(self, gap: Gap) -> None:
-        """Say so even with --quiet: what is printed is not all."""
+        """Say that something is missing, even with --quiet: what is printed is not all."""
         _say(f"publications of channel {gap.channel!r} may be lost")
 
     def _send_lines(self) -> None:
-        """Send each line of stdin; its end ends nothing."""
+        """Send each line of stdin; when it ends, go on receiving."""
         rest = b""
         while True:
             try:
-                data = os.read(STDIN, CHUNK)  # not sys.stdin: its lock would outlive the program
+                data = os.read(STDIN, CHUNK)  # not sys.stdin, whose lock would hold the program up at its end
             except OSError:
                 return
             *lines, rest = (rest + data).split(b"\n")
@@ -131,7 +132,7 @@ class Command:
                     self._client.publish(self._options.channel[0], line)
                 else:
                     self._client.send(line)
-            except NotConnected:  # it still may be, later
+            except NotConnected:  # it may be, later
                 continue
             except (CommandFailed, ConnectionClosed, TimeoutError) as error:
                 _say(f"not sent: {error}")
@@ -140,29 +141,29 @@ class Command:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pushclient", description="Print what a WebSocket server pushes, one message a line, "
-        "and send each line of stdin. Exit status: 0; 1 could not connect or the server ended it; "
-        "2 usage; 130 Ctrl-C.")
+        prog="pushclient", description="Print what a WebSocket server pushes, one message per line, "
+        "and send each line of stdin. Exit status: 0 success; 1 could not connect, or the server "
+        "ended it; 2 usage; 130 Ctrl-C.")
     parser.add_argument("url", metavar="URL", help="ws://, wss:// or ws+unix:///path/of/socket")
-    parser.add_argument("--id", help="who to be: becomes ?Id= of the URL")
+    parser.add_argument("--id", help="who you are: becomes ?Id= in the URL")
     parser.add_argument("--channel", action="append", default=[], metavar="NAME",
-                        help="subscribe, and go on where it was lost; lines of stdin are published "
-                        "to the first; the URL is one for Centrifugo's protocol then; may be given "
-                        "several times")
-    parser.add_argument("--token", help="with --channel: a JWT that says who to be")
-    parser.add_argument("--count", type=_positive, help="leave after so many messages")
+                        help="subscribe, and after a loss go on where it was lost; lines of stdin "
+                        "are published to the first; the URL has to be one for Centrifugo's "
+                        "protocol; may be given several times")
+    parser.add_argument("--token", help="with --channel: a JWT that says who you are")
+    parser.add_argument("--count", type=_positive, help="end after this many messages")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS",
-                        help="for each step of connecting, %(default)g by default")
-    parser.add_argument("--json", action="store_true", help="print one object a line: time, data, "
-                        "and latency in seconds where the message is a time")
+                        help="for each step of connecting; default: %(default)g")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line: time, "
+                        "data, and latency in seconds if the message gives a time")
     parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'",
-                        help="send a further header; may be given several times")
+                        help="send this header too; may be given several times")
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument("--cacert", metavar="FILE", help="trust these certificates")
     trust.add_argument("--insecure", action="store_true", help="trust any certificate")
-    parser.add_argument("--no-reconnect", action="store_true", help="leave when the connection "
+    parser.add_argument("--no-reconnect", action="store_true", help="end when the connection "
                         "is lost")
-    parser.add_argument("--quiet", action="store_true", help="say no states on stderr")
+    parser.add_argument("--quiet", action="store_true", help="print no states to stderr")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
 

@@ -1,33 +1,33 @@
-"""How long to wait before the next attempt. Pure: no clock, no socket."""
+"""The delay before the next attempt. Pure: no clock, no socket."""
 from __future__ import annotations
 
 from random import SystemRandom
 from typing import Callable
 
 FIRST_WINDOW = 0.5
-"""Seconds: the widest that the first delay can be."""
+"""Seconds: the longest that the first delay can be."""
 
 LARGEST_WINDOW = 20.0
-"""Seconds: the widest that any delay can be, but for a server's Retry-After."""
+"""Seconds: the longest that any delay can be, a server's Retry-After aside."""
 
 SHORTEST_DELAY = 0.05
-"""Seconds: a server that has just died gets at least this."""
+"""Seconds: a server that has just died is left alone at least for this."""
 
 LONGEST_RETRY_AFTER = 3600.0
-"""Seconds: a server that asks for more is asked again after this."""
+"""Seconds: the longest Retry-After that is honoured."""
 
 
 class Backoff:
     """Draw delays with full jitter from a window that doubles with each failure.
 
-    A thousand clients that lose their server in one instant so come back one by one. Not safe for
-    several threads; the client's own thread uses it.
+    So a thousand clients that lose their server at the same moment come back one by one. Not safe
+    for several threads.
 
     Args:
-        uniform: returns a number between its two arguments; tests give their own.
+        uniform: returns a number between its two arguments.
 
     Attributes:
-        failures: attempts that failed since the last ``reset``.
+        failures: attempts that have failed since the last ``reset``.
     """
 
     def __init__(self, uniform: Callable[[float, float], float] = SystemRandom().uniform) -> None:
@@ -42,8 +42,8 @@ class Backoff:
         """Return the seconds to wait before the next attempt.
 
         Args:
-            retry_after: seconds that the server asked for. The jitter comes on top, because it
-                asked every other client for the same.
+            retry_after: seconds that the server asked for. The jitter comes on top, because the
+                server asked every client for the same.
         """
         asked = min(retry_after, LONGEST_RETRY_AFTER)
         return asked + self._uniform(SHORTEST_DELAY, self.window)
@@ -57,7 +57,7 @@ class Backoff:
 
     @property
     def window(self) -> float:
-        """Return the widest that the next delay can be, in seconds."""
+        """Return the longest that the next delay can be, in seconds."""
         doublings = max(0, self.failures - 1)
         if doublings >= _DOUBLINGS:
             return LARGEST_WINDOW

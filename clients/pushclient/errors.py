@@ -4,11 +4,11 @@ Each message is one line that names the cause::
 
     PushError
     +-- InvalidSetting      (ValueError)      an argument has a value that cannot work
-    +-- InvalidData         (TypeError)       what was given cannot be put into a message
+    +-- InvalidData         (TypeError)       this cannot be sent as a message
     +-- ConnectionClosed    (RuntimeError)    the connection takes no messages
     |   +-- Disconnected                      how an open connection ended: code and reason
     |   +-- NotConnected                      no connection was open in time; nothing was sent
-    |   +-- QueueFull                         messages that nobody takes keep the answer away
+    |   +-- QueueFull                         the answer is behind messages that nobody takes
     +-- CommandFailed       (RuntimeError)    the server answered with an error: code, temporary
     |   +-- ChannelLost                       it refused a channel, or took the client out of it
     +-- ConnectFailed       (OSError)         no connection was made
@@ -17,13 +17,13 @@ Each message is one line that names the cause::
         +-- TlsFailed                         no TLS with this server
         |   +-- CertificateRefused            its certificate is not to be trusted
         +-- ProxyFailed                       the proxy made no tunnel
-        +-- HandshakeFailed (ws4py's HandshakeError)   the answer is not a WebSocket server's
-            +-- Refused                       an HTTP answer other than 101: status, retry_after
+        +-- HandshakeFailed (ws4py's HandshakeError)   the response is not a WebSocket server's
+            +-- Refused                       an HTTP status other than 101: status, retry_after
 """
 from __future__ import annotations
 
-from pushserver.wire.disconnects import Disconnect, is_final
 from pushserver.errors import ConnectionClosed, InvalidData, InvalidSetting, PushError
+from pushserver.wire.disconnects import Disconnect, is_final
 from ws4py.exc import HandshakeError
 
 __all__ = ["CertificateRefused", "ChannelLost", "CommandFailed", "ConnectFailed", "ConnectTimeout",
@@ -32,7 +32,7 @@ __all__ = ["CertificateRefused", "ChannelLost", "CommandFailed", "ConnectFailed"
            "UnknownHost"]
 
 TRY_AGAIN = frozenset({408, 425, 429})
-"""The 4xx answers that time alone may change."""
+"""The 4xx statuses that may be others at another time."""
 
 FIRST_CLIENT_ERROR = 400
 FIRST_SERVER_ERROR = 500
@@ -42,8 +42,8 @@ class Disconnected(ConnectionClosed):
     """Tell how an open connection ended.
 
     Attributes:
-        code: the close code; 1006 where the connection was lost without one.
-        reason: the server's words, or ours where it gave none.
+        code: the close code; 1006: the connection was lost without one.
+        reason: the server's words, or ours if it gave none.
     """
 
     def __init__(self, disconnect: Disconnect) -> None:
@@ -53,24 +53,24 @@ class Disconnected(ConnectionClosed):
 
     @property
     def is_final(self) -> bool:
-        """Tell whether the client should stay away."""
+        """Tell whether the client should not come back."""
         return is_final(self.code)
 
 
 class NotConnected(ConnectionClosed):
-    """Say that no connection was open in time; the message was not sent."""
+    """Say that no connection was open in time: nothing was sent."""
 
 
 class QueueFull(ConnectionClosed):
-    """Say that a command's answer is behind more messages than the client keeps for nobody."""
+    """Say that an answer is behind more messages than the client queues while nobody takes any."""
 
 
 class CommandFailed(PushError, RuntimeError):
-    """Carry the error that the server answered a command with.
+    """Carry the error with which the server answered a command.
 
     Attributes:
-        code: the error's number; 0: what was answered is not of the protocol.
-        temporary: trying again may help.
+        code: the error's number; 0: the answer does not belong to the protocol.
+        temporary: whether trying again may help.
     """
 
     def __init__(self, code: int, message: str, temporary: bool = False) -> None:
@@ -95,9 +95,9 @@ class ConnectFailed(PushError, OSError):
     """Say why no connection was made.
 
     Attributes:
-        is_final: True where trying again could not help.
-        is_lasting: True where it could only help at an address that has worked before.
-        retry_after: seconds that the server asked to wait, 0 where it did not.
+        is_final: whether trying again cannot help.
+        is_lasting: whether it can help only at an address that has worked before.
+        retry_after: seconds that the server asked to wait; 0: it did not.
     """
 
     is_final = False
@@ -127,7 +127,7 @@ class ProxyFailed(ConnectFailed):
     """Say why the proxy made no tunnel.
 
     Args:
-        status: the proxy's HTTP status; 0 where it gave none.
+        status: the proxy's HTTP status; 0: it gave none.
     """
 
     def __init__(self, message: str, *, status: int = 0) -> None:
@@ -137,7 +137,7 @@ class ProxyFailed(ConnectFailed):
 
 
 class HandshakeFailed(ConnectFailed, HandshakeError):  # type: ignore[misc]
-    """Say what in the answer is not a WebSocket server's."""
+    """Say why the response is not a WebSocket server's."""
 
     is_lasting = True
 
@@ -147,10 +147,10 @@ class HandshakeFailed(ConnectFailed, HandshakeError):  # type: ignore[misc]
 
 
 class Refused(HandshakeFailed):
-    """Carry an HTTP answer that makes no connection.
+    """Carry an HTTP response that makes no connection.
 
     Args:
-        status: the HTTP status, anything but 101.
+        status: the HTTP status, other than 101.
         message: one line: the status, its name and what the server said.
         retry_after: seconds to wait before the next attempt.
     """

@@ -1,4 +1,4 @@
-"""What has been received and not yet been iterated over."""
+"""The queue of messages that have come and wait to be iterated over."""
 from __future__ import annotations
 
 import threading
@@ -9,13 +9,14 @@ from typing import Any, Callable, Sequence, Union
 from .centrifuge.events import Publication
 
 LIMIT_SIZE = 1024 * 1024
-"""Characters or bytes of messages that are worth queueing: fewer large ones than small ones."""
+"""Characters or bytes worth queueing: of large messages the queue takes fewer."""
 
-WAITED_FOR = 16
-"""Times the limit, of 1,024 messages at least, that may be queued while somebody waits for what
-comes behind."""
+AWAITED_FACTOR = 16
+"""How many times the limit, or ``LEAST_AWAITED``, may be queued while somebody waits for what comes
+behind."""
 
-FEW = 1024
+LEAST_AWAITED = 1024
+"""Messages that count as the limit then, if it is smaller."""
 
 Value = Union[str, bytes, Publication]
 """A message: text or binary, or with channels a publication."""
@@ -28,8 +29,8 @@ class Inbox:
 
     Args:
         limit: messages that it holds; of large ones only as many as make up 1 MiB, at least one.
-        on_room: called when there is room again after ``put`` found too little; on the thread
-            that made room.
+        on_room: called when there is room again after ``put`` found too little, on the thread that
+            made room.
         size: returns what one message counts with.
     """
 
@@ -49,7 +50,7 @@ class Inbox:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether half of it is free again: then it is worth reading on."""
+        """Tell whether half of it is free again, so that it is worth reading on."""
         return len(self._messages) <= self._limit_now // 2
 
     def put(self, messages: Sequence[Value], *, awaited: bool = False) -> Sequence[Value]:
@@ -63,7 +64,7 @@ class Inbox:
         self._limit_now = min(self._limit, max(1, LIMIT_SIZE // largest))
         limit = self._limit_now
         if awaited:
-            limit = WAITED_FOR * min(max(self._limit, FEW), max(1, LIMIT_SIZE // largest))
+            limit = AWAITED_FACTOR * min(max(self._limit, LEAST_AWAITED), max(1, LIMIT_SIZE // largest))
         room = max(0, limit - len(self._messages))
         taken = messages[:room]
         with self._changed:
@@ -74,22 +75,22 @@ class Inbox:
         return rest
 
     def put_all(self, messages: Sequence[Value]) -> None:
-        """Take messages whatever the limit: the last ones, behind which nothing is read."""
+        """Take the last messages, behind which nothing is read, whatever the limit."""
         with self._changed:
             self._messages.extend(messages)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Let ``get`` return None once all is taken: nothing more will come."""
+        """Let ``get`` return None once the queue is empty: nothing more will come."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def get(self, timeout: float | None = None) -> Value | None:
-        """Return the next message, waiting for it; None when there will be none.
+        """Return the next message, waiting for it; None: there will be none.
 
         Args:
-            timeout: seconds to wait; None for as long as it takes.
+            timeout: seconds to wait; None: for as long as it takes.
 
         Raises:
             TimeoutError: none came in time.
@@ -99,7 +100,7 @@ class Inbox:
         except IndexError:
             if not self._wait(timeout):
                 return None
-            return self.get(timeout)  # another thread may have been faster
+            return self.get(timeout)  # another thread may take it first
         if self._wants_room and self.has_room:
             self._wants_room = False
             self._on_room()

@@ -1,4 +1,4 @@
-"""Messages as lines of output. Pure but for the clock."""
+"""Messages as lines of output. Pure, but reads the clock."""
 from __future__ import annotations
 
 import json
@@ -12,10 +12,10 @@ from .centrifuge.events import Publication
 from .inbox import Value
 
 EARLIEST = 946_684_800.0
-"""Seconds since 1970 of the year 2000: smaller numbers are not taken for a time."""
+"""The year 2000 in seconds since 1970: smaller numbers are not taken for a time."""
 
 LATEST = 4_102_444_800.0
-"""The year 2100."""
+"""The year 2100: the same holds for larger ones."""
 
 MILLISECONDS = 1000.0
 
@@ -37,8 +37,8 @@ def as_json(message: Value, now: float | None = None) -> str:
     """Return a message as a JSON object.
 
     Args:
-        message: text as it is; bytes as base64, beside ``"binary": true``.
-        now: seconds since 1970 at which it came; None for this moment.
+        message: text is put in as it is, bytes as base64 with ``"binary": true``.
+        now: when it came, in seconds since 1970; None: now.
     """
     now = time.time() if now is None else now
     if isinstance(message, Publication):
@@ -59,11 +59,11 @@ def _text(data: Any) -> str:
 
 
 def sent_at(text: str) -> float | None:
-    """Return the time that a message is, in seconds since 1970; None if it is none.
+    """Return the time that a message gives, in seconds since 1970; None if it gives none.
 
     Args:
-        text: seconds or milliseconds since 1970, an ISO 8601 date and time, or a JSON object with
-            one of these as ``"time"``.
+        text: a time is seconds or milliseconds since 1970, an ISO 8601 date and time, or a JSON
+            object with one of these as ``"time"``.
     """
     value: Any = text.strip()
     if value.startswith("{"):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pushclient.inbox import FEW, LIMIT_SIZE, WAITED_FOR, Inbox
+from pushclient.inbox import AWAITED_FACTOR, LEAST_AWAITED, LIMIT_SIZE, Inbox
 
 
 def test_it_takes_what_there_is_room_for_and_says_when_there_is_more():
@@ -31,10 +31,10 @@ def test_it_queues_few_large_messages():
 
 def test_while_somebody_waits_for_what_comes_behind_there_is_more_room_but_an_end():
     inbox = Inbox(4, lambda: None)
-    assert len(inbox.put(["x"] * 20_000, awaited=True)) == 20_000 - WAITED_FOR * FEW
+    assert len(inbox.put(["x"] * 20_000, awaited=True)) == 20_000 - AWAITED_FACTOR * LEAST_AWAITED
     assert len(inbox.put(["x"], awaited=True)) == 1 and not inbox.has_room
     large = Inbox(1000, lambda: None)
-    assert len(large.put([b"x" * LIMIT_SIZE] * 100, awaited=True)) == 100 - WAITED_FOR
+    assert len(large.put([b"x" * LIMIT_SIZE] * 100, awaited=True)) == 100 - AWAITED_FACTOR
 
 
 def test_last_messages_are_taken_whatever_the_limit():

@@ -352,21 +352,21 @@ class JsonCodec:
 
     def publication(self, channel: str, publication: Publication) -> Payload:
         """See ``Codec``."""
-        return Payload(False, push(channel, b"pub", encoded_publication(publication)))
+        return False, push(channel, b"pub", encoded_publication(publication))
 
     def message(self, publication: Publication) -> Payload | None:
         """See ``Codec``."""
         contents = b'{"data":%s}' % encoded_data(publication)
-        return Payload(False, push(None, b"message", contents))
+        return False, push(None, b"message", contents)
 
     def presence(self, channel: str, info: Info, joined: bool) -> Payload:
         """See ``Codec``."""
         contents = b'{"info":%s}' % encoded_info(info)
-        return Payload(False, push(channel, b"join" if joined else b"leave", contents))
+        return False, push(channel, b"join" if joined else b"leave", contents)
 
     def ping(self) -> Payload:
         """See ``Codec``."""
-        return Payload(False, b"{}")
+        return False, b"{}"
 
 
 class NotConnectedJsonCodec(JsonCodec):

@@ -89,30 +89,30 @@ class Control(Protocol):
 
 
 class LocalControl:
-    """Carry commands out in this process, the only node; see ``Control``."""
+    """Carry commands out in this process, the only node; see ``Control``.
+
+    Attributes:
+        tell: carries a command out; see ``Control.tell``.
+    """
 
     def __init__(self) -> None:
-        self._obey: Obey = _nobody
+        self.tell: Obey = _obey_nothing
 
     def __repr__(self) -> str:
         return "<LocalControl>"
 
     def start(self, obey: Obey) -> None:
         """See ``Control.start``."""
-        self._obey = obey
+        self.tell = obey
 
     def stop(self) -> None:
         """See ``Control.stop``."""
-        self._obey = _nobody
+        self.tell = _obey_nothing
 
     def health(self) -> str:
         """See ``Control.health``."""
         return ""
 
-    def tell(self, command: ControlCommand) -> int:
-        """See ``Control.tell``."""
-        return self._obey(command)
 
-
-def _nobody(command: ControlCommand) -> int:
+def _obey_nothing(command: ControlCommand) -> int:
     return 0

@@ -347,10 +347,6 @@ class Hub(Generic[M]):
         with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
             return self._by_id.get(Id, ())
 
-    def of_id_grouped(self, Id: str) -> Groups[M]:
-        """Return the connections of one Id by encoding."""
-        return grouped(self.of_id(Id))
-
     def audience(self, channel: str) -> Audience:
         """Return who is to get what is published to a channel."""
         with self._lock:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Callable
 
 from .broker import Broker
@@ -21,16 +22,37 @@ class Interest:
     def __init__(self, broker: Broker, is_wanted: Callable[[str], bool]) -> None:
         self._broker = broker
         self._is_wanted = is_wanted
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()   # of what follows, but for reading ``_told``
+        self._held: Counter[str] = Counter()
         self._told: set[str] = set()
         self._telling: dict[str, threading.Event] = {}
 
     def __repr__(self) -> str:
         return f"<Interest in {len(self._told)} channels>"
 
+    def hold(self, channel: str) -> None:
+        """Want a channel for somebody who is about to come; ``release`` has to follow."""
+        with self._lock:
+            self._held[channel] += 1
+        try:
+            self.update(channel)
+        except BaseException:
+            self.release(channel)
+            raise
+
+    def release(self, channel: str) -> None:
+        """End a ``hold``; ``update`` follows if nobody has come after all."""
+        with self._lock:
+            self._held[channel] -= 1
+            if not self._held[channel]:
+                del self._held[channel]
+
+    def _wants(self, channel: str) -> bool:
+        return self._is_wanted(channel) or channel in self._held
+
     def update(self, channel: str) -> None:
         """Return once the broker knows whether somebody is in a channel."""
-        while self._is_wanted(channel) != (channel in self._told):
+        while self._wants(channel) != (channel in self._told):
             with self._lock:
                 other = self._telling.get(channel)
                 if other is None:
@@ -42,7 +64,7 @@ class Interest:
 
     def _tell(self, channel: str, done: threading.Event) -> None:
         try:
-            if self._is_wanted(channel):
+            if self._wants(channel):
                 self._broker.subscribe(channel)
                 self._told.add(channel)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import partial
-from typing import Callable, Generic, Iterable, NamedTuple, Sequence
+from typing import Callable, Collection, Generic, Iterable, NamedTuple, Sequence
 
 from .broker import Broker
 from .delivery import Delivery
@@ -249,11 +249,15 @@ class Node(Generic[M]):
         """Undo what a ``join`` did that came to nothing."""
         for channel, joining in entered:
             self._hub.withdraw(member, channel, joining)
+        self._forget(arrivals)
+        self._tidy()
+
+    def _forget(self, arrivals: Iterable[Arrival]) -> None:
+        """Take back that somebody has come, of which nobody was told."""
         for one in arrivals:
             info = self._presence.leave(one.channel, one.info.client)
             if not one.is_told:  # it had taken the place of one that the others know of
                 self._announce_leave(one.channel, info)
-        self._tidy()
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Take a connection out of a channel; tell whether it was in it."""
@@ -294,6 +298,30 @@ class Node(Generic[M]):
                 is_told = self._presence.join(channel, known) and rule.join_leave
                 arrivals.append(Arrival(channel, known, is_told))
         return arrivals
+
+    def expect(self, channels: Collection[str], info: Callable[[str], Info]) -> list[Arrival]:
+        """Do as ``enter`` for a connection that the hub does not know yet.
+
+        ``expected`` has to follow once it does. What is raised leaves nothing behind.
+        """
+        arrivals: list[Arrival] = []
+        held: list[str] = []
+        try:
+            for channel in channels:
+                self._interest.hold(channel)
+                held.append(channel)
+                arrivals += self.enter([channel], info)
+        except BaseException:
+            self._forget(arrivals)
+            self.expected(held)
+            raise
+        return arrivals
+
+    def expected(self, channels: Iterable[str]) -> None:
+        """End what ``expect`` began: from now on the hub says who is in these channels."""
+        for channel in channels:
+            self._interest.release(channel)
+            self._interest.update(channel)
 
     def announce(self, member: M, arrivals: Iterable[Arrival]) -> None:
         """Tell the others who has come, unless they left in this moment."""

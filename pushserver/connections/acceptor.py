@@ -7,6 +7,7 @@ from typing import Any, Collection
 from ..channels.hub import Hub
 from ..channels.node import Node
 from ..errors import HandshakeRefused
+from ..runtime.runtime import Runtime
 from ..runtime.sockets import lend, loop_socket
 from ..settings import Settings
 from ..tokens import Tokens
@@ -41,6 +42,7 @@ class Acceptor:
         self._lifecycle = lifecycle
         self._events = events
         self._server = server
+        self._context: Context | None = None    # of the newest run
 
     def __repr__(self) -> str:
         return f"<Acceptor of {self._server!r}>"
@@ -80,15 +82,16 @@ class Acceptor:
             heartbeat: seconds between empty messages, the first right behind the answer; 0: none.
 
         Raises:
-            HandshakeRefused: 503: the server has begun to stop; the socket was not touched.
+            HandshakeRefused: 503: the server has begun to stop.
+            Exception: what a broker raises. The socket was not touched in either case.
         """
         try:
             runtime = self._lifecycle.check_running()
-        except HandshakeRefused:
+            arrivals = self._node.expect(channels, lambda _: connection.presence_info())
+        except BaseException:
             self.release(connection.Id)
             raise
-        context = Context(self.settings, self.tokens, runtime, self._hub, self._node,
-                          self._events, self._server)
+        context = self._context_of(runtime)
         transport = WebSocketTransport(self.settings.max_message_size)
         if heartbeat:
             answer += transport.framing.heartbeat
@@ -97,10 +100,18 @@ class Acceptor:
                     context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
-        arrivals = self._node.enter(channels, lambda _: connection.presence_info())
         runtime.loop.call_for(link, link.open, early, heartbeat)
+        self._node.expected(channels)
         self._node.announce(link, arrivals)
         for older in replaced:
             close(older, REPLACED)
         if not runtime.loop.is_alive:   # stopped meanwhile: nobody else ends this one
             link.abort()
+
+    def _context_of(self, runtime: Runtime) -> Context:
+        """Return what all connections of a run share; one object for them all."""
+        context = self._context
+        if context is None or context.runtime is not runtime:
+            context = self._context = Context(self.settings, self.tokens, runtime, self._hub,
+                                              self._node, self._events, self._server)
+        return context

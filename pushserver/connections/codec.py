@@ -2,18 +2,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Hashable, NamedTuple, Protocol
+from typing import Hashable, Protocol, Tuple
 
 from ..channels.presence import Info
 from ..channels.publication import BINARY, Publication
 from ..transports.transport import Framing
 
 
-class Payload(NamedTuple):
-    """The contents of one message."""
-
-    is_binary: bool
-    data: bytes
+Payload = Tuple[bool, bytes]
+"""The contents of one message: whether it is binary, and its bytes."""
 
 
 class Codec(Hashable, Protocol):
@@ -54,11 +51,11 @@ class PlainCodec:
 
     def publication(self, channel: str, publication: Publication) -> Payload:
         """See ``Codec``."""
-        return Payload(publication.kind == BINARY, publication.payload)
+        return publication.kind == BINARY, publication.payload
 
     def message(self, publication: Publication) -> Payload:
         """See ``Codec``."""
-        return Payload(publication.kind == BINARY, publication.payload)
+        return publication.kind == BINARY, publication.payload
 
     def presence(self, channel: str, info: Info, joined: bool) -> None:
         """See ``Codec``: clients could not tell this from what is published."""

@@ -6,7 +6,7 @@ from typing import Any, Callable, cast
 from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession, SendToId,
                                 SubscribeId, UnsubscribeId)
 from ..channels.delivery import Delivery
-from ..channels.hub import Groups, Hub
+from ..channels.hub import Groups, Hub, grouped
 from ..channels.presence import Info
 from ..channels.publication import Publication
 from ..wire.disconnects import BY_SITE, Disconnect
@@ -65,9 +65,10 @@ class LocalConnections:
         delivery.wake()
 
     def _send(self, command: SendToId) -> int:
-        groups = self._hub.of_id_grouped(command.Id)
-        self._deliver(groups, command.publication)
-        return sum(len(links) for _, links in groups)
+        links = self._hub.of_id(command.Id)
+        if links:
+            self._deliver(grouped(links), command.publication)
+        return len(links)
 
     def _disconnect(self, command: DisconnectId) -> int:
         disconnect = Disconnect(command.code, command.reason)

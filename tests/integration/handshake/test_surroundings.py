@@ -9,6 +9,7 @@ import cherrypy
 import pytest
 
 from pushserver import Connection
+from pushserver.channels.memory_broker import MemoryBroker
 from tests.support.handshakes import refusal
 from tests.support.raw_client import Client, Refused
 from tests.support.site import Root, running_site
@@ -77,3 +78,26 @@ def test_a_handler_class_that_cannot_be_made_is_answered_500(caplog):
         assert b"bug" not in refused.body
         assert site.push._hub._reserved == {}
     assert "a bug of the site" in caplog.text
+
+
+class Away(MemoryBroker):
+    """A broker that is not there when a channel gets its first connection."""
+
+    def subscribe(self, channel):
+        raise ConnectionError("the broker is away")
+
+
+def test_a_broker_that_is_away_refuses_the_handshake_and_harms_nobody_else(caplog):
+    class Site(Root):
+        @cherrypy.expose
+        @cherrypy.tools.push(channels=["news"])
+        def news(self, Id):
+            """Accept everybody."""
+
+    with running_site(Site(), plugin={"broker": Away()}) as site:
+        assert refusal(site, "/news?Id=1").status == 500
+        assert site.push._hub._reserved == {} and site.push.channels() == {}
+        with site.client("/echo?Id=1") as client:
+            client.text("hello")
+            assert client.message() == "hello"
+    assert "the broker is away" in caplog.text

@@ -155,6 +155,31 @@ def test_who_is_in_one_of_them_joins_none(world):
     assert world.join(Member("2", world.full), ("a", None)) is False
 
 
+def test_who_is_expected_and_cannot_come_leaves_nothing_behind(world):
+    told, broker, ann = [], world.node.broker, world.member("ann")
+    world.node.subscribe(ann, "here:a", ann.info)
+    ann.got.clear()
+    broker.unsubscribe = lambda channel: told.append(channel)
+    broker.subscribe = lambda channel: fails() if channel == "broken" else None
+    with pytest.raises(ValueError):
+        world.node.expect(["here:a", "here:b", "broken"], lambda channel: Info("bob", "bob"))
+    assert set(world.presence.of("here:a")) == {"ann"} and world.presence.of("here:b") == {}
+    assert told == ["here:b"] and ann.got == []
+
+
+def test_a_channel_of_one_who_is_expected_is_delivered_before_it_comes(world):
+    told, broker = [], world.node.broker
+    broker.subscribe, broker.unsubscribe = told.append, lambda channel: told.append(f"-{channel}")
+    world.node.expect(["a"], lambda channel: Info("bob", "bob"))
+    assert told == ["a"]
+    bob = world.member("bob")
+    world.hub.subscribe(bob, "a")
+    world.node.expected(["a"])
+    assert told == ["a"]
+    world.node.unsubscribe(bob, "a", "bob")
+    assert told == ["a", "-a"]
+
+
 def from_afar(offset):
     """Return a publication that another node has made."""
     found = Publication.of(offset)

@@ -18,21 +18,21 @@ from ..wire.disconnects import SHUTTING_DOWN
 logger = logging.getLogger(__name__)
 
 LEAVE_SHARE = 0.8
-"""The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
+"""The share of ``drain_timeout`` for clients; the rest is for ``closed`` and the threads."""
 
 LAST_CALLBACKS = 0.25
-"""Seconds that workers have to end even when the HTTP server's stop took all of the time."""
+"""Seconds that workers have to finish even if stopping the HTTP server took all of the time."""
 
 
 class Lifecycle:
-    """Start the threads, say whether connections are taken, and end all connections.
+    """Start the threads, say whether connections are accepted, and end all connections.
 
     Any thread may call it. ``stop`` waits, for at most ``drain_timeout``.
 
     Args:
         settings: see ``Settings``.
         hub: the connections that take messages.
-        on_death: called, on the loop's thread, when that thread ends by an error.
+        on_death: called, on the loop's thread, if an error ends that thread.
 
     Attributes:
         runtime: the threads, or None while stopped.
@@ -47,7 +47,7 @@ class Lifecycle:
         self._hub = hub
         self._on_death = on_death
         self._lock = threading.Lock()
-        self._was_started = False       # or its absence was logged
+        self._was_started = False       # or it was logged that it was not
         self._draining = False
         self._deadline = 0.0
         self._emptied = threading.Event()
@@ -59,11 +59,11 @@ class Lifecycle:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether connections are taken."""
+        """Tell whether connections are accepted."""
         return self.runtime is not None and not self._draining
 
     def start(self) -> Runtime | None:
-        """Start the threads; return them, or None if they run already."""
+        """Start the threads; return them, or None if they already run."""
         if self.runtime is not None:
             return None
         runtime = Runtime(Loop(self._died), Workers(self._settings.workers))
@@ -82,7 +82,7 @@ class Lifecycle:
         return runtime
 
     def check_running(self) -> Runtime:
-        """Return the threads that take a connection.
+        """Return the threads that serve a new connection.
 
         Raises:
             HandshakeRefused: 503: they do not run, or are about to stop.
@@ -90,15 +90,15 @@ class Lifecycle:
         runtime = self.runtime
         if runtime is None and not self._was_started:
             self._was_started = True
-            logger.error("the push server was not started, so it takes no connections: call "
+            logger.error("the push server was not started, so it accepts no connections: call "
                          "push.subscribe() before the engine starts, or push.start()")
         if runtime is None or self._draining or self.failure is not None:
-            raise HandshakeRefused(503, "the server is not taking connections now: "
+            raise HandshakeRefused(503, "the server is not accepting connections now: "
                                         "try again later")
         return runtime
 
     def drain(self) -> Runtime | None:
-        """Take no more connections and begin to close all; return what is to be stopped."""
+        """Accept no more connections and begin to close all; return the threads to stop."""
         with self._lock:
             runtime = self.runtime
             if runtime is None or self._draining:
@@ -109,7 +109,7 @@ class Lifecycle:
         return runtime
 
     def _close_all(self, runtime: Runtime) -> None:
-        runtime.leaving = SHUTTING_DOWN     # for one whose socket is on its way to the loop
+        runtime.leaving = SHUTTING_DOWN     # for a connection that has yet to reach the loop
         runtime.on_empty = self._emptied.set
         for link in tuple(runtime.links):
             runtime.loop.guarded(link, link.close, SHUTTING_DOWN)
@@ -117,7 +117,7 @@ class Lifecycle:
             self._emptied.set()
 
     def stop(self) -> bool:
-        """Close all connections and end the threads; tell whether this call has done it."""
+        """Close all connections and end the threads; tell whether this call did it."""
         runtime = self.drain()
         if runtime is None:
             return False
@@ -130,10 +130,10 @@ class Lifecycle:
         else:
             runtime.loop.stop(timeout)
         if not runtime.loop.is_alive:
-            self._abort_all(runtime)    # those that the loop no longer got to know
+            self._abort_all(runtime)    # those that never reached the loop
         runtime.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:
-            if self.runtime is not runtime:     # another thread has stopped it, and started anew
+            if self.runtime is not runtime:     # another thread has stopped it, and restarted it
                 return False
             self.runtime = None
             return True

@@ -1,4 +1,4 @@
-"""The push server without CherryPy: what a site pushes with, over the parts that do it."""
+"""The push server without CherryPy: what a site pushes with."""
 from __future__ import annotations
 
 import threading
@@ -36,7 +36,7 @@ MAX_KEY = 255
 
 
 class NoEvents:
-    """Tell nobody; see ``Events``."""
+    """Ignore all events; see ``Events``."""
 
     def opened(self, connection: Any) -> None:
         """See ``Events``."""
@@ -49,7 +49,7 @@ class NoEvents:
 
 
 class EventRelay:
-    """Tell of connections as ``Events``, and have the node note who has left its channels."""
+    """Pass events on, and tell the node which clients have left its channels."""
 
     def __init__(self, events: Events, node: Node[Link]) -> None:
         self.opened = events.opened
@@ -70,18 +70,18 @@ class EventRelay:
 class PushServer:
     """Push to connections, and run them.
 
-    Any thread may call any method. Each returns at once, but ``stop``, which waits for at most
+    Any thread may call any method. Each returns at once, except ``stop``, which waits for at most
     ``drain_timeout``. One connection receives what one thread sent in the order in which it was
-    sent. What is pushed before ``start`` or after ``stop`` reaches nobody and raises nothing.
+    sent. What is pushed before ``start`` or after ``stop`` reaches no one and raises nothing.
 
     Args:
         settings: see ``Settings``.
-        channels: what holds for which channel; see ``ChannelRule``. The first that matches holds.
-        tokens: what checks the tokens that clients show; None: none are taken.
-        broker: keeps histories and joins this server with others; see ``Broker``. None: in memory,
-            the only server.
-        events: who is told of connections, on worker threads.
-        on_death: called, on the loop's thread, when that thread ends by an error.
+        channels: the channels' rules; see ``ChannelRule``. The first that matches applies.
+        tokens: checks clients' tokens; None: no tokens are accepted.
+        broker: keeps histories and connects this server with others; see ``Broker``. None: in
+            memory, the only server.
+        events: told about connections, on worker threads.
+        on_death: called, on the loop's thread, if an error ends that thread.
     """
 
     def __init__(self, settings: Settings | None = None, *,
@@ -105,7 +105,7 @@ class PushServer:
         self._acceptor = Acceptor(settings, tokens, self._hub, self._node, self._lifecycle,
                                   EventRelay(events or NoEvents(), self._node), self)
         self._on_death = on_death
-        self._lock = threading.Lock()   # of the tickers
+        self._lock = threading.Lock()   # for the tickers
         self._tickers: list[Ticker] = []
 
     def __len__(self) -> int:
@@ -133,8 +133,8 @@ class PushServer:
             data: text, bytes-like, or anything that JSON can hold; at most ``max_outbox`` bytes.
 
         Raises:
-            InvalidData: a message cannot hold this (a ``TypeError``); nobody was sent anything.
-            MessageTooLarge: it has more bytes; nobody was sent anything.
+            InvalidData: a message cannot hold this (a ``TypeError``); nothing was sent.
+            MessageTooLarge: it has more bytes; nothing was sent.
         """
         self._broker.control.tell(Broadcast(self._publication(data)))
 
@@ -158,14 +158,14 @@ class PushServer:
             key: an idempotency key, at most 255 characters: a second publication to the channel
                 under the same key within five minutes is not made.
             tags: names and values that clients of Centrifugo's protocol get with it.
-            remember: False: queue it only, as in a channel that remembers nothing.
+            remember: False: only queue it, as in a channel without history.
 
         Returns:
             The publication's position (offset from 1, epoch), or that of the first one with this
-            key. ``(0, "")`` in a channel that remembers nothing.
+            key. ``(0, "")`` in a channel without history.
 
         Raises:
-            InvalidSetting: this cannot be a channel's name, a key or tags.
+            InvalidSetting: the channel's name, the key or the tags are invalid.
             InvalidData, MessageTooLarge: see ``broadcast``.
         """
         checked_channel(channel)
@@ -175,7 +175,7 @@ class PushServer:
         return self._node.publish(channel, made, key, remember)
 
     def _publication(self, data: Data, *, tags: bytes | None = None) -> Publication:
-        """Encode what is pushed, once for all, and check it."""
+        """Encode what is pushed, once for all connections, and check it."""
         made = Publication.of(data, tags=tags)
         check_size(made.size, self.settings.max_outbox)
         return made
@@ -189,10 +189,10 @@ class PushServer:
         Args:
             seconds: the interval, by the wall clock.
             make: called just before the push, on a thread of its own.
-            channel: None: broadcast.
+            channel: where to publish; None: broadcast.
 
         Raises:
-            InvalidSetting: the interval is not more than 0, or the channel's name cannot be one.
+            InvalidSetting: the interval is not more than 0, or the channel's name is invalid.
         """
         push = self.broadcast if channel is None else partial(self.publish,
                                                               checked_channel(channel))
@@ -201,7 +201,7 @@ class PushServer:
             self._tickers.append(ticker)
         if self._lifecycle.is_running:
             ticker.start()
-            if not self._lifecycle.is_running:  # it has begun to stop meanwhile
+            if not self._lifecycle.is_running:  # it has just begun to stop
                 ticker.halt()
         return ticker
 
@@ -213,16 +213,16 @@ class PushServer:
     # What a channel remembers
 
     def rule(self, channel: str) -> ChannelRule:
-        """Return the rule that holds for a channel."""
+        """Return the rule that applies to a channel."""
         return self._node.rule(checked_channel(channel))
 
     def history(self, channel: str, limit: int | None = None, since: Position | None = None,
                 reverse: bool = False) -> Page:
-        """Return what a channel remembers, the oldest publication first.
+        """Return a channel's history, the oldest publication first.
 
         Args:
             channel: its name.
-            limit: publications at most; 0: none, only where the history stands; None: all.
+            limit: the most publications; 0: none, only ``top``; None: all.
             since: only those after this position, or before it if reversed.
             reverse: the newest first.
 
@@ -232,40 +232,40 @@ class PushServer:
             between it and the publications is lost.
 
         Raises:
-            InvalidSetting: this cannot be a channel's name.
+            InvalidSetting: the channel's name is invalid.
         """
         return self._node.history(checked_channel(channel), limit, since, reverse)
 
     def remove_history(self, channel: str) -> None:
-        """Forget what a channel remembers; its offsets go on.
+        """Remove a channel's history; its offsets continue.
 
         Raises:
-            InvalidSetting: this cannot be a channel's name.
+            InvalidSetting: the channel's name is invalid.
         """
         self._broker.remove_history(checked_channel(channel))
 
     # Who is there
 
     def ids(self) -> list[str]:
-        """Return the Ids that are connected, those that came first at the front."""
+        """Return the connected Ids, the oldest first."""
         return self._hub.ids()
 
     def connections(self, Id: str | None = None) -> list[Connection]:
-        """Return the connections of one Id, or all, those that came first at the front."""
+        """Return the connections of one Id, or all, the oldest first."""
         return self._local.everyone() if Id is None else self._local.of_id(checked_id(Id))
 
     def channels(self) -> dict[str, int]:
-        """Return the channels that somebody is in, with the number of their connections."""
+        """Return each channel in use with its number of connections."""
         return self._hub.channels()
 
     def presence(self, channel: str) -> dict[str, Info]:
         """Return who is in a channel, by client: ``client``, ``user``, ``connection``, ``channel``.
 
-        Where the channel's rule keeps presence, those who vanished are there until their linger
-        is over. Where it does not, those who are connected are.
+        If the channel's rule keeps presence, clients that vanished are included until their linger
+        is over. If not, those that are connected are returned.
 
         Raises:
-            InvalidSetting: this cannot be a channel's name.
+            InvalidSetting: the channel's name is invalid.
         """
         if self.rule(channel).keeps_presence:
             return self._broker.presence.of(channel)
@@ -282,11 +282,11 @@ class PushServer:
         """Begin to close every connection of one Id; return how many there were.
 
         Args:
-            code: the close code; 3505 tells the client not to come back.
+            code: the close code; 3505 tells the client not to reconnect.
             reason: at most 123 bytes of UTF-8.
 
         Raises:
-            InvalidSetting: the code or the reason cannot be sent, or ``Id`` is not text.
+            InvalidSetting: the code or the reason is invalid, or ``Id`` is not text.
         """
         disconnect = checked_disconnect(code, reason)
         return self._broker.control.tell(DisconnectId(checked_id(Id), *disconnect))
@@ -295,7 +295,7 @@ class PushServer:
         """Begin to close the connections that ``bind_session`` has bound to a session.
 
         Args:
-            session: what they were bound to; with CherryPy's sessions ``cherrypy.session.id``.
+            session: the session; with CherryPy's sessions, ``cherrypy.session.id``.
 
         Returns:
             How many there were.
@@ -303,19 +303,19 @@ class PushServer:
         return 0 if session is None else self._broker.control.tell(EndSession(session))
 
     def subscribe_id(self, Id: str, channel: str) -> int:
-        """Put every connection of one Id into a channel; return how many were not in it before.
+        """Subscribe every connection of one Id to a channel; return how many were not in it before.
 
         Raises:
-            InvalidSetting: ``Id`` is not text, or this cannot be a channel's name.
+            InvalidSetting: ``Id`` is not text, or the channel's name is invalid.
         """
         checked_channel(channel)
         return self._broker.control.tell(SubscribeId(checked_id(Id), channel))
 
     def unsubscribe_id(self, Id: str, channel: str) -> int:
-        """Take every connection of one Id out of a channel; return how many were in it.
+        """Unsubscribe every connection of one Id from a channel; return how many were in it.
 
         Raises:
-            InvalidSetting: ``Id`` is not text, or this cannot be a channel's name.
+            InvalidSetting: ``Id`` is not text, or the channel's name is invalid.
         """
         checked_channel(channel)
         return self._broker.control.tell(UnsubscribeId(checked_id(Id), channel))
@@ -323,7 +323,7 @@ class PushServer:
     # Running
 
     def start(self) -> None:
-        """Start the threads. Does nothing when they run."""
+        """Start the threads. Does nothing if they already run."""
         runtime = self._lifecycle.start()
         if runtime is None:
             return
@@ -337,7 +337,7 @@ class PushServer:
             ticker.start()
 
     def drain(self) -> None:
-        """Take no more connections and begin to close all with 1001; ``stop`` has to follow."""
+        """Accept no more connections and begin to close all with 1001; ``stop`` must follow."""
         self._lifecycle.drain()
         for ticker in self._all_tickers():
             ticker.halt()
@@ -360,12 +360,12 @@ class PushServer:
 
 
 def acceptor_of(server: PushServer) -> Acceptor:
-    """Return what takes connections over for a server: for the HTTP side of this package."""
+    """Return a server's acceptor, for the HTTP side of this package."""
     return server._acceptor
 
 
 def checked_id(Id: str) -> str:
-    """Return an Id that a site has passed; a number, say, would silently match nobody.
+    """Return an Id that a site has passed; a number, say, would silently match no one.
 
     Raises:
         InvalidSetting: it is not text.

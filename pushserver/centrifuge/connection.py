@@ -152,7 +152,7 @@ class CentrifugeConnection(Connection):
             data: what the client is told with the subscription.
 
         Raises:
-            InvalidSetting: this cannot be a channel's name.
+            InvalidSetting: the channel's name is invalid.
             InvalidData: JSON cannot hold ``info`` or ``data``.
             MessageTooLarge: they have more than ``max_outbox`` bytes.
         """

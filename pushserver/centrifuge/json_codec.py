@@ -106,7 +106,7 @@ def channel_of(fields: JsonObject) -> str:
 
     Raises:
         CloseConnection: 3501: it names none.
-        CommandError: 107: this cannot be a channel's name.
+        CommandError: 107: the channel's name is invalid.
     """
     channel = text_of(fields, "channel")
     if not channel:

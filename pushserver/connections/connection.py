@@ -250,7 +250,7 @@ class Connection(WebSocket):  # type: ignore[misc]
             False if the connection was already in the channel, or is closed.
 
         Raises:
-            InvalidSetting: this cannot be a channel's name.
+            InvalidSetting: the channel's name is invalid.
         """
         handle = self._handle
         return handle is not None and handle.subscribe(channel, self.presence_info)

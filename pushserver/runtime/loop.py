@@ -24,45 +24,45 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 LONGEST_SLEEP = 60.0
-"""Seconds that the loop sleeps at most; nothing depends on it."""
+"""The most seconds that the loop sleeps; nothing depends on it."""
 
 WAKE_SIZE = 4096
 
 FEW = 8
-"""Sockets for which the switch interval is not shortened: that makes the site's threads switch more
-often."""
+"""The most sockets for which the switch interval is not shortened: shortening it makes the site's
+threads switch more often."""
 
 EVENTS_IN_A_ROW = 16
-"""Sockets that are read and written before what has been published meanwhile has its turn."""
+"""Sockets that are read and written before new publications get their turn."""
 
 JOIN_SIZE = 16 * 1024
-"""Bytes of frames that are joined into one write at most. A client that is too slow is spared what
-was not begun; what was joined is begun as one."""
+"""The most bytes of frames joined into one write. What is not begun can be dropped for a client
+that is too slow; joined frames are begun as one."""
 
 Call = Callable[[], None]
 
 
 class Watched(Protocol):
-    """What the loop does with a connection."""
+    """What the loop needs from a connection."""
 
     busy: bool
-    """False: an own ``send`` of the loop may go straight to the socket."""
+    """False: the loop may ``send`` straight to the socket."""
 
     direct: int | ssl.SSLSocket | None
     """What the C extension may write to now, or None."""
 
     watching: int
-    """The events that the selector looks for, kept by the loop."""
+    """The events that the selector watches for, kept by the loop."""
 
     @property
     def send(self) -> Callable[[Buffer], int]:
-        """Write to the socket without waiting; how many bytes were taken, or -1."""
+        """Write to the socket without waiting; return how many bytes were taken, or -1."""
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
 
     def readable(self) -> None:
-        """Read what has come."""
+        """Read what has arrived."""
 
     def flush(self) -> None:
         """Write what waits."""
@@ -71,36 +71,36 @@ class Watched(Protocol):
         """Queue frames; ``flush`` follows."""
 
     def partial(self, data: bytes, sent: int) -> None:
-        """Take over frames of which the loop could write only a part."""
+        """Take over frames that the loop could write only in part."""
 
     def close(self, disconnect: Disconnect) -> None:
-        """Begin to end in good order."""
+        """Begin to close in good order."""
 
     def abort(self) -> None:
-        """End at once, because the server stops."""
+        """End at once, because the server is stopping."""
 
     def crashed(self) -> None:
-        """End: one of the above raised what it should not have."""
+        """End: one of the above raised an unexpected exception."""
 
 
 class Loop:
     """Run everything that touches a socket on one thread.
 
     Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``wake``, ``start`` and
-    ``stop``: the first three queue and wake the thread. All else may be called on the loop's
-    thread only, that is from what it calls.
+    ``stop``: the first three queue and wake the thread. Everything else may be called only on the
+    loop's thread, that is, from what it calls.
 
-    What has been queued while the thread was busy is written together, in one ``send`` for each
-    socket and 16 KiB; what comes when it is idle goes out at once. The queue itself has no bound:
-    it holds a message once, however many are to get it.
+    What was queued while the thread was busy is written together, in one ``send`` for each socket
+    and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound: it
+    holds a message once, however many connections will get it.
 
     Args:
-        on_death: called on the loop's thread with the exception that ended it, which is an error
-            in this package: nothing that a client or the site does should get there.
+        on_death: called on the loop's thread with the exception that ended it, which is a bug in
+            this package: nothing that a client or the site does should cause it.
 
     Attributes:
         now: monotonic seconds at which the current round began.
-        is_crowded: more than a few sockets have to have their turn in this round.
+        is_crowded: more than a few sockets need a turn in this round.
     """
 
     def __init__(self, on_death: Callable[[BaseException], None]) -> None:
@@ -136,11 +136,11 @@ class Loop:
         self._thread.start()
 
     def deliver(self, targets: Sequence[Watched], data: bytes) -> None:
-        """Have whole frames written to several connections, behind all that was queued before.
+        """Write whole frames to several connections, after all that was queued before.
 
         Args:
-            targets: the same tuple for the same connections: what consecutive calls have for
-                them is then joined once for all.
+            targets: use the same tuple for the same connections: the data of consecutive calls
+                is then joined only once for them all.
             data: what to write; it is not copied.
         """
         self.put(targets, data)
@@ -148,27 +148,27 @@ class Loop:
             self._wake()
 
     def put(self, targets: Sequence[Watched], data: bytes) -> None:
-        """Do as ``deliver``, but for a caller that holds a lock: ``wake`` has to follow it.
+        """Do the same as ``deliver``, for a caller that holds a lock; ``wake`` must follow.
 
-        To wake is a system call, which also gives up the interpreter's lock.
+        Waking is a system call, which also releases the interpreter's lock.
         """
-        if len(targets) > FEW:  # also while the loop is awake: it may be waiting for the lock
+        if len(targets) > FEW:  # even if the loop is awake: it may be waiting for the GIL
             self._switch_interval.shorten()
         self._intake.append((targets, data))
 
     def wake(self) -> None:
-        """See to it that what was put is done soon."""
+        """Make sure that what was put is written soon."""
         if self._sleeping:
             self._wake()
 
     def call(self, action: Call) -> None:
-        """Have something called on the loop's thread, behind all that was queued before."""
+        """Call something on the loop's thread, after all that was queued before."""
         self._intake.append((None, action))
         if self._sleeping:
             self._wake()
 
     def call_for(self, item: Watched, step: Callable[..., None], *args: Any) -> None:
-        """Have something done for one connection, as ``call``; its errors end only that one."""
+        """Call something for one connection, like ``call``; its errors end only that one."""
         self.call(partial(self.guarded, item, step, *args))
 
     def _wake(self) -> None:
@@ -176,10 +176,10 @@ class Loop:
         try:
             self._wake_out.send(b"\0")
         except OSError:
-            pass  # full: it is waking up already; closed: it has stopped
+            pass  # full: it is already waking up; closed: it has stopped
 
     def close(self) -> None:
-        """Give back what a loop holds that is never started."""
+        """Free the resources of a loop that is never started."""
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -201,10 +201,10 @@ class Loop:
         self._stopping = True
 
     def watch(self, item: Watched, events: int) -> None:
-        """Have the selector look for these events of a connection, 0 for none."""
+        """Make the selector watch for these events of a connection, 0 for none."""
         if events == item.watching:
             return
-        before, item.watching = item.watching, 0  # as it is if one of these raises
+        before, item.watching = item.watching, 0  # which is right if one of these raises
         if self._selector.get_map() is None:
             return  # closed: the thread has ended
         if not before:
@@ -216,7 +216,7 @@ class Loop:
         item.watching = events
 
     def _register(self, item: Watched, events: int) -> None:
-        """Begin to watch; whoever had the descriptor before has lost it without telling."""
+        """Begin to watch; a previous owner of the descriptor has lost it without notice."""
         try:
             self._selector.register(item.fileno(), events, item)
         except KeyError:
@@ -226,11 +226,11 @@ class Loop:
             self.guarded(stale, stale.crashed)
 
     def again(self, item: Watched) -> None:
-        """Have a connection read again in the next round: it has more than the selector sees."""
+        """Read a connection again in the next round: it has more than the selector sees."""
         self._again[item] = None
 
     def call_later(self, delay: float, action: Call) -> Timer:
-        """Have something called after a number of seconds."""
+        """Call something after a number of seconds."""
         return self._timers.add(time.monotonic() + delay, action)
 
     def _run(self) -> None:
@@ -240,7 +240,7 @@ class Loop:
             while not self._stopping:
                 self._round()
         except BaseException as error:
-            logger.critical("the loop died: no connection is served any more", exc_info=True)
+            logger.critical("the loop died: no connection is served from now on", exc_info=True)
             self._on_death(error)
         finally:
             self._sleeping = False
@@ -281,7 +281,7 @@ class Loop:
 
     @staticmethod
     def guarded(item: Watched, step: Callable[..., None], *args: Any) -> None:
-        """Let an error that one connection meets end that connection only."""
+        """Call something for one connection, so that an error ends only that connection."""
         try:
             step(*args)
         except Exception:
@@ -292,7 +292,7 @@ class Loop:
                 logger.exception("%r could not be closed", item)
 
     def _take_intake(self) -> None:
-        """Do what was queued: frames for the same connections together, calls in their place."""
+        """Do what was queued: frames for the same connections together, calls in order."""
         groups: list[tuple[Sequence[Watched], list[bytes]]] = []
         for _ in range(len(self._intake)):
             targets, what = self._intake.popleft()
@@ -315,7 +315,7 @@ class Loop:
             self._write_each(groups)
 
     def _write_each(self, groups: list[tuple[Sequence[Watched], list[bytes]]]) -> None:
-        """Write what differs from connection to connection, still once for each."""
+        """Write what differs from connection to connection, but once for each."""
         waiting: dict[Watched, list[bytes]] = {}
         for targets, frames in groups:
             for item in targets:
@@ -325,7 +325,7 @@ class Loop:
                 else:
                     known += frames
         plain = []
-        shared: dict[tuple[int, ...], list[bytes]] = {}  # whoever gets the same shares its bytes
+        shared: dict[tuple[int, ...], list[bytes]] = {}  # those that get the same share its bytes
         for item, frames in waiting.items():
             if len(frames) > 1:
                 key = tuple(map(id, frames))
@@ -353,7 +353,7 @@ class Loop:
         items = [item for item, _ in plain]
         for index, sent in native.send_each(items, [data for _, data in plain], FAN_OUT_SIZE):
             item, data = plain[index]
-            assert sent != SKIPPED, "only what can be written to was given"
+            assert sent != SKIPPED, "only writable connections were passed"
             self.guarded(item, item.partial, data, sent)
 
     def _fan_out(self, targets: Sequence[Watched], data: bytes) -> None:
@@ -382,12 +382,12 @@ class Loop:
 
 
 def _start(data: bytes) -> Buffer:
-    """Return as much as one connection may write while others wait for the same."""
+    """Return as much as one connection may write while others wait for the same data."""
     return data if len(data) <= FAN_OUT_SIZE else memoryview(data)[:FAN_OUT_SIZE]
 
 
 def _joined(frames: list[bytes]) -> Iterator[bytes]:
-    """Join short frames; not more at once than an outbox can forget again."""
+    """Join short frames, at most ``JOIN_SIZE`` bytes at once."""
     start = size = 0
     for end, data in enumerate(frames):
         if size and size + len(data) > JOIN_SIZE:

@@ -1,4 +1,4 @@
-"""The threads of one run of the server, and what is to be done on them later."""
+"""The threads of one run of the server, and the jobs that they do later."""
 from __future__ import annotations
 
 from functools import partial
@@ -13,12 +13,12 @@ from .workers import STALL, Job, Mailbox, Workers
 class Runtime:
     """Hold the loop and the workers of one run of the server, and the links that they serve.
 
-    ``post`` and ``ended`` belong to the loop's thread, ``links`` changes there only; any thread may
-    read it and call the rest.
+    ``post`` and ``ended`` belong to the loop's thread, and ``links`` changes only there; any thread
+    may read ``links`` and call the other methods.
 
     Attributes:
-        links: the connections whose sockets the loop has, those that are closing included.
-        leaving: why a connection that comes now is closed at once; None: it is not.
+        links: the connections whose sockets the loop has, including those that are closing.
+        leaving: why a new connection is closed at once; None: it is not.
         on_empty: called when the last link has ended.
     """
 
@@ -39,12 +39,12 @@ class Runtime:
         self.loop.start()
 
     def post(self, mailbox: Mailbox, job: Job) -> None:
-        """Have a callback run on a worker, and see to it that blocked workers are relieved."""
+        """Run a callback on a worker, and make sure that blocked workers are relieved."""
         if self.workers.post(mailbox, job):
             self.relieve_soon()
 
     def relieve_soon(self) -> None:
-        """See to it that workers are relieved that are behind and stay so."""
+        """Make sure that workers are relieved if they fall behind and stay behind."""
         if self._relief is None:
             self._relief = self.loop.call_later(STALL, self._relieve)
 
@@ -55,7 +55,7 @@ class Runtime:
             self._relief = self.loop.call_later(STALL, self._relieve)
 
     def later(self, mailbox: Mailbox, seconds: float, job: Callable[[], object]) -> DelayedJob:
-        """Have something done on a worker after some seconds; return what can take it back."""
+        """Run a job on a worker after some seconds; return the job, which can be cancelled."""
         made = DelayedJob(self, mailbox, job)
         made.start(seconds)
         return made
@@ -68,12 +68,12 @@ class Runtime:
 
 
 class DelayedJob:
-    """Something to be done on a worker after some time. Any thread may call it.
+    """A job to run on a worker after some time. Any thread may call it.
 
     Args:
         runtime: has the loop, which waits, and the workers.
-        mailbox: what it takes its turn in.
-        job: what is to be done.
+        mailbox: the mailbox in which it takes its turn.
+        job: what to run.
     """
 
     __slots__ = ("_runtime", "_mailbox", "_job", "_timer")
@@ -88,11 +88,11 @@ class DelayedJob:
         return f"<DelayedJob{'' if self._job else ' done'}>"
 
     def start(self, seconds: float) -> None:
-        """Do it after some seconds. Not to be called with a lock held."""
+        """Run it after some seconds. Must not be called with a lock held."""
         self._runtime.loop.call(partial(self._arm, seconds))
 
     def cancel(self) -> None:
-        """Do not do it, unless it is being done. Safe to repeat; not with a lock held."""
+        """Do not run it, unless it is running. Safe to repeat; not with a lock held."""
         self._job = None
         self._runtime.loop.call(self._disarm)
 

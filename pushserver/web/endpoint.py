@@ -22,11 +22,11 @@ from .socket_takeover import SocketTakeover, current_request, end_connection
 logger = logging.getLogger(__name__)
 
 _NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
-"""What a WSGI environment holds that would keep the request's objects alive."""
+"""Entries of a WSGI environment that would keep the request's objects alive."""
 
 _OF_A_PAGE = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
               "Accept-Ranges", "Vary", "Connection")
-"""Headers that describe a body, which a 101 has none of, and the end of a connection."""
+"""Headers that describe a body, which a 101 does not have, and ``Connection``."""
 
 
 class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
@@ -37,13 +37,13 @@ class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
         self._headers = refused.headers
 
     def set_response(self) -> None:
-        """Make the answer of it; CherryPy calls this."""
+        """Turn it into the response; CherryPy calls this."""
         super().set_response()
         plain_text(self._message, self._headers)
 
 
 def plain_text(message: str, headers: dict[str, str]) -> None:
-    """Replace the body of CherryPy's response by one line."""
+    """Replace the body of CherryPy's response with one line."""
     response = cherrypy.serving.response
     response.headers.pop("Content-Length", None)
     response.headers.update({**headers, "Content-Type": "text/plain;charset=utf-8"})
@@ -51,7 +51,7 @@ def plain_text(message: str, headers: dict[str, str]) -> None:
 
 
 def plain_error_page(status: str, message: str, **_: object) -> str:
-    """Return an error page that a WebSocket client can show: for what the site itself raises."""
+    """Return an error page that a WebSocket client can show, for the site's own errors."""
     cherrypy.serving.response.headers["Content-Type"] = "text/plain;charset=utf-8"
     return f"{status}: {' '.join(html.unescape(message).split())}\n"
 
@@ -59,14 +59,14 @@ def plain_error_page(status: str, message: str, **_: object) -> str:
 class Endpoint:
     """Take one request from its first check until its socket is taken over.
 
-    CherryPy's hooks call the methods in the order in which they stand here, on the thread that
-    answers the request. The socket is handed over at the very end and only if the answer that
-    would be sent is a 101; until then nothing has been written.
+    CherryPy's hooks call the methods in the order in which they appear here, on the thread that
+    answers the request. The socket is handed over at the very end, and only if the answer is a
+    101; nothing is written before that.
 
     Args:
-        acceptor: takes the connection.
-        handler_cls: what the connection becomes.
-        channels: those that it is in from the start.
+        acceptor: takes over the connection.
+        handler_cls: the class of the connection.
+        channels: the channels that it is in from the start.
         subprotocols: those that the site speaks.
     """
 
@@ -91,11 +91,11 @@ class Endpoint:
         request.show_tracebacks = False
         if not request.error_page:
             request.error_page = {"default": plain_error_page}
-        if current_request() is not None:  # other servers do not let a site say this
+        if current_request() is not None:  # other servers do not let a site set this
             cherrypy.serving.response.headers["Connection"] = "close"
 
     def attach(self, hooks: Any) -> None:
-        """Hook the stages into a request, each behind the tools of the site."""
+        """Attach the stages to a request's hooks, each after the site's own tools."""
         hooks.attach("on_start_resource", self.check_request, priority=10)
         hooks.attach("before_request_body", self.check_client, priority=70)
         hooks.attach("before_finalize", self.upgrade, priority=95)
@@ -113,7 +113,8 @@ class Endpoint:
             try:
                 parse_qsl(request.query_string, errors="strict")
             except (UnicodeDecodeError, ValueError):
-                raise HandshakeRefused(400, "Id is not UTF-8: percent-encode it so") from None
+                raise HandshakeRefused(400, "Id is not UTF-8: percent-encode it as UTF-8") \
+                    from None
 
     def check_client(self) -> None:
         """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
@@ -133,7 +134,7 @@ class Endpoint:
                                                    self._handler_cls.refused_subprotocols)
 
     def _take_token(self, params: dict[str, Any]) -> None:
-        """Take who the client is from a token in the URL, if the site takes any."""
+        """Take the client's Id from a token in the URL, if the site accepts tokens."""
         tokens = self._acceptor.tokens
         if tokens is None or "token" not in params:
             return
@@ -152,9 +153,9 @@ class Endpoint:
         self._claims = request.push_claims = claims
 
     def _name(self) -> None:
-        """Take the Id that the page handler has chosen, or else the URL's.
+        """Use the Id that the page handler has chosen, or else the URL's.
 
-        Without both it is the one that the site knows, or one that nobody else has.
+        Without either, use the site's login, or else an anonymous Id that is unique.
         """
         request = cherrypy.serving.request
         chosen = getattr(request, "push_id", None)
@@ -165,7 +166,7 @@ class Endpoint:
         self._Id = admitted_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
 
     def upgrade(self) -> None:
-        """Make a 101 of the answer, if the page handler has run and raised nothing."""
+        """Turn the answer into a 101, if the page handler has run and raised nothing."""
         request, response = cherrypy.serving.request, cherrypy.serving.response
         status = str(response.status or 200)
         self.tidy()
@@ -181,7 +182,7 @@ class Endpoint:
         response.body = b""
 
     def tidy(self) -> None:
-        """Take away the blanks with which CherryPy lengthens error pages for old browsers."""
+        """Remove the blanks with which CherryPy pads error pages for old browsers."""
         request, response = cherrypy.serving.request, cherrypy.serving.response
         ours = request.error_page.get("default") is plain_error_page
         if ours and str(response.status or 200)[0] in "45":
@@ -189,12 +190,12 @@ class Endpoint:
             response.headers.pop("Content-Length", None)
 
     def hold_back(self) -> None:
-        """Keep the finished answer from being sent before the connection is known."""
+        """Keep the finished answer from being sent before the server knows the connection."""
         response = cherrypy.serving.response
         if self._takeover is None or not self._reserved:
             return
         if not (getattr(response, "output_status", None) or b"").startswith(b"101"):
-            return  # some tool has made another answer of it
+            return  # some tool has changed the answer
         self._takeover.hold_back()
         self._held = True
         response.header_list = [(name, value) for name, value in response.header_list
@@ -202,7 +203,7 @@ class Endpoint:
         response.header_list += self._switching()
 
     def _switching(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers of a 101, spelled as RFC 6455 does: some clients compare so."""
+        """Return the headers of a 101, spelled as in RFC 6455: some clients compare case."""
         key = cherrypy.serving.request.headers["Sec-WebSocket-Key"]
         headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"),
                    ("Sec-WebSocket-Accept", accept_key(key))]
@@ -246,7 +247,7 @@ class Endpoint:
         return connection
 
     def settle(self) -> None:
-        """Undo what was begun when the socket was not handed over after all, and end it."""
+        """If the socket was not handed over after all, undo what was begun and end it."""
         if not self._done:
             end_connection()
         if self._reserved:
@@ -267,12 +268,12 @@ class Endpoint:
 
 
 def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:
-    """Tell whether the site's page handler has a parameter of this name; then it is the site's.
+    """Tell whether the site's page handler has a parameter of this name, so that it is the site's.
 
     Args:
         handler: CherryPy's.
         name: the parameter's.
-        among_others: one for whatever has no parameter of its own, ``**kwargs``, will do.
+        among_others: ``**kwargs`` also counts.
     """
     parameters = _parameters(handler)
     return name in parameters or among_others and any(
@@ -293,7 +294,7 @@ def _parameters(handler: Any) -> Mapping[str, inspect.Parameter]:
 
 
 class _refusing:
-    """Turn a ``HandshakeRefused`` into CherryPy's way of answering."""
+    """Turn a ``HandshakeRefused`` into an error that CherryPy answers with."""
 
     def __enter__(self) -> None:
         pass

@@ -22,27 +22,27 @@ DRAIN_PRIORITY = 10
 """Clients are told to leave before the HTTP server stops, at 25."""
 
 STOP_PRIORITY = 50
-"""After it has stopped."""
+"""After the HTTP server has stopped."""
 
 
 class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     """Run a push server with a CherryPy engine, and push through it.
 
-    It is a ``PushServer``, so any thread can call ``broadcast``, ``send``, ``publish`` and the
-    rest of it on the plugin. The same goes over the engine's bus channels ``push-broadcast``
-    (data), ``push-send`` (Id, data) and ``push-publish`` (channel, data). It publishes
-    ``push-opened`` (connection), ``push-received`` (connection, message) and ``push-closed``
-    (connection, code, reason), on worker threads.
+    It is a ``PushServer``, so any thread can call ``broadcast``, ``send``, ``publish`` and its
+    other methods on the plugin. The engine's bus channels ``push-broadcast`` (data), ``push-send``
+    (Id, data) and ``push-publish`` (channel, data) do the same. It publishes ``push-opened``
+    (connection), ``push-received`` (connection, message) and ``push-closed`` (connection, code,
+    reason), on worker threads.
 
     Args:
         bus: the engine.
-        channels: what holds for which channel: ``[ChannelRule("news:", history=100)]``.
-        tokens: what checks the tokens that clients show: ``Tokens(secret=...)``.
-        broker: keeps histories and joins this site with others; see ``Broker``. None: in memory.
+        channels: the channels' rules: ``[ChannelRule("news:", history=100)]``.
+        tokens: checks clients' tokens: ``Tokens(secret=...)``.
+        broker: keeps histories and connects this site's nodes; see ``Broker``. None: in memory.
         settings: fields of ``Settings`` by keyword: ``PushPlugin(engine, ping_interval=10)``.
 
     Raises:
-        InvalidSetting: a setting has a value that cannot work.
+        InvalidSetting: a setting has an invalid value.
     """
 
     def __init__(self, bus: Any, *, channels: Iterable[ChannelRule] = (),
@@ -81,24 +81,24 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     def bind_session(self, session: Hashable = None) -> None:
         """Bind the connection that this request becomes to a session; for page handlers.
 
-        ``end_session`` closes it then: call it where users log out.
+        ``end_session`` then closes it: call that where users log out.
 
         Args:
-            session: what to bind to; None: CherryPy's session, which must be switched on.
+            session: the session; None: CherryPy's, which must be enabled.
 
         Raises:
             InvalidSetting: there is no session, or no request.
         """
         request = cherrypy.serving.request
         if not hasattr(request, "push_data"):
-            raise InvalidSetting("bind_session is for the page handler of a WebSocket address")
+            raise InvalidSetting("call bind_session in the page handler of a WebSocket address")
         request.push_session = current_session() if session is None else session
 
     def end_session(self, session: Hashable = None) -> int:
-        """Begin to close the connections that are bound to a session; return how many there were.
+        """Begin to close the connections bound to a session; return how many there were.
 
         Args:
-            session: what they were bound to; None: CherryPy's session of this request.
+            session: the session; None: CherryPy's session of this request.
 
         Raises:
             InvalidSetting: there is no session.
@@ -106,7 +106,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         return PushServer.end_session(self, current_session() if session is None else session)
 
     def _end_engine(self, error: BaseException) -> None:
-        """Stop the engine, on a thread that this does not end."""
+        """Stop the engine, on a thread of its own, which survives that."""
         self.bus.log(f"Push server died, stopping the engine: {error!r}", level=logging.ERROR,
                      traceback=True)
         threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
@@ -120,7 +120,7 @@ def current_session() -> str:
     """
     session = getattr(cherrypy.serving, "session", None)
     if session is None:
-        raise InvalidSetting("there is no session: switch tools.sessions.on on for this page")
+        raise InvalidSetting("there is no session: enable tools.sessions.on for this page")
     return str(session.id)
 
 
@@ -147,5 +147,5 @@ class BusEvents:
             return
         try:
             self._bus.publish(channel, *args)
-        except BaseException:  # the bus has logged it; a SystemExit is not a worker's to obey
+        except BaseException:  # the bus has logged it; a worker must not act on a SystemExit
             self._bus.log(f"A listener of {channel} failed")

@@ -1,4 +1,4 @@
-"""The CherryPy tool that makes a WebSocket address of a page handler."""
+"""The CherryPy tool that turns a page handler into a WebSocket address."""
 from __future__ import annotations
 
 from typing import Any, Collection, Sequence
@@ -16,18 +16,18 @@ from .endpoint import Endpoint
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional")
 
 PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
-"""What a connection can speak, and what it is then at least."""
+"""The protocols that a connection can speak, with the base class for each."""
 
 
 class PushTool(cherrypy.Tool):  # type: ignore[misc]
     """Turn a page handler into a WebSocket address: ``cherrypy.tools.push = PushTool(push)``.
 
     The handler runs before the upgrade and may refuse it by raising ``HTTPError`` or
-    ``HTTPRedirect``, as may any tool of the site; what it returns is not used. It can leave
-    something for the connection in ``cherrypy.request.push_data``.
+    ``HTTPRedirect``, as may any tool of the site; its return value is ignored. It can pass data to
+    the connection in ``cherrypy.request.push_data``.
 
     Args:
-        push: the plugin, or a ``PushServer``, that takes the connections.
+        push: the plugin, or a ``PushServer``, that serves the connections.
     """
 
     def __init__(self, push: PushServer) -> None:
@@ -38,23 +38,23 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
     def _options(handler_cls: type[Connection] | None = None, channels: Collection[str] = (),
                  subprotocols: Sequence[str] = (), protocol: str = "plain",
                  optional: bool = False) -> None:
-        """Show CherryPy what the tool can be told."""
+        """Show CherryPy the tool's options."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a decorator that switches the tool on for one page handler.
+        """Return a decorator that enables the tool for one page handler.
 
         Args:
-            protocol: "plain", in which what is published is the message, or "centrifuge",
+            protocol: "plain", in which a publication is sent as it is, or "centrifuge",
                 Centrifugo's JSON protocol.
-            handler_cls: a subclass of ``Connection``, or of ``CentrifugeConnection`` for that
-                protocol; what each connection becomes.
+            handler_cls: the class of each connection: a subclass of ``Connection``, or of
+                ``CentrifugeConnection`` for that protocol.
             channels: names of the channels that each connection is in from the start.
-            subprotocols: those that the site speaks, of which the client's first is chosen.
-            optional: a request that asks for no WebSocket gets what the page handler returns,
-                as without the tool; otherwise it is answered 426.
+            subprotocols: those that the site speaks; the first of the client's is chosen.
+            optional: a request that is not for a WebSocket gets what the page handler returns,
+                as without the tool; otherwise it is answered with 426.
 
         Raises:
-            InvalidSetting: one of them cannot be that.
+            InvalidSetting: an option has an invalid value.
         """
         check_options(**kwargs)
         return super().__call__(*args, **kwargs)
@@ -65,7 +65,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         check_options(**options)
         request = cherrypy.serving.request
         if options.pop("optional", False) and not asks_to_connect(request.headers):
-            request.push_data = {}  # a handler may fill it without asking which it is
+            request.push_data = {}  # so that the handler can fill it in either case
             return
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
@@ -73,10 +73,10 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
 
 
 def check_options(**options: Any) -> None:
-    """Check what the tool was told, where the site's author can see it.
+    """Check the tool's options early, where the site's author can see an error.
 
     Raises:
-        InvalidSetting: an option is unknown, or has a value that cannot work.
+        InvalidSetting: an option is unknown, or has an invalid value.
     """
     unknown = sorted(set(options) - {*_ARGUMENTS, "on", "priority"})
     if unknown:
@@ -91,7 +91,7 @@ def check_options(**options: Any) -> None:
         raise InvalidSetting(f"handler_cls is {handler_cls!r}: use a subclass of "
                              f"pushserver.{base.__name__}")
     if protocol == "plain" and issubclass(handler_cls, CentrifugeConnection):
-        raise InvalidSetting(f"handler_cls is {handler_cls!r}: say protocol=\"centrifuge\" too")
+        raise InvalidSetting(f"handler_cls is {handler_cls!r}: also pass protocol=\"centrifuge\"")
     for name in ("channels", "subprotocols"):
         value = options.get(name, ())
         if isinstance(value, str) or not isinstance(value, Collection):

@@ -1,6 +1,6 @@
-"""When to ping a silent peer, and when to believe that it is gone. Pure: no clock, no timer.
+"""When to ping a silent peer, and when to assume that it is gone. Pure: no clock, no timer.
 
-Server and client share this rule; each asks it at the times that suit its own loop.
+Server and client share this rule; each asks it when that suits its own loop.
 """
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class KeepAliveRule:
     """Know when a ping is due, and when its answer is overdue.
 
     Any traffic counts as an answer. Time in which we did not read does not count against the peer:
-    the wait for an answer begins with the ping, and only who reads sends one. Not safe for several
-    threads.
+    the wait for an answer begins with the ping, and a side that is not reading sends none. Not
+    thread-safe.
 
     Args:
         interval: seconds without traffic before a ping; 0: never.
         timeout: seconds to wait for traffic after a ping.
-        always_pings: ping in every interval, whatever has come meanwhile.
+        always_pings: ping in every interval, whatever has arrived.
 
     Attributes:
         pinged_at: when the last ping was sent.
@@ -37,7 +37,7 @@ class KeepAliveRule:
         return f"<KeepAliveRule {state}>"
 
     def heard(self, when: float) -> None:
-        """Note when something came last."""
+        """Note when something last arrived."""
         self._heard_at = when
 
     def pinged(self, now: float) -> None:
@@ -53,7 +53,7 @@ class KeepAliveRule:
         return self.pinged_at > self._heard_at and now >= self.pinged_at + self._timeout
 
     def seconds(self, now: float) -> float | None:
-        """Return for how long there is nothing to do; None: for ever."""
+        """Return the seconds until there is something to do; None: never."""
         if self.pinged_at > self._heard_at:
             return max(0.0, self.pinged_at + self._timeout - now)
         return max(0.0, self._due_at - now) if self._interval else None

@@ -17,11 +17,11 @@ CONTROL = frozenset({OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG})
 """The opcodes of control frames, which may stand between the fragments of a message."""
 
 dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-"""Returns JSON on one line; see ``encode_json`` for what may not be JSON."""
+"""Returns JSON on one line; see ``encode_json`` for data that JSON may not hold."""
 
 
 def encode_payload(data: Data) -> tuple[int, bytes]:
-    """Return the opcode and the payload bytes of what a site sends.
+    """Return the opcode and the payload bytes for what a site sends.
 
     Args:
         data: ``str`` becomes text, bytes-like becomes binary, anything else JSON text.
@@ -54,7 +54,7 @@ def decode_json(text: str) -> Any:
 
     Raises:
         ValueError: it is not JSON, or holds NaN or Infinity.
-        RecursionError: it is nested too deep.
+        RecursionError: it is nested too deeply.
     """
     return _decode(text)
 
@@ -72,7 +72,7 @@ def encode_message(payload: Data, binary: bool = False) -> tuple[int, bytes]:
     Args:
         payload: text, bytes-like, a ws4py message, anything that JSON can hold, or a generator of
             these, whose pieces are joined.
-        binary: send it as a binary message; bytes are text otherwise, as with ws4py.
+        binary: send it as a binary message; otherwise, bytes are text, as with ws4py.
 
     Raises:
         InvalidData: a frame cannot hold it.

@@ -1,4 +1,4 @@
-"""A caller of the HTTP API that sends whatever it is told to."""
+"""A client of the HTTP API that can send anything."""
 from __future__ import annotations
 
 import http.client
@@ -12,7 +12,7 @@ class Api:
 
     Args:
         port: of the site, on this machine.
-        key: None: none is shown.
+        key: the API key; None: none is sent.
     """
 
     def __init__(self, port, key=KEY):
@@ -20,7 +20,7 @@ class Api:
         self._key = key
 
     def request(self, path, body=b"", method="POST", **headers):
-        """Return status, headers and body of an answer."""
+        """Return the status, headers and body of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         shown = {} if self._key is None else {"X-API-Key": self._key}
         try:
@@ -32,7 +32,7 @@ class Api:
             connection.close()
 
     def status(self, *args, **options):
-        """Return the status and the error of an answer that is an error's."""
+        """Return the status and the error of an answer that is an error."""
         status, headers, body = self.request(*args, **options)
         assert headers["Content-Type"] == "application/json"
         assert b"Traceback" not in body and body.count(b"\n") == 0

@@ -1,4 +1,4 @@
-"""A site with the HTTP API as its documentation says, for its tests."""
+"""A site with the HTTP API, mounted as its documentation says, for its tests."""
 from __future__ import annotations
 
 import contextlib
@@ -44,6 +44,6 @@ def serving(keys=(KEY, SECOND_KEY), **options):
 
 
 def user(site, Id="42"):
-    """Return a client of a user, connected, and its name."""
+    """Return a user's connected client, and its name."""
     client = RawClient(site, f"{PATH}?Id={Id}")
     return client, client.connect()["client"]

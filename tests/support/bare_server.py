@@ -1,4 +1,4 @@
-"""A push server on bare sockets: what takes the place of a site in the unit tests."""
+"""A push server on bare sockets, in place of a site, for the unit tests."""
 from __future__ import annotations
 
 import contextlib
@@ -50,7 +50,7 @@ class Peer:
         return self._found.pop(0)
 
     def rest(self):
-        """Return all that comes up to the end."""
+        """Return all that comes until the end."""
         found = []
         while (message := self.next()) is not None:
             found.append(message)

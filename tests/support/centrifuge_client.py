@@ -1,4 +1,4 @@
-"""A client of Centrifugo's JSON protocol that sends whatever it is told to."""
+"""A client of Centrifugo's JSON protocol that can send anything."""
 from __future__ import annotations
 
 import json
@@ -7,11 +7,11 @@ PATH = "/connection/websocket"
 
 
 class RawClient:
-    """Commands in, replies and pushes out, in the order in which they come; pings are answered.
+    """Send commands, return replies and pushes in the order in which they come; answer pings.
 
     Args:
         site: a running ``tests.support.site.Site``.
-        path: where the protocol is spoken.
+        path: of an address that speaks the protocol.
     """
 
     def __init__(self, site, path=PATH, **options):
@@ -82,7 +82,7 @@ class RawClient:
         return self.next()["push"]
 
     def publication(self, channel):
-        """Return the next publication; it must be of this channel."""
+        """Return the next publication, which must belong to this channel."""
         push = self.push()
         assert push["channel"] == channel, push
         return push["pub"]

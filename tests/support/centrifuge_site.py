@@ -1,4 +1,4 @@
-"""A site that speaks Centrifugo's protocol with a channel of each kind, for its tests."""
+"""A site that speaks Centrifugo's protocol and has a channel of each kind, for its tests."""
 from __future__ import annotations
 
 import contextlib
@@ -10,7 +10,7 @@ from tests.support.raw_client import masked_frame
 from tests.support.site import Root, running_site
 
 CONNECT = masked_frame(0x81, b'{"id":1,"connect":{}}')
-"""The first command, to be sent behind the handshake: no time passes in between."""
+"""The first command, to send right after the handshake: no time passes in between."""
 
 RULES = (
     ChannelRule("news:", history=10, see_history="subscribers", publish="users",
@@ -24,7 +24,7 @@ RULES = (
 
 
 class Handler(CentrifugeConnection):
-    """A site's handler, with a hook for each thing."""
+    """A site's handler that defines every hook."""
 
     anonymous = True
     heard: list = []
@@ -58,7 +58,7 @@ class Handler(CentrifugeConnection):
 
 
 def root():
-    """Return a site; its class is made anew, for the tool is the running site's."""
+    """Return a site, with a new class each time, because the tool belongs to the running site."""
     class Connection:
         @cherrypy.expose
         @cherrypy.tools.push(protocol="centrifuge", handler_cls=Handler)
@@ -68,7 +68,7 @@ def root():
         @cherrypy.expose
         @cherrypy.tools.push(protocol="centrifuge", channels=["news:tool", "open:tool"])
         def strict(self, Id=None):
-            """Accept who says who it is."""
+            """Accept clients that say who they are."""
 
     class Site(Root):
         connection = Connection()
@@ -84,7 +84,7 @@ def serving(**options):
 
 
 def vanish(client):
-    """Close a client's socket, once what it has asked for is done to the last."""
+    """Close a client's socket, once all that it has asked for is done."""
     assert client.call("rpc", method="add", data=[1]) == {"data": 1}
     client.close()
 

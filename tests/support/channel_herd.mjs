@@ -25,8 +25,8 @@ function faults({ logs }, expected) {
   return Object.entries(expected).flatMap(([channel, log]) => {
     const mine = logs[channel];
     const at = log.findIndex((pair, index) => String(mine[index]) !== String(pair));
-    return at >= 0 ? [`${channel}: ${mine[at]} in the place of ${log[at]}, which is number ${at}`]
-      : mine.length > log.length ? [`${channel}: ${mine.length} in the place of ${log.length}`] : [];
+    return at >= 0 ? [`${channel}: ${mine[at]} instead of ${log[at]}, which is number ${at}`]
+      : mine.length > log.length ? [`${channel}: ${mine.length} instead of ${log.length}`] : [];
   });
 }
 

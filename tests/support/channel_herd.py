@@ -2,10 +2,10 @@
 
     python -m tests.support.channel_herd URL OPTIONS
 
-OPTIONS are JSON: ``names`` of the clients, ``channels``. A line on stdin, JSON, says what the log
-of each channel has to be; then it prints one line for each client: JSON with what is wrong with
-its log (nothing, it is to be hoped), its gaps, and how often it was open. channel_herd.mjs does the
-same with the browser's client.
+OPTIONS are JSON: ``names`` of the clients, ``channels``. A line of JSON on stdin says what the log
+of each channel must be. Then it prints one line of JSON for each client: the faults of its logs
+(none, if all is well), its gaps, and how often it was open. channel_herd.mjs does the same with
+the browser's client.
 """
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Member:
         self.opened += state == OPEN
 
     def has(self, expected):
-        """Tell whether as much has come as was published."""
+        """Tell whether as many publications have come as were published."""
         return all(len(self.logs[channel]) >= len(log) for channel, log in expected.items())
 
     def report(self, expected):
-        """Say what is wrong with the logs: they have to be the publisher's."""
+        """Report where the logs differ from the publisher's."""
         wrong = [f"{channel}: {fault(self.logs[channel], log)}"
                  for channel, log in expected.items() if self.logs[channel] != log]
         return {"name": self.name, "wrong": wrong, "gaps": [gap.channel for gap in self.gaps],
@@ -48,11 +48,11 @@ class Member:
 
 
 def fault(log, expected):
-    """Return where a log leaves what was published."""
+    """Return where a log differs from what was published."""
     for index, (mine, theirs) in enumerate(zip(log, expected)):
         if mine != theirs:
-            return f"{mine} in the place of {theirs}, which is number {index}"
-    return f"{len(log)} in the place of {len(expected)}"
+            return f"{mine} instead of {theirs}, which is number {index}"
+    return f"{len(log)} instead of {len(expected)}"
 
 
 def main():
@@ -66,7 +66,7 @@ def main():
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and not all(member.has(expected) for member in members):
         time.sleep(0.05)
-    time.sleep(0.3)  # for one too many
+    time.sleep(0.3)  # so that a publication too many can still come
     for member in members:
         print(json.dumps(member.report(expected)), flush=True)
     for member in members:

@@ -1,9 +1,9 @@
 """Processes for a herd of clients that lose their server all at once.
 
 ``serve DESCRIPTOR``: one thread on an inherited listener. It begins to accept when a line comes on
-stdin, sends one message to each client, and prints when each connection came at the end of stdin.
-``follow URL NUMBER``: so many clients. Prints a line when each has a message, and the delays that
-they drew when each has another.
+stdin, sends one message to each client, and at the end of stdin prints when each connection came.
+``follow URL NUMBER``: that number of clients. It prints a line when each has a message, and the
+delays that they chose when each has another.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People on the demo site, as its tests need them."""
+"""The demo site, and people who use it, for its tests."""
 from __future__ import annotations
 
 import contextlib
@@ -21,13 +21,13 @@ def serving(plugin=None, **pages):
 
 
 class Person:
-    """One window: a socket that speaks JSON.
+    """One person's window: a socket that speaks JSON.
 
     Args:
-        site: where.
+        site: the running site.
         path: of the socket, without its query.
-        Id: who.
-        query: more of it.
+        Id: the person's.
+        query: the rest of the query.
         options: for the handshake.
     """
 
@@ -41,7 +41,7 @@ class Person:
         self.leave()
 
     def leave(self):
-        """Close in good order, if it is not done."""
+        """Close in good order, unless already closed."""
         with contextlib.suppress(EOFError, OSError):
             self.client.hang_up()
         self.client.close()
@@ -55,7 +55,7 @@ class Person:
         return json.loads(self.client.message())
 
     def hear_of(self, kind):
-        """Return the next message of a type, passing over others."""
+        """Return the next message of a type, skipping others."""
         while True:
             message = self.hear()
             if message["type"] == kind:
@@ -66,4 +66,4 @@ WRONG = ["", "hello", "5", "null", "[]", "{}", '"text"', '{"text": 5}', '{"text"
          '{"text": ""}', '{"text": " \\n "}', '{"text": "\\ud800"}', '{"text": ["x"]}',
          '{"text": "%s"}' % ("x" * 1001), "[" * 60_000, '{"a":' * 10_000, '{"text": "x"',
          '{"text": NaN}']
-"""What a client could send in place of ``{"text": ...}``."""
+"""What a client could send instead of ``{"text": ...}``."""

@@ -1,4 +1,4 @@
-"""What the tests of embedding share: a site in a process of its own, that does what it is told."""
+"""What the tests of embedding share: a site in a process of its own, which obeys commands."""
 from __future__ import annotations
 
 import os
@@ -38,7 +38,7 @@ cherrypy.tools.push = PushTool(push)
 
 
 def say(*words):
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # whole, whoever else speaks
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # in one piece, for all threads
 
 
 class Echo(Connection):
@@ -71,7 +71,7 @@ cherrypy.quickstart(Site())
 
 
 class EmbeddingSite:
-    """A site in a process of its own, which obeys what it is told on its standard input."""
+    """A site in a process of its own, which obeys the commands on its standard input."""
 
     def __init__(self, folder):
         self.port = free_port()
@@ -83,7 +83,7 @@ class EmbeddingSite:
             cwd=folder, env={**os.environ, "PYTHONPATH": PACKAGES})
 
     def close(self):
-        """End it whatever it does, and forget it."""
+        """End it, whatever it is doing, and release it."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()

@@ -1,4 +1,4 @@
-"""What the tests of connections share: sites of one handler, and what makes things happen soon."""
+"""What the tests of connections share: sites with one handler, and settings that save time."""
 from __future__ import annotations
 
 import contextlib
@@ -13,11 +13,11 @@ SMALL = 4096
 """Bytes of a socket's buffer in the tests where buffers fill."""
 
 QUICK = {"ping_interval": 0.1, "pong_timeout": 0.1}
-"""Settings with which a dead peer is found soon."""
+"""Settings with which a dead peer is soon noticed."""
 
 
 def site_of(handler_cls=Connection, **options):
-    """Return a site whose ``/websocket`` has a handler."""
+    """Return a site with a handler at ``/websocket``."""
     class Root:
         @cherrypy.expose
         @cherrypy.tools.push(handler_cls=handler_cls, **options)
@@ -33,7 +33,7 @@ def site_of(handler_cls=Connection, **options):
 
 
 def handler(**methods):
-    """Return a recorder with other methods."""
+    """Return a recorder class with other methods."""
     return type("Handler", (recorder(),), methods)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the handshake share: what is refused or accepted, and tools in the way."""
+"""What the tests of the handshake share: refusals, acceptances, and hooks of other tools."""
 from __future__ import annotations
 
 import cherrypy
@@ -8,7 +8,7 @@ from tests.support.raw_client import Refused
 
 
 def refusal(site, path="/websocket?Id=42", **options):
-    """Return how a handshake was refused, having checked what holds for every refusal."""
+    """Return how a handshake was refused, after the checks common to every refusal."""
     opened = len(site.push)
     with site.socket() as client:
         with pytest.raises(Refused) as caught:
@@ -22,7 +22,7 @@ def refusal(site, path="/websocket?Id=42", **options):
 
 
 def check_plain_text(refused):
-    """Check that an answer is one line that a program can show, and nothing of a 101."""
+    """Check that an answer is one line that a program can show, with no header of a 101."""
     text = refused.body.decode("utf-8")
     assert refused.headers["Content-Type"] == "text/plain;charset=utf-8"
     assert text.endswith("\n") and text.count("\n") == 1 and len(text) > 10
@@ -50,7 +50,7 @@ def hook(point, action, *, path="/", priority=50, **config):
 
 
 def raising(error):
-    """Return a function that raises, once for a request."""
+    """Return a function that raises, once for each request."""
     def fail():
         request = cherrypy.serving.request
         if not getattr(request, "has_failed", False):

@@ -1,9 +1,9 @@
-"""What the tests of histories share: a clock that stands still, and how to look at a page."""
+"""What the tests of histories share: a clock that stands still, and a look at a page."""
 from __future__ import annotations
 
 
 class FakeClock:
-    """Tell the time that a test has set in ``now``."""
+    """Return the time that a test has set in ``now``."""
 
     def __init__(self):
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""Two hosts with one interface, so that the same test runs on ours and on plain ws4py.
+"""Two hosts with one interface, so that the same test runs on pushserver and on plain ws4py.
 
 A test that fails on ``PlainHost`` and passes on ``OurHost`` shows what pushserver adds.
 """
@@ -19,11 +19,11 @@ from tests.support.site import Site, running_site, served
 from tests.support.waiting import PATIENCE
 
 PLAIN_PATIENCE = 1.5
-"""Seconds after which something is held not to happen on plain ws4py, where much does not."""
+"""Seconds after which a test on plain ws4py, where much fails, assumes that nothing happens."""
 
 
 class Host:
-    """What both hosts have; a test's handlers and pages are made with it.
+    """What both hosts share; a test makes its handlers and pages with it.
 
     Attributes:
         base: the class of handlers.
@@ -36,7 +36,7 @@ class Host:
     site: Site
 
     def client(self, path="/websocket?Id=42", **options):
-        """Return a connected client that waits as long as is fair on this host."""
+        """Return a connected client that waits for ``patience`` seconds."""
         return self.site.client(path, timeout=self.patience, **options)
 
     def socket(self, **options):
@@ -44,13 +44,13 @@ class Host:
         return self.site.socket(timeout=self.patience, **options)
 
     def echo(self):
-        """Return a handler class that sends back what it gets."""
+        """Return a handler class that sends back what it receives."""
         def received_message(handler, message):
             handler.send(message.data, message.is_binary)
         return type("Echo", (self.base,), {"received_message": received_message})
 
     def recorder(self):
-        """Return a handler class that lists in its ``log`` what happens to it."""
+        """Return a handler class that records in its ``log`` what happens to it."""
         log = []
         return type("Recorder", (self.base,), {
             "log": log,
@@ -79,12 +79,12 @@ class OurHost(Host):
     patience = PATIENCE
 
     def address(self, handler_cls=Connection, *, subprotocols=(), extensions=()):
-        """Return a decorator that makes a WebSocket address of a page handler.
+        """Return a decorator that turns a page handler into a WebSocket address.
 
         Args:
             handler_cls: a subclass of ``base``.
             subprotocols: those that the site speaks.
-            extensions: which ws4py lets a site name though it has none; not so here.
+            extensions: ignored; ws4py lets a site name some although it has none.
         """
         def decorate(page):
             options = {"handler_cls": handler_cls, "subprotocols": list(subprotocols)}
@@ -98,7 +98,7 @@ class OurHost(Host):
         Args:
             root: the site.
             heartbeat: seconds between pings.
-            select: use the poller that a system without epoll has; here that is for ``selectors``.
+            select: use the poller of a system without epoll; here, ``selectors`` chooses it.
         """
         settings = {} if heartbeat is None else {"ping_interval": heartbeat,
                                                  "pong_timeout": heartbeat}
@@ -118,7 +118,7 @@ class OurHost(Host):
         self.site.push.every(seconds, make)
 
     def kill(self):
-        """End the thread that serves the sockets by an error."""
+        """Make an error end the thread that serves the sockets."""
         self.site.push._lifecycle.runtime.loop.call(lambda: 1 / 0)
 
 
@@ -161,7 +161,7 @@ class PlainHost(Host):
             self._clean_up()
 
     def _clean_up(self):
-        """End what a failed test has left, as far as ws4py lets us."""
+        """End what a failed test has left behind, as far as ws4py allows."""
         handlers = list(self.manager)
         self.manager.running = False
         for handler in handlers:

@@ -16,7 +16,7 @@ CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--dis
 
 
 def missing(what, install):
-    """Skip a test that needs more than Python packages, but fail it where all must run."""
+    """Skip a test that lacks something; fail it where all tests must run."""
     text = f"{what} is not installed: {install}"
     if os.environ.get("CI"):
         pytest.fail(text)
@@ -24,7 +24,7 @@ def missing(what, install):
 
 
 def needed_module(name, package):
-    """Skip without a Python package; fail on CI."""
+    """Skip a test that lacks a Python package; fail it on CI."""
     if importlib.util.find_spec(name) is None:
         missing(package, f"python -m pip install {package}")
 
@@ -43,7 +43,7 @@ def node(*packages):
 
 
 def node_modules(package):
-    """Return the folder that Node can load a package from."""
+    """Return the folder from which Node can load a package."""
     folders = [Path(path) for path in os.environ.get("NODE_PATH", "").split(os.pathsep) if path]
     for folder in [ROOT / "node_modules", *folders]:
         if (folder / package).is_dir():

@@ -1,4 +1,4 @@
-"""This machine's own address, and ports of it that are free."""
+"""This machine's own address, and free ports on it."""
 from __future__ import annotations
 
 import socket
@@ -7,7 +7,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(host="127.0.0.1"):
-    """Return a port that nobody listens on."""
+    """Return a port that nothing listens on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
         sock.bind((host, 0))

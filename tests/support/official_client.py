@@ -1,4 +1,4 @@
-"""The official Python client, as it comes from PyPI, told by lines of JSON what to do.
+"""The official Python client, as it comes from PyPI, controlled by lines of JSON.
 
 ``python -m tests.support.official_client URL OPTIONS``: commands on stdin, replies and events on
 stdout.

@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE
 
 SECRET = "0123456789abcdef0123456789abcdef"
 GRACE = 1.0
-"""Seconds after a token's end that a connection has to show another."""
+"""Seconds after a token expires in which a connection must send another."""
 
 OPEN = {"publish": "subscribers", "see_presence": "subscribers", "see_history": "subscribers"}
 RULES = (ChannelRule("deep:", history=2000, history_bytes=1 << 22, **OPEN),
@@ -34,7 +34,7 @@ RULES = (ChannelRule("deep:", history=2000, history_bytes=1 << 22, **OPEN),
 
 
 class Handler(CentrifugeConnection):
-    """A site's handler, with a hook for each thing that clients can ask for."""
+    """A site's handler, with a hook for everything that clients can ask for."""
 
     heard: list = []
 
@@ -61,7 +61,7 @@ def official_site():
             @cherrypy.expose
             @cherrypy.tools.push(protocol="centrifuge", handler_cls=Handler)
             def websocket(self):
-                """Accept whoever has a token."""
+                """Accept clients with a token."""
 
         class Root:
             connection = Connection()
@@ -72,7 +72,7 @@ def official_site():
 
 
 def token(user="42", ttl=3600, **claims):
-    """Return a token that is good for some seconds."""
+    """Return a token that is valid for some seconds."""
     import jwt
     return jwt.encode({"sub": user, "exp": time.time() + ttl, **claims}, SECRET,
                       algorithm="HS256")
@@ -97,9 +97,9 @@ class OfficialClient:
 
     Args:
         name: one of ``COMMANDS``.
-        port: of the site, or of what stands before it.
-        options: ``tokens``, those that it shows one after the other, the last again and again;
-            ``channelTokens`` likewise; ``data``, sent along with ``connect``.
+        port: of the site, or of what stands in front of it.
+        options: ``tokens``, which it sends one after the other, repeating the last;
+            ``channelTokens`` likewise; ``data``, sent with ``connect``.
     """
 
     def __init__(self, name, port, **options):
@@ -134,14 +134,14 @@ class OfficialClient:
         return line
 
     def begin(self, name, **asked):
-        """Tell it what to do; return the command's number."""
+        """Send it a command; return the command's number."""
         self._number += 1
         self.process.stdin.write(json.dumps({"id": self._number, "do": name, **asked}) + "\n")
         self.process.stdin.flush()
         return self._number
 
     def call(self, name, **asked):
-        """Tell it what to do; return the result, or an error's code as ``{"error": ...}``."""
+        """Send it a command; return the result, or an error's code as ``{"error": ...}``."""
         number, deadline = self.begin(name, **asked), time.monotonic() + PATIENCE
         while True:
             line = self._next(deadline)
@@ -150,7 +150,7 @@ class OfficialClient:
             self.events.append(line)
 
     def event(self, name, **like):
-        """Return the next event of a kind; those before it stay."""
+        """Return the next event of a kind; others before it stay."""
         seen, deadline = 0, time.monotonic() + PATIENCE
         while True:
             while seen == len(self.events):
@@ -161,7 +161,7 @@ class OfficialClient:
             seen += 1
 
     def count(self, name):
-        """Return how many events of a kind have been read and not been taken."""
+        """Return how many events of a kind have been read but not taken."""
         return sum(line.get("event") == name for line in self.events)
 
     def connect(self):

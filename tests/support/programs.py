@@ -1,4 +1,4 @@
-"""Programs of ours run as a user runs them, in a process of their own."""
+"""This package's programs, run as a user runs them, each in a process of its own."""
 from __future__ import annotations
 
 import contextlib
@@ -19,14 +19,14 @@ WITHOUT = ("import sys; from pushserver.cli import main; sys.modules[sys.argv[1]
 
 
 def start(*command, **options):
-    """Start a program that Ctrl-C ends, even where the tests themselves ignore it.
+    """Start a program that Ctrl-C ends, even if the tests themselves ignore it.
 
-    They do when a script runs them in the background, and a program inherits a signal that is
-    ignored. It does not inherit a handler.
+    They do when a script runs them in the background, and a program inherits an ignored signal.
+    It does not inherit a handler.
 
     Args:
         command: the program and its arguments.
-        options: of ``Popen``. By default the program runs in the repository and prints text into
+        options: of ``Popen``. By default, the program runs in the repository and prints text to
             a pipe.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,7 +39,7 @@ def start(*command, **options):
 
 @contextlib.contextmanager
 def started(*command, **options):
-    """Run a program as ``start`` does, and kill it at the end unless it has ended."""
+    """Run a program like ``start``, and kill it at the end unless it has ended."""
     with start(*command, **options) as process:
         try:
             yield process
@@ -48,7 +48,7 @@ def started(*command, **options):
 
 
 def program(*arguments, **options):
-    """Run Python with arguments, as ``started`` does, with its errors in a pipe."""
+    """Run Python with arguments, like ``started``, with its errors in a pipe."""
     return started(sys.executable, *arguments, **{"stderr": subprocess.PIPE, **options})
 
 
@@ -58,8 +58,8 @@ def demo(*options, port=None, without=None):
 
     Args:
         options: of the command.
-        port: a free one if none is given; ``process.port`` is that.
-        without: a package that cannot be imported.
+        port: by default, a free one; ``process.port`` has it.
+        without: a package to make impossible to import.
     """
     port = port or free_port()
     command = ("-c", WITHOUT, without) if without else ("-m", "pushserver")
@@ -70,7 +70,7 @@ def demo(*options, port=None, without=None):
 
 
 def finish(process, how=signal.SIGTERM):
-    """Send a signal, if any, and return exit status, stdout and stderr."""
+    """Send a signal, if any, and return the exit status, stdout and stderr."""
     if how is not None:
         process.send_signal(how)
     out, err = process.communicate(timeout=2 * PATIENCE)
@@ -78,7 +78,7 @@ def finish(process, how=signal.SIGTERM):
 
 
 def get(url):
-    """Return status and body of a page."""
+    """Return the status and body of a page."""
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read()

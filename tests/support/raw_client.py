@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 class Client:
-    """A WebSocket client on a bare socket, that sends whatever bytes it is told to.
+    """A WebSocket client on a bare socket, which can send any bytes.
 
     It is closed at the end of its test at the latest.
     """
@@ -61,7 +61,7 @@ class Client:
         self.close()
 
     def request(self, path="/websocket?Id=42", *, method="GET", version="HTTP/1.1", headers=None):
-        """Return the bytes of a handshake; a header given as None is left out."""
+        """Return the bytes of a handshake; a header that is None is left out."""
         fields = {"Host": self.host, "Upgrade": "websocket", "Connection": "Upgrade",
                   "Sec-WebSocket-Version": "13",
                   "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode()}
@@ -71,7 +71,7 @@ class Client:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def handshake(self, path="/websocket?Id=42", *, behind=b"", **options):
-        """Shake hands and return the answer's headers; raise ``Refused`` if it is no 101."""
+        """Shake hands and return the answer's headers; raise ``Refused`` if it is not a 101."""
         self.sock.sendall(self.request(path, **options) + behind)
         return self.answer()
 

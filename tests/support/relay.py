@@ -2,8 +2,8 @@
 
     python -m tests.support.relay PORT SECONDS
 
-It passes connections on to a port of this machine, prints its own port, and cuts each one after a
-while of SECONDS on average: in the middle of what it says, half of them with a reset. A line on
+It forwards connections to a port of this machine, prints its own port, and cuts each connection
+after SECONDS on average: in the middle of its data, and half of the time with a reset. A line on
 stdin begins the cutting, another one ends it, and the end of stdin ends the program.
 """
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import partial
 
 CHUNK = 256 * 1024
 ROUND = 0.005
-"""Seconds between two looks at the sockets: what comes meanwhile is passed on at once."""
+"""Seconds between two checks of the sockets: what comes in between is forwarded at once."""
 
 AT_ONCE = struct.pack("ii", 1, 0)
 """Linger for no time: closing resets."""
@@ -33,7 +33,7 @@ def reset(sock):
 
 
 class Pair:
-    """Both ends of one connection, with what one said and the other has not taken yet."""
+    """Both ends of one connection, with what one has sent and the other has not yet taken."""
 
     def __init__(self, client, server):
         self.ends = client, server
@@ -43,7 +43,7 @@ class Pair:
         self._is_over = False
 
     def pass_on(self, source):
-        """Read and write what can be; False when one end has gone and the other has all it said."""
+        """Read and write what is possible; False if one end has left and the other has its data."""
         sink = self.peer[source]
         data = self.waiting[sink]
         if len(data) < CHUNK and not self._is_over:
@@ -63,7 +63,7 @@ class Pair:
         return not self._is_over or any(self.waiting.values())
 
     def tear(self):
-        """Pass a part of what is there on, and close both ends, half of the times with a reset."""
+        """Forward part of what has come, and close both ends, half of the time with a reset."""
         try:
             data = self.ends[1].recv(CHUNK)
             self.ends[0].send((self.waiting[self.ends[0]] + data)[:random.randrange(CHUNK)])
@@ -84,10 +84,10 @@ class Pair:
 
 
 class Relay:
-    """Pass TCP connections on to a port of this machine, on a thread of its own.
+    """Forward TCP connections to a port of this machine, on a thread of its own.
 
     Args:
-        port: where to.
+        port: the port to forward to.
         lifetime: seconds after which a connection is torn, on average, while ``is_tearing``.
 
     Attributes:
@@ -128,9 +128,9 @@ class Relay:
     # What a test does to it
 
     def freeze(self):
-        """Pass nothing on any more, and say nothing of it: connections stay so for good.
+        """Silently stop forwarding: open connections stay frozen for good.
 
-        Those that are made meanwhile wait until it thaws.
+        New ones wait until ``thaw``.
         """
         with self._lock:
             self._is_frozen = True
@@ -138,11 +138,11 @@ class Relay:
                 self._drop(pair, partial(self._lost.append, pair))
 
     def thaw(self):
-        """Pass on what new connections say."""
+        """Forward what new connections send."""
         self._is_frozen = False
 
     def cut(self):
-        """Reset all connections; those that come are reset too, until ``restore``."""
+        """Reset all connections, and new ones too, until ``restore``."""
         with self._lock:
             self._is_down = True
             for pair in list(self._pairs):

@@ -63,7 +63,7 @@ class Peer:
         self.sock.sendall(frame(OPCODE_TEXT, text.encode()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close in good order: send a close frame, wait for the answer."""
+        """Close in good order: send a close frame and wait for the answer."""
         self.sock.sendall(close_frame(Disconnect(code, reason)))
         while not isinstance(self.receive(), (Disconnect, type(None))):
             pass
@@ -92,10 +92,10 @@ class Peer:
 
 
 class Server:
-    """Run a script for each connection, on threads that are gone after the block.
+    """Run a script for each connection, on threads that have ended after the block.
 
     Args:
-        script: what to do; one script, or one for each connection and the last for all others.
+        scripts: one for each connection; the last also serves all further ones.
         port: 0 for any.
         tls: a context.
         unix: a path, for a Unix socket.

@@ -1,4 +1,4 @@
-"""Sites on a real socket, with handlers that most tests use."""
+"""Sites on a real socket, with the handlers that most tests use."""
 from __future__ import annotations
 
 import contextlib
@@ -28,7 +28,7 @@ class Echo(Connection):
 
 
 class Recorder(Connection):
-    """Keep what happened, for a test to look at; all connections of a test share ``log``."""
+    """Record what happens, for a test to check; all connections of a test share ``log``."""
 
     log: list
 
@@ -66,7 +66,7 @@ class Root:
 
 
 class Site:
-    """A running site: ``push`` is its plugin, ``port`` where it listens."""
+    """A running site: ``push`` is its plugin, ``port`` the port it listens on."""
 
     def __init__(self, bus, push, server, host):
         self.bus = bus
@@ -105,10 +105,10 @@ class Site:
 
 @contextlib.contextmanager
 def running(server):
-    """Run a prepared cheroot server, from when all its threads are there until it has stopped.
+    """Run a prepared cheroot server; yield once all its threads have started.
 
-    ``serve`` starts one more thread at its beginning: whoever lists the threads in between would
-    hold that one to be new later.
+    ``serve`` starts one more thread at its beginning: a list of the threads made before that would
+    later make it look new.
     """
     work, threads = server._serve_unservicable, []
 
@@ -134,7 +134,7 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
     """Serve a site, or a tree of several, on a free port with cheroot, as CherryPy does."""
     app = root if isinstance(root, Tree) else cherrypy.Application(root, script_name, config)
     server = WSGIServer(bind or (host, 0), app, numthreads=threads, request_queue_size=1024)
-    server.expiration_interval = 0.02  # cheroot looks this often whether it is to stop
+    server.expiration_interval = 0.02  # how often cheroot checks whether to stop
     server.timeout = 5
     if tls:
         server.ssl_adapter = BuiltinSSLAdapter(*tls)
@@ -154,7 +154,7 @@ def served(root, *, host="127.0.0.1", config=None, script_name="", bind=None, tl
 
 @contextlib.contextmanager
 def running_site(root=None, *, settings=None, plugin=None, **options):
-    """Serve a site with a started push plugin; the tool ``cherrypy.tools.push`` is for it."""
+    """Serve a site with a started push plugin, to which ``cherrypy.tools.push`` belongs."""
     bus = Bus()
     push = PushPlugin(bus, **(plugin or {}), **(settings or {}))
     push.subscribe()
@@ -170,12 +170,12 @@ def running_site(root=None, *, settings=None, plugin=None, **options):
 
 
 def entered(site, *channels, count=1):
-    """Wait until so many clients are in each channel."""
+    """Wait until ``count`` clients are in each channel."""
     wait_until(lambda: all(site.push.channels().get(channel, 0) == count for channel in channels))
 
 
 def lose(site, Id="42"):
-    """End the only connection of an Id in a way that a client comes back from."""
+    """End the only connection of an Id in a way that lets its client reconnect."""
     before, = site.push.connections(Id)
     site.push.disconnect(Id, code=3001, reason="try again")
     wait_until(lambda: before not in site.push.connections(Id))

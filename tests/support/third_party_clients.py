@@ -1,4 +1,4 @@
-"""Clients that others wrote, each reading a number of messages from an address.
+"""Clients written by others, each reading a number of messages from an address.
 
 Each function takes the address and the number and returns a list of (message, seconds since 1970
 at its receipt).

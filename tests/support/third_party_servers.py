@@ -1,4 +1,4 @@
-"""Echo servers that others wrote, each a process.
+"""Echo servers written by others, each in a process of its own.
 
     python -m tests.support.third_party_servers NAME
 

@@ -3,10 +3,10 @@
 To see them fail: ``pytest tests/integration/host_traps --plain-ws4py``. ``#n`` is an issue of
 Lawouach/WebSocket-for-Python.
 
-Not here, because no test can make plain ws4py fail at it: its kqueue poller, which is a copy of
-the epoll one and never chosen; an ``Origin: ws://host``, which it accepts because it looks at no
-Origin (handshake/test_origins.py has that for ours); and what is cheroot's own, such as its TLS
-handshake on the thread that accepts.
+Not included, because no test can make plain ws4py fail at it: its kqueue poller, which is a copy
+of the epoll one and never chosen; an ``Origin: ws://host``, which it accepts because it ignores
+Origin (handshake/test_origins.py tests that for pushserver); and what is due to cheroot, such as
+its TLS handshake on the thread that accepts.
 """
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pytest
 from tests.support.raw_client import Refused
 
 MESSAGE = 4096
-"""Bytes of a message in the tests with much traffic."""
+"""Bytes of a message in the tests with heavy traffic."""
 
 
 def site_of(host, handler_cls=None, **options):
-    """Return a site whose ``/websocket`` is a WebSocket address, and ``/echo`` one that echoes."""
+    """Return a site with a WebSocket address, ``/websocket``, and one that echoes, ``/echo``."""
     class Root:
         @host.address(handler_cls or host.base, **options)
         def websocket(self, Id=None):
@@ -51,7 +51,7 @@ def received(client):
 
 
 def messages(client, count):
-    """Return up to so many messages, as many as come in time."""
+    """Return up to ``count`` messages, as many as come in time."""
     found = []
     with contextlib.suppress(OSError, EOFError):
         for _ in range(count):
@@ -68,7 +68,7 @@ def close_code(client):
 
 
 def frames(client, count):
-    """Return up to so many frames, as many as come in time and can be read."""
+    """Return up to ``count`` frames, as many as come in time and can be read."""
     found = []
     with contextlib.suppress(OSError, EOFError):
         for _ in range(count):
@@ -78,7 +78,7 @@ def frames(client, count):
 
 @contextlib.contextmanager
 def in_background(work):
-    """Run something on a thread that does not outlive the test by much."""
+    """Run something on a thread that does not long outlive the test."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:

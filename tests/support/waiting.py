@@ -4,11 +4,11 @@ from __future__ import annotations
 import time
 
 PATIENCE = 10.0
-"""Seconds after which a condition that a test waits for is held to be false."""
+"""Seconds after which a test stops waiting for a condition."""
 
 
 def wait_until(condition, patience=PATIENCE, what="condition"):
-    """Return the first true value of ``condition()``; fail when it has none in time."""
+    """Return the first true value of ``condition()``; fail if there is none in time."""
     deadline = time.monotonic() + patience
     while True:
         value = condition()

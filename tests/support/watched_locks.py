@@ -1,7 +1,7 @@
-"""Locks that know who holds them, and a look at what is done meanwhile.
+"""Locks that know which thread holds them, and a watch on what it does while it holds one.
 
-``watching`` makes the locks of pushserver report, for as long as it lasts, each system call, each
-wake of another thread and each call of a broker that a thread makes while it holds one.
+While ``watching`` lasts, the locks of pushserver report each system call, each wake of another
+thread and each call of a broker that a thread makes while it holds one.
 """
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _real_lock, _real_rlock = threading.Lock, threading.RLock
 _HELD = threading.local()
 
 SYSTEM_MODULES = ("posix", "nt", "select", "_thread", "_ssl", "pushserver._native")
-"""Modules all of whose functions may be system calls."""
+"""Modules in which any function may be a system call."""
 
 SYSTEM_TYPES = tuple(kind for kind in (
     _socket.socket, ssl.SSLSocket, getattr(select, "epoll", None), getattr(select, "kqueue", None),
     io.FileIO, io.TextIOWrapper, io.BufferedWriter) if kind)
-"""Types all of whose methods may be system calls."""
+"""Types of which any method may be a system call."""
 
 NO_SYSTEM_CALLS = ("get_ident", "get_native_id", "apply_mask", "blank", "fileno", "allocate_lock")
-"""Functions of these that are none."""
+"""The functions in these that are not."""
 
 
 def held():
@@ -37,9 +37,9 @@ def held():
 
 
 class WatchedLock:
-    """A lock that notes who holds it by ``with``.
+    """A lock that notes which thread holds it by ``with``.
 
-    One that is acquired and released by those methods is a doorbell: a release wakes its thread.
+    If ``acquire`` and ``release`` are called, it is a doorbell: a release wakes its thread.
     """
 
     def __init__(self, lock, name, watch):
@@ -60,7 +60,7 @@ class WatchedLock:
         return self._lock.acquire(blocking, timeout)
 
     def release(self):
-        self._watch.saw(f"waking who waits for {self}")
+        self._watch.saw(f"waking the thread that waits for {self}")
         self._lock.release()
 
     def locked(self):
@@ -68,19 +68,19 @@ class WatchedLock:
 
 
 class Watch:
-    """What was done with a lock held: ``found`` has each once, with the locks."""
+    """What was done with a lock held: ``found`` has each call once, with the locks."""
 
     def __init__(self):
         self.found = set()
         self.broker_calls = set()
 
     def saw(self, what):
-        """Note that something is being done that must not be with a lock held."""
+        """Note something that must not be done with a lock held."""
         if held():
             self.found.add((what, tuple(map(repr, held()))))
 
     def lock(self, make):
-        """Return a factory of locks: watched ones for pushserver, usual ones for others."""
+        """Return a factory of locks: watched ones for pushserver, ordinary ones for others."""
         def made():
             caller = sys._getframe(1)
             name = caller.f_globals.get("__name__", "")
@@ -90,13 +90,13 @@ class Watch:
         return made
 
     def profile(self, frame, event, function):
-        """Look at each call of a function in C; see ``sys.setprofile``."""
+        """Check each call of a C function; see ``sys.setprofile``."""
         if event == "c_call" and getattr(_HELD, "locks", None) and _is_system_call(function):
             self.saw(f"{function.__qualname__} in {frame.f_code.co_qualname}"
                      if hasattr(frame.f_code, "co_qualname") else function.__qualname__)
 
     def broker(self, part):
-        """Return a broker, or a part of one, whose calls are looked at."""
+        """Return a broker, or a part of one, whose calls are checked."""
         return _Called(part, self)
 
 
@@ -109,7 +109,7 @@ def _is_system_call(function):
 
 
 class _Called:
-    """Stand before a broker: no lock may be held, and the loop's thread must not call."""
+    """Wrap a broker: no lock may be held, and the loop's thread must not call it."""
 
     def __init__(self, part, watch):
         self._part, self._watch = part, watch
@@ -131,7 +131,7 @@ class _Called:
 
 @contextlib.contextmanager
 def watching():
-    """Watch what is made, started and called meanwhile; give the ``Watch``."""
+    """Watch the locks, threads and calls made in the block; yield the ``Watch``."""
     watch = Watch()
     threading.Lock, threading.RLock = watch.lock(_real_lock), watch.lock(_real_rlock)
     before, before_all = sys.getprofile(), threading.getprofile()

@@ -183,7 +183,7 @@ BROKEN = {
     "LocalControl.tell": lambda run: run.server.broadcast("x"),
     "socket.send": lambda run: run.server._lifecycle.runtime.loop._wake(),
     "start_new_thread": lambda run: run.server.every(60, lambda: "x"),
-    "waking who waits": lambda run: run.server._lifecycle.runtime.workers._idle.pop().release()}
+    "waking the thread that waits": lambda run: run.server._lifecycle.runtime.workers._idle.pop().release()}
 
 
 @pytest.mark.parametrize("what, act", BROKEN.items(), ids=BROKEN)

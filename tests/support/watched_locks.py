@@ -25,7 +25,8 @@ SYSTEM_TYPES = tuple(kind for kind in (
     io.FileIO, io.TextIOWrapper, io.BufferedWriter) if kind)
 """Types all of whose methods may be system calls."""
 
-NO_SYSTEM_CALLS = ("get_ident", "get_native_id", "apply_mask", "blank", "fileno", "allocate_lock")
+NO_SYSTEM_CALLS = ("get_ident", "get_native_id", "apply_mask", "blank", "fileno", "allocate_lock",
+                   "daemon_threads_allowed")
 """Functions of these that are none."""
 
 

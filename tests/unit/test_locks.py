@@ -182,7 +182,7 @@ BROKEN = {
     "MemoryPresence.of": lambda run: run.server.presence("kept:a"),
     "LocalControl.tell": lambda run: run.server.broadcast("x"),
     "socket.send": lambda run: run.server._lifecycle.runtime.loop._wake(),
-    "start_new_thread": lambda run: run.server.every(60, lambda: "x"),
+    "start_": lambda run: run.server.every(60, lambda: "x"),
     "waking who waits": lambda run: run.server._lifecycle.runtime.workers._idle.pop().release()}
 
 

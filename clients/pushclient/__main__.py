@@ -114,7 +114,7 @@ class Command:
         rest = b""
         while True:
             try:
-                data = os.read(STDIN, CHUNK)  # not sys.stdin, whose lock would hold the program up at its end
+                data = os.read(STDIN, CHUNK)  # not sys.stdin: its lock would block the exit
             except OSError:
                 return
             *lines, rest = (rest + data).split(b"\n")
@@ -141,9 +141,9 @@ class Command:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pushclient", description="Print what a WebSocket server pushes, one message per line, "
-        "and send each line of stdin. Exit status: 0 success; 1 could not connect, or the server "
-        "ended it; 2 usage; 130 Ctrl-C.")
+        prog="pushclient", description="Print what a WebSocket server pushes, one message per "
+        "line, and send each line of stdin. Exit status: 0 success; 1 could not connect, or the "
+        "server ended it; 2 usage; 130 Ctrl-C.")
     parser.add_argument("url", metavar="URL", help="ws://, wss:// or ws+unix:///path/of/socket")
     parser.add_argument("--id", help="who you are: becomes ?Id= in the URL")
     parser.add_argument("--channel", action="append", default=[], metavar="NAME",

@@ -64,7 +64,8 @@ class Inbox:
         self._limit_now = min(self._limit, max(1, LIMIT_SIZE // largest))
         limit = self._limit_now
         if awaited:
-            limit = AWAITED_FACTOR * min(max(self._limit, LEAST_AWAITED), max(1, LIMIT_SIZE // largest))
+            limit = AWAITED_FACTOR * min(max(self._limit, LEAST_AWAITED),
+                                         max(1, LIMIT_SIZE // largest))
         room = max(0, limit - len(self._messages))
         taken = messages[:room]
         with self._changed:

@@ -8,7 +8,7 @@ from pushserver.wire.payloads import encode_json
 Json = dict[str, Any]
 
 
-class Commands:
+class SentCommands:
     """Number all commands of a client; a number is used once over all its connections.
 
     Not safe for several threads: the protocol's lock guards it.

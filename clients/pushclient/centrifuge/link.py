@@ -16,11 +16,12 @@ from ..backoff import Backoff
 from ..errors import ChannelLost, CommandFailed, PushError
 from ..options import ConnectionOptions
 from ..websocket.connection import Connection
+from ..websocket.waker import NEVER
 from .answers import Answers
 from .events import Connected, Event, Gap, Ping, Presence, Publication, Reply, Retry, TokenExpiry
 from .protocol import PONG, ChannelProtocol
 from .replies import TOKEN_EXPIRED
-from .schedule import NEVER, Schedule
+from .schedule import Schedule
 from .tokens import TokenCalls, TokenRequest, token_problem
 
 logger = logging.getLogger("pushclient")
@@ -34,7 +35,7 @@ COMING_BACK = Disconnect(4000, "coming back")
 TOKEN_TOO_SLOW = Disconnect(ABNORMAL.code, "the token function has not returned in time")
 NO_ANSWER = Disconnect(ABNORMAL.code, "the server did not answer connect")
 
-Deliver = Callable[[Sequence[Publication], Connection], None]
+DeliverPublications = Callable[[Sequence[Publication], Connection], None]
 """Takes publications, and the connection that they came on; returns once they are stored or
 handled."""
 
@@ -73,7 +74,7 @@ class ChannelLink:
         has_received: whether a publication has come.
     """
 
-    def __init__(self, options: ConnectionOptions, deliver: Deliver, listener: Listener,
+    def __init__(self, options: ConnectionOptions, deliver: DeliverPublications, listener: Listener,
                  protocol: ChannelProtocol, token_calls: TokenCalls, answers: Answers,
                  opened: Callable[[], None]) -> None:
         self.connection = Connection(self, options, values=True)

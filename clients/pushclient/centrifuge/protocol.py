@@ -13,7 +13,7 @@ from pushserver.channels.publication import Position
 from pushserver.channels.rules import checked_channel
 
 from ..errors import ChannelLost, InvalidSetting
-from .commands import Commands, Json
+from .commands import SentCommands, Json
 from .events import Event, Retry
 from .replies import Replies
 from .subscription import (AWAITING_TOKEN, BACKING_OFF, OUT, SUBSCRIBED, SUBSCRIBING,
@@ -54,7 +54,7 @@ class ChannelProtocol:
         self.token = TokenState(checked_token(token))
         self._subscriptions = {name: Subscription(options)
                                for name, options in checked_channels(channels).items()}
-        self._commands = Commands()
+        self._commands = SentCommands()
         self._replies = Replies(self._subscriptions, self.token, self._commands, clock)
         self._tickets = 0
         self._requests: list[TokenRequest] = []
@@ -114,8 +114,9 @@ class ChannelProtocol:
             return "\n".join(filter(None, lines))
 
     def _enter(self, channel: str, subscription: Subscription) -> str:
-        if not subscription.token.is_renewable:
-            return self._subscribe(channel, subscription, subscription.token.source)
+        source = subscription.token.source
+        if not callable(source):
+            return self._subscribe(channel, subscription, source)
         subscription.state = AWAITING_TOKEN
         self._request_token(channel, subscription.token)
         return ""

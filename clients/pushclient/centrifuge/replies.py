@@ -8,7 +8,7 @@ import json
 from typing import Callable, Iterator, NamedTuple
 
 from ..errors import ChannelLost, CommandFailed
-from .commands import Commands, Json
+from .commands import SentCommands, Json
 from .events import (Connected, Event, Gap, Ping, Presence, Publication, Reply, Retry,
                      TokenExpiry)
 from .subscription import SUBSCRIBED, Subscription
@@ -53,7 +53,7 @@ class Replies:
     """
 
     def __init__(self, subscriptions: dict[str, Subscription], token: TokenState,
-                 commands: Commands, clock: Callable[[], float]) -> None:
+                 commands: SentCommands, clock: Callable[[], float]) -> None:
         self.is_connected = False
         self._subscriptions = subscriptions
         self._token = token

@@ -1,7 +1,7 @@
 """What a connection has to do later. Pure: no clock of its own."""
 from __future__ import annotations
 
-NEVER = float("inf")
+from ..websocket.waker import NEVER
 
 
 class Schedule:

@@ -14,11 +14,14 @@ ChannelToken = Union[str, Callable[[str], Any], None]
 """A JWT for one channel; or a function that returns one, called with the channel's name for each
 subscription and before a token expires; None: the channel needs none."""
 
+TokenSource = Union[str, Callable[..., Any], None]
+"""A token, or a function that returns one: the connection's or a channel's."""
+
 MAX_THREADS = 8
 """Token functions that run at a time; further ones wait for them."""
 
 
-def checked_token(token: Any) -> Any:
+def checked_token(token: object) -> TokenSource:
     """Return a token, a function that returns one, or None.
 
     Raises:
@@ -51,7 +54,7 @@ class TokenState:
 
     __slots__ = ("source", "ticket", "failures")
 
-    def __init__(self, source: Any = None) -> None:
+    def __init__(self, source: TokenSource = None) -> None:
         self.source = source
         self.ticket = self.failures = 0
 

@@ -19,12 +19,12 @@ from ws4py.websocket import WebSocket
 
 from .. import options
 from . import handshake
-from .connection import NEVER, Connection
+from .connection import Connection
 from .proxy import ProxyOption
 from .request import Request
 from .resolver import Resolver
 from .url import Address, parse_url
-from .waker import Waker
+from .waker import NEVER, Waker
 
 logger = logging.getLogger("pushclient")
 
@@ -101,9 +101,9 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         self._ssl_context = ssl_context
         self._proxy = proxy
         options.check_seconds("heartbeat_freq", heartbeat_freq or 0, zero=True)
-        self._connection = Connection(_Callbacks(self), options.ConnectionOptions(
-            timeout=timeout, close_timeout=close_timeout, ping_interval=heartbeat_freq or 0,
-            pong_timeout=pong_timeout, max_message_size=max_message_size))
+        connection = options.ConnectionOptions(timeout, close_timeout, heartbeat_freq or 0,
+                                               pong_timeout, max_message_size)
+        self._connection = Connection(_Callbacks(self, self._callback_failed), connection)
         self.daemon = True
         self._th: threading.Thread | None = None
         self._waker: Waker | None = None
@@ -233,6 +233,9 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
             reason = reason.decode("utf-8", "replace")
         self._connection.close(checked_disconnect(code, reason))
 
+    def _callback_failed(self) -> None:
+        self._connection.close_with(HANDLER_FAILED)
+
     def close_connection(self) -> None:
         """End the connection at once, without a closing handshake."""
         self._connection.shut_down("closed by close_connection()")
@@ -247,8 +250,9 @@ class _Callbacks:
 
     due = NEVER
 
-    def __init__(self, client: WebSocketClient) -> None:
+    def __init__(self, client: WebSocketClient, failed: Callable[[], None]) -> None:
         self._client = client
+        self._failed = failed
 
     def opened(self) -> None:
         self._call(self._client.opened)
@@ -271,4 +275,4 @@ class _Callbacks:
             callback(*arguments)
         except Exception:
             logger.exception("%s failed", getattr(callback, "__qualname__", callback))
-            self._client._connection.close_with(HANDLER_FAILED)
+            self._failed()

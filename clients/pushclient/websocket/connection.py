@@ -23,7 +23,7 @@ from .request import Request
 from .resolver import Resolver
 from .sending import MAX_OUTBOX, Sender
 from .transport import LOST, Transport
-from .waker import StepDeadline, Waker
+from .waker import NEVER, StepDeadline, Waker
 
 logger = logging.getLogger("pushclient")
 
@@ -32,8 +32,6 @@ READ_SIZE = 1024 * 1024
 
 END_TIMEOUT = 1.0
 """Seconds that the server has to hang up after the closing handshake."""
-
-NEVER = float("inf")
 
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that one wait may last: selectors take no more than some weeks."""
@@ -44,7 +42,7 @@ NO_CLOSE = Disconnect(ABNORMAL.code, "the server did not answer the close")
 _CONTROL = frozenset({PingControlMessage, PongControlMessage, Disconnect})
 
 
-class Handler(Protocol):
+class ConnectionHandler(Protocol):
     """What is told about a connection, always on the thread that reads it."""
 
     @property
@@ -88,7 +86,7 @@ class Connection:
         subprotocol: the one that the server chose, or None.
     """
 
-    def __init__(self, handler: Handler, options: ConnectionOptions, *,
+    def __init__(self, handler: ConnectionHandler, options: ConnectionOptions, *,
                  values: bool = False) -> None:
         self.sender = Sender(options.timeout)
         self.subprotocol: str | None = None

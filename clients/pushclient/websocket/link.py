@@ -7,9 +7,10 @@ from pushserver.wire.disconnects import Disconnect
 from ws4py.messaging import PongControlMessage
 
 from ..options import ConnectionOptions
-from .connection import NEVER, Connection
+from .connection import Connection
+from .waker import NEVER
 
-Deliver = Callable[[Sequence[Union[str, bytes]], Connection], None]
+DeliverMessages = Callable[[Sequence[Union[str, bytes]], Connection], None]
 """Takes messages, and the connection that they came on; returns once they are stored or handled."""
 
 
@@ -30,7 +31,7 @@ class PlainLink:
     due = NEVER
     failure = None
 
-    def __init__(self, options: ConnectionOptions, deliver: Deliver,
+    def __init__(self, options: ConnectionOptions, deliver: DeliverMessages,
                  opened: Callable[[], None]) -> None:
         self.connection = Connection(self, options, values=True)
         self.has_received = False

@@ -16,6 +16,9 @@ Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector",
                                                  selectors.SelectSelector)
 """``poll`` where there is one: it takes any descriptor, and needs none of its own."""
 
+NEVER = float("inf")
+"""A time of ``time.monotonic`` that does not come."""
+
 _CLEARED_AT_ONCE = 4096
 
 

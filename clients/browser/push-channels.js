@@ -7,7 +7,7 @@ import { Greeter, Places, welcomed } from "./push-protocol.js";
 export { PushEvent, isFinal };
 
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
-const DENIED = { code: 103, reason: "permission denied: the token function has none" };
+const DENIED = { code: 103, reason: "permission denied: the token function returned none" };
 
 /** What the server has against a command. */
 export class ChannelError extends Error {

@@ -137,7 +137,7 @@ class Reconnector(Generic[L]):
         if not self.is_own_thread:
             thread.join(self._join_timeout)
             if thread.is_alive():
-                logger.warning("%s: closed, but a callback still runs on the client's thread", self._label)
+                logger.warning("%s: closed, but a callback still keeps its thread", self._label)
 
     def wake(self) -> None:
         """End the client's wait, whatever it is for."""

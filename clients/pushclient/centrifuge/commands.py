@@ -1,4 +1,4 @@
-"""The client's commands, numbered, and which of them the protocol has sent itself. No I/O."""
+"""The client's commands, numbered, and which of them are the protocol's own. No I/O."""
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 
 class SentCommands:
-    """Number all commands of a client; a number is used once over all its connections.
+    """Number a client's commands; across all its connections, each number is used once.
 
     Not safe for several threads: the protocol's lock guards it.
     """
@@ -19,7 +19,7 @@ class SentCommands:
         self._ours: dict[int, tuple[str, str]] = {}
 
     def encode(self, name: str, request: Json) -> tuple[int, str]:
-        """Return a command's number and its text.
+        """Return a command's number and text.
 
         Raises:
             InvalidData: JSON cannot hold it.
@@ -28,15 +28,15 @@ class SentCommands:
         return self._number, encode_json({"id": self._number, name: request}).decode("utf-8")
 
     def ask(self, name: str, request: Json, channel: str = "") -> tuple[int, str]:
-        """Encode a command of the protocol's own, whose reply ``take`` will tell."""
+        """Encode one of the protocol's own commands; ``take`` recognizes its reply."""
         number, text = self.encode(name, request)
         self._ours[number] = name, channel
         return number, text
 
     def take(self, number: int) -> tuple[str, str]:
-        """Return the name and the channel of our command; both empty: the application's."""
+        """Return the name and channel of our own command; both empty: it is the application's."""
         return self._ours.pop(number, ("", ""))
 
     def forget(self) -> None:
-        """Expect no replies: the connection is another one."""
+        """Expect no more replies: this is a new connection."""
         self._ours.clear()

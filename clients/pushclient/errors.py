@@ -15,7 +15,7 @@ Each message is one line that names the cause::
         +-- UnknownHost                       the name has no address
         +-- ConnectTimeout  (TimeoutError)    a step of connecting took longer than ``timeout``
         +-- TlsFailed                         no TLS with this server
-        |   +-- CertificateRefused            its certificate is not to be trusted
+        |   +-- CertificateRefused            its certificate cannot be trusted
         +-- ProxyFailed                       the proxy made no tunnel
         +-- HandshakeFailed (ws4py's HandshakeError)   the response is not a WebSocket server's
             +-- Refused                       an HTTP status other than 101: status, retry_after
@@ -118,7 +118,7 @@ class TlsFailed(ConnectFailed):
 
 
 class CertificateRefused(TlsFailed):
-    """Say why the server's certificate is not to be trusted."""
+    """Say why the server's certificate cannot be trusted."""
 
     is_lasting = True
 

@@ -132,7 +132,7 @@ class Command:
                     self._client.publish(self._options.channel[0], line)
                 else:
                     self._client.send(line)
-            except NotConnected:  # it may be, later
+            except NotConnected:  # try again
                 continue
             except (CommandFailed, ConnectionClosed, TimeoutError) as error:
                 _say(f"not sent: {error}")

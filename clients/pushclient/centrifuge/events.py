@@ -31,7 +31,7 @@ class Publication(NamedTuple):
 
 
 def size_of(publication: Publication) -> int:
-    """Return what a publication adds to the size of a queue."""
+    """Return the size of a publication in a queue."""
     return publication.size
 
 

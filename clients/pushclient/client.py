@@ -333,7 +333,7 @@ class PushClient:
                 for one in found.get("publications", ())]
 
     def position(self, channel: str) -> Position | None:
-        """Return the offset and epoch of the last publication; None: nothing to resume from."""
+        """Return the offset and epoch reached in a channel; None: nothing to resume from."""
         return self._calls.position(channel) if self._calls else None
 
     @property

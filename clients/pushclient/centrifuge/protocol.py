@@ -63,7 +63,7 @@ class ChannelProtocol:
         return f"<ChannelProtocol in {len(self.subscribed())} of {len(self._subscriptions)}>"
 
     def position(self, channel: str) -> Position | None:
-        """Return the position last seen in a channel; None: none, or it has no history."""
+        """Return the position reached in a channel; None: none, or it has no history."""
         with self.lock:
             one = self._subscriptions.get(channel)
             return Position(one.offset, one.epoch) if one and one.epoch else None

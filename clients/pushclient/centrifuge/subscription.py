@@ -89,7 +89,7 @@ class Subscription:
         is_wanted: the application asked for the channel; else the server subscribed the client.
 
     Attributes:
-        offset, epoch: of the last publication received.
+        offset, epoch: the position reached.
         token: the state of its token.
         state: one of ``OUT`` to ``SUBSCRIBED``.
         command: the number of the command whose answer counts.

@@ -1,4 +1,4 @@
-"""The client: what a program calls, and how its parts are put together.
+"""The client: what a program calls, and how the parts fit together.
 
 ``Reconnector`` goes from one connection to the next; a ``PlainLink`` or a ``ChannelLink`` handles
 each. ``Dispatcher`` takes messages to the program, ``Calls`` takes commands to the server.
@@ -57,8 +57,8 @@ class PushClient:
     - ``CommandFailed``: the server answered with an error
     - ``NotConnected``: no connection was open in time; nothing was sent
     - ``ConnectionClosed``: the connection was lost meanwhile; the command may have been run
-    - ``QueueFull``: so many messages came that nobody took that reading has stopped; the command
-      may have been run
+    - ``QueueFull``: the queue is full of messages that nobody takes, so the answer cannot be read;
+      the command may have been run
     - ``TimeoutError``: no answer came in time
     - ``InvalidSetting``: the client was made without ``channels``
 
@@ -189,7 +189,7 @@ class PushClient:
         return self
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
-        """Close the connection in good order and end the thread; a second call does nothing.
+        """Close the connection with a handshake and end the thread; a second call does nothing.
 
         Returns when the thread has ended: at once, or when the server has answered, after at most
         ``close_timeout`` and two seconds. From a callback it returns at once, and the thread ends

@@ -8,7 +8,7 @@ Each message is one line that names the cause::
     +-- ConnectionClosed    (RuntimeError)    the connection takes no messages
     |   +-- Disconnected                      how an open connection ended: code and reason
     |   +-- NotConnected                      no connection was open in time; nothing was sent
-    |   +-- QueueFull                         the answer is behind messages that nobody takes
+    |   +-- QueueFull                         messages that nobody takes block the answer
     +-- CommandFailed       (RuntimeError)    the server answered with an error: code, temporary
     |   +-- ChannelLost                       it refused a channel, or took the client out of it
     +-- ConnectFailed       (OSError)         no connection was made
@@ -62,7 +62,7 @@ class NotConnected(ConnectionClosed):
 
 
 class QueueFull(ConnectionClosed):
-    """Say that an answer is behind more messages than the client queues while nobody takes any."""
+    """Say that the queue is full of messages that nobody takes, so the answer cannot be read."""
 
 
 class CommandFailed(PushError, RuntimeError):

@@ -22,7 +22,7 @@ Value = Union[str, bytes, Publication]
 
 
 class Inbox:
-    """Hold messages between the client's thread and those that iterate; bounded.
+    """Hold a bounded number of messages from the client's thread for those that iterate.
 
     ``put`` belongs to the client's thread, ``get`` and ``end`` are for any.
 
@@ -49,7 +49,7 @@ class Inbox:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether half of it is free again, enough to go on reading."""
+        """Tell whether half of it is free, enough to resume reading."""
         return len(self._messages) <= self._limit_now // 2
 
     def put(self, messages: Sequence[Value], *, awaited: bool = False) -> Sequence[Value]:

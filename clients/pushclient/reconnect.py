@@ -57,7 +57,7 @@ class Reconnector(Generic[L]):
 
     Args:
         request: what each connection asks for.
-        make_link: returns the link for the next connection, which calls the argument once it is
+        make_link: returns the link for the next connection; its argument is called once that is
             open.
         callbacks: are told of each new state.
         on_end: called when there will be no more connections.

@@ -43,7 +43,7 @@ class Calls:
 
     Args:
         protocol: what the client knows of its channels.
-        answers: those that commands wait for.
+        answers: hold a future for each command.
         links: where the connection is found.
         timeout: seconds to wait for a connection, and then for an answer.
     """

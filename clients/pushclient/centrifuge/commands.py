@@ -38,5 +38,5 @@ class SentCommands:
         return self._ours.pop(number, ("", ""))
 
     def forget(self) -> None:
-        """Expect no more replies: this is a new connection."""
+        """Forget the commands of the last connection: no reply will come."""
         self._ours.clear()

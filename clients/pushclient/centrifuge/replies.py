@@ -18,7 +18,7 @@ ALREADY_SUBSCRIBED = 105
 """The error for a channel that the server has already subscribed the client to."""
 
 TOKEN_EXPIRED = 109
-"""The error for a token that has to be replaced."""
+"""The error for a token that needs replacing."""
 
 FIRST_RESUBSCRIBE = 2500
 """An unsubscription by the server with this code or a higher one means: subscribe again."""

@@ -103,7 +103,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         options.check_seconds("heartbeat_freq", heartbeat_freq or 0, zero=True)
         connection = options.ConnectionOptions(timeout, close_timeout, heartbeat_freq or 0,
                                                pong_timeout, max_message_size)
-        self._connection = Connection(_Callbacks(self, self._callback_failed), connection)
+        self._connection = Connection(_CallbackHandler(self, self._callback_failed), connection)
         self.daemon = True
         self._th: threading.Thread | None = None
         self._waker: Waker | None = None
@@ -245,7 +245,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         self.close_connection()
 
 
-class _Callbacks:
+class _CallbackHandler:
     """Call a client's methods; an exception is logged and ends only that connection."""
 
     due = NEVER

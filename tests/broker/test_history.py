@@ -68,7 +68,7 @@ def test_a_position_of_another_epoch_is_never_recovered(node, epoch, offset):
 
 def test_a_channel_without_a_publication_is_empty(node):
     top = node.broker.history("c", KEEP, None).top
-    assert top.offset == 0
+    assert top.offset == 0 and top.epoch
     for since, recovered in ((None, False), (NOWHERE, True), (top, True),
                              (Position(1, top.epoch), False), (Position(0, "other"), False)):
         page = node.broker.recover("c", KEEP, since)
@@ -78,6 +78,7 @@ def test_a_channel_without_a_publication_is_empty(node):
 def test_the_first_publication_is_recovered_from_what_was_read_before_it(node):
     top = node.broker.recover("c", KEEP, None).top
     position = node.publish()
+    assert position == (1, top.epoch)
     page = node.broker.recover("c", KEEP, top)
     assert (offsets(page), page.top, page.recovered) == ([1], position, True)
 

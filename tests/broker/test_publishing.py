@@ -41,19 +41,20 @@ def test_threads_share_one_order_of_each_channel_and_each_keeps_its_own(node):
     node.on_deliver = partial(time.sleep, 0)    # a second call meanwhile would be seen
 
     def publish(name):
-        for number in range(50):
-            node.publish("a", [name, number])
+        for number in range(100):
+            node.publish("a", [name, number], key=f"{number // 2}" if name == 3 else None)
             node.publish("b", [name, number], NOTHING)
 
     in_threads(*[partial(publish, name) for name in range(4)])
-    node.received(400)
+    node.received(750)
     kept, fleeting = ([one for one in node.delivered if one.channel == channel]
                       for channel in "ab")
-    assert [one.offset for one in kept] == list(range(1, 201))
+    assert [one.offset for one in kept] == list(range(1, 351))
     assert len({one.epoch for one in kept}) == 1
     for name in range(4):
-        for entries in (kept, fleeting):
-            assert [one.data[1] for one in entries if one.data[0] == name] == list(range(50))
+        numbers = [one.data[1] for one in kept if one.data[0] == name]
+        assert numbers == list(range(0, 100, 2 if name == 3 else 1))
+        assert [one.data[1] for one in fleeting if one.data[0] == name] == list(range(100))
     held = node.broker.history("a", KEEP, None).publications
     assert [one.data for one in held] == [one.data for one in kept[-100:]]
 

@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from pushserver.channels.publication import Position
+from pushserver.connections import housekeeping
 from tests.broker.clients import RULES, Echo, offsets, subscribed, talker, up_to
-from tests.support.bare_server import hosting
+from tests.support.bare_server import codes, hosting
 from tests.support.remote_broker import RemoteSite
 from tests.support.waiting import wait_until
 
@@ -225,11 +226,10 @@ def test_a_hole_whose_history_cannot_be_read_is_told(pair):
     since = pair.publish(1)
     assert client.publication("kept:a")["offset"] == 1
     pair.broker.copies = losing(2)
-    pair.broker.is_open.clear()     # what mends will wait
-    pair.publish(2, 3)
-    wait_until(lambda: pair.near.server._node._hub.audience("kept:a").feed._held)
-    pair.broker.is_reachable = False
-    pair.broker.is_open.set()
+    with slow(pair.broker):
+        pair.publish(2, 3)
+        wait_until(lambda: pair.broker.waiting)     # what mends
+        pair.broker.is_reachable = False
     assert client.push()["unsubscribe"]["code"] == 2500
     pair.broker.is_reachable = True
     answer = subscribed(client, "kept:a", since)
@@ -237,7 +237,27 @@ def test_a_hole_whose_history_cannot_be_read_is_told(pair):
     assert up_to(peer, 3) == [1, 3]
 
 
-def test_who_leaves_while_the_store_is_away_leaves_nothing_behind(pair):
+def test_who_subscribes_while_the_store_is_away_is_in_no_channel_and_may_come_back(pair):
+    client, peer = talker(pair.near), pair.near.join("2")
+    pair.broker.is_reachable = False
+    with pytest.raises(ConnectionError):
+        peer.connection.subscribe("kept:a")
+    client.send(client.command("subscribe", channel="kept:a"))
+    assert codes([client.peer.next()]) == [1011]    # a code that has it connect again
+    client.close()
+    wait_until(lambda: len(pair.near.server) == 1)
+    assert pair.near.server.channels() == {}
+    pair.broker.is_reachable = True
+    client = talker(pair.near)
+    assert peer.connection.subscribe("kept:a") and subscribed(client, "kept:a")["epoch"]
+    pair.publish(1)
+    assert client.publication("kept:a")["offset"] == 1 and peer.next() == "1"
+
+
+def test_who_leaves_while_the_store_is_away_leaves_nothing_behind(pair, monkeypatch):
+    monkeypatch.setattr(housekeeping, "SWEEP_INTERVAL", 0.05)
+    pair.near.server.stop()
+    pair.near.server.start()
     peer = pair.near.join("2", channels=["kept:a", "kept:b", "kept:c"])
     wait_until(lambda: pair.broker.channels == {"kept:a", "kept:b", "kept:c"})
     connection = peer.connection
@@ -246,5 +266,4 @@ def test_who_leaves_while_the_store_is_away_leaves_nothing_behind(pair):
     wait_until(lambda: len(pair.near.server) == 0)
     wait_until(lambda: connection.sock is None)    # all is done that its end brings
     pair.broker.is_reachable = True
-    pair.near.server._node.sweep()
-    assert pair.broker.channels == set()
+    wait_until(lambda: not pair.broker.channels)

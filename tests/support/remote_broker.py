@@ -11,59 +11,8 @@ from functools import partial
 
 from pushserver.channels.memory_broker import MemoryBroker
 from pushserver.channels.memory_presence import MemoryPresence
+from tests.support.courier import Courier
 from tests.support.waiting import PATIENCE
-
-LATENCY = 0.003
-"""Seconds from a publication or a command to its arrival at a node."""
-
-
-class Courier:
-    """A thread that does jobs in order, a little after they are given, many at a time.
-
-    Args:
-        failed: is told of an exception in a job.
-        done: called after the jobs of each batch.
-    """
-
-    def __init__(self, name, failed, done=lambda: None):
-        self._failed, self._done = failed, done
-        self._jobs, self._is_stopped = [], False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=name)
-        self._thread.start()
-
-    def give(self, job):
-        with self._changed:
-            self._jobs.append(job)
-            self._changed.notify()
-
-    def flush(self):
-        """Wait until all that was given before is done, or will not be."""
-        assert threading.current_thread() is not self._thread, "it would wait for itself"
-        flushed = threading.Event()
-        self.give(flushed.set)
-        while not flushed.wait(LATENCY) and self._thread.is_alive():
-            pass
-
-    def stop(self):
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify()
-        self._thread.join(PATIENCE)
-
-    def _run(self):
-        while not self._is_stopped:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._is_stopped)
-            time.sleep(LATENCY)
-            with self._changed:
-                jobs, self._jobs = self._jobs, []
-            for job in (*jobs, self._done):
-                try:
-                    if not self._is_stopped:
-                        job()
-                except Exception as error:
-                    self._failed(error)
 
 
 class RemoteSite:
@@ -103,6 +52,11 @@ class RemoteSite:
         """Nobody waits: the couriers look by themselves."""
 
 
+def _asked(name):
+    """Return a method that asks ``store``."""
+    return lambda self, *args, **options: self.ask(getattr(self.store, name), *args, **options)
+
+
 class RemoteBroker:
     """The broker of one node; see ``Broker``. No call may be made on the loop's thread.
 
@@ -110,6 +64,7 @@ class RemoteBroker:
         copies: says how often a publication is delivered here: 0 is a loss, 2 a double.
         is_reachable: while it is not, calls raise and what would arrive is lost.
         is_open: while this is not set, calls wait: the network is slow.
+        waiting: calls that wait.
     """
 
     def __init__(self, site):
@@ -119,17 +74,21 @@ class RemoteBroker:
         self.is_reachable = True
         self.is_open = threading.Event()
         self.is_open.set()
+        self.waiting = []
         self.channels = set()
         self._receiver = self._courier = None
 
-    def ask(self, call, *args):
+    def ask(self, call, *args, **options):
         """Return what the store answers."""
         if threading.current_thread().name == "pushserver-loop":
-            self.site.mistakes.append(f"{call.__qualname__} on the loop's thread")
-        assert self.is_open.wait(PATIENCE) and not self.site.mistakes, self.site.mistakes
+            self.site.mistakes.append(f"{call} on the loop's thread")
+        assert not self.site.mistakes, self.site.mistakes
+        self.waiting.append(call)
+        assert self.is_open.wait(PATIENCE)
+        self.waiting.pop()
         if not self.is_reachable:
             raise ConnectionError("the store cannot be reached")
-        return call(*args)
+        return call(*args, **options)
 
     def arrive(self, channel, publication, epoch):
         courier = self._courier
@@ -165,29 +124,21 @@ class RemoteBroker:
     def unsubscribe(self, channel):
         self.ask(self.channels.discard, channel)
 
-    def publish(self, channel, publication, limits, key=None):
-        return self.ask(self.site.store.publish, channel, publication, limits, key)
+    publish, history, recover, remove_history, sweep = map(_asked, (
+        "publish", "history", "recover", "remove_history", "sweep"))
 
-    def history(self, channel, limits, limit, since=None, reverse=False):
-        return self.ask(self.site.store.history, channel, limits, limit, since, reverse)
-
-    def recover(self, channel, limits, since, limit=None):
-        return self.ask(self.site.store.recover, channel, limits, since, limit)
-
-    def remove_history(self, channel):
-        self.ask(self.site.store.remove_history, channel)
-
-    def sweep(self):
-        self.ask(self.site.store.sweep)
+    @property
+    def store(self):
+        return self.site.store
 
 
 class RemotePresence:
     """Who is there, for one node; see ``Presence``."""
 
     def __init__(self, broker):
-        self._ask, self._site, self._due = broker.ask, broker.site, []
-        self._all = broker.site.presence
-        self.health = broker.health
+        self.ask, self.health, self._site = broker.ask, broker.health, broker.site
+        self.store = broker.site.presence
+        self._due = []
 
     def start(self):
         """Nothing is to be started."""
@@ -195,34 +146,22 @@ class RemotePresence:
     def stop(self):
         """Nothing is to be stopped."""
 
+    leave, lingers, of, stats, channels = map(_asked, (
+        "leave", "lingers", "of", "stats", "channels"))
+
     def join(self, channel, info):
         self._site.owners[channel, info.client] = self
-        return self._ask(self._all.join, channel, info)
-
-    def leave(self, channel, client, linger=0.0):
-        return self._ask(self._all.leave, channel, client, linger)
-
-    def lingers(self, channel, client):
-        return self._ask(self._all.lingers, channel, client)
+        return self.ask(self.store.join, channel, info)
 
     def due(self):
         with self._site.lock:
-            for channel, info in self._ask(self._all.due):
+            for channel, info in self.ask(self.store.due):
                 self._site.owners[channel, info.client]._due.append((channel, info))
             found, self._due = self._due, []
         return found
 
     def next_due(self):
-        return 0.0 if self._due else self._ask(self._all.next_due)
-
-    def of(self, channel):
-        return self._ask(self._all.of, channel)
-
-    def stats(self, channel):
-        return self._ask(self._all.stats, channel)
-
-    def channels(self, client):
-        return self._ask(self._all.channels, client)
+        return 0.0 if self._due else self.ask(self.store.next_due)
 
 
 class RemoteControl:

@@ -43,6 +43,8 @@ class Broker(Protocol):
       to be delivered, and can lack what has been. Offsets tell, and ``joining`` merges.
     - A history that is lost starts again under an epoch that it never had. A position of
       another epoch is never answered with ``recovered``.
+    - What a channel has before its first publication is position 0 of the epoch that this
+      publication gets.
     - A channel whose limits have no publications is not remembered: its publications have the
       offset 0 and an empty epoch, and are delivered in one order all the same.
     - ``publish``, ``history``, ``recover``, ``remove_history``, ``subscribe`` and ``unsubscribe``

@@ -61,7 +61,9 @@ class Control(Protocol):
     - This node has carried the command out when ``tell`` returns, on the thread that called it.
     - Every other node carries it out once, or not at all if it cannot be reached in time. Commands
       that one thread tells arrive in that order.
-    - ``obey`` queues and returns; it may be called on any thread, but with no lock held.
+    - ``obey`` waits for no client, but to put connections into a channel it calls the broker and
+      presence. It is called with no lock held, and never on the loop's thread or on one that their
+      answers depend on.
 
     Any thread may call ``tell`` and ``health``; ``start`` and ``stop`` belong to the server.
     """

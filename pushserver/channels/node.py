@@ -116,7 +116,11 @@ class Node(Generic[M]):
     def wake(self) -> None:
         """Have what was delivered written; see ``Receiver.wake``."""
         while self._jobs:
-            self._delivery.run(self._jobs.popleft())
+            try:
+                job = self._jobs.popleft()
+            except IndexError:  # another thread has taken the last one
+                break
+            self._delivery.run(job)
         self._delivery.wake()
 
     def _hand_out(self, audience: Audience, channel: str, publication: Publication,
@@ -267,14 +271,24 @@ class Node(Generic[M]):
         return True
 
     def left_channel(self, channel: str, client: str) -> None:
-        """Note that a client has left one channel, and tell the others."""
-        self._announce_leave(channel, self._presence.leave(channel, client))
+        """Note that a client has left one channel, and tell the others; what fails is logged."""
+        self._leave(channel, client)
         self._tidy()
+
+    def _leave(self, channel: str, client: str, linger: float = 0.0) -> None:
+        try:
+            self._announce_leave(channel, self._presence.leave(channel, client, linger))
+        except Exception:
+            logger.exception("cannot tell that %s has left %r", client, channel)
 
     def _tidy(self) -> None:
         """Let go of channels that nobody is in any more, and write what was queued."""
         for channel in self._hub.take_deserted():
-            self._interest.update(channel)
+            try:
+                self._interest.update(channel)
+            except Exception:   # ``sweep`` tries again
+                logger.exception("channel %r: the broker cannot be told that nobody is in it",
+                                 channel)
         self.wake()
 
     # Presence
@@ -338,23 +352,22 @@ class Node(Generic[M]):
         self.wake()
 
     def left(self, client: str | None, *, vanished: bool) -> None:
-        """Note that a connection has ended; what fails for one channel is logged.
+        """Note that a connection has ended; what fails is logged.
 
         Args:
             client: names it; None: nobody has ever asked for its name.
             vanished: it may come back at once, as in a reload.
         """
-        if client is not None:
-            self._leave_all(client, vanished)
+        try:
+            if client is not None:
+                self._leave_all(client, vanished)
+        except Exception:
+            logger.exception("cannot tell that %s has left", client)
         self._tidy()
 
     def _leave_all(self, client: str, vanished: bool) -> None:
         for channel in self._presence.channels(client):
-            try:
-                linger = self.rule(channel).linger if vanished else 0.0
-                self._announce_leave(channel, self._presence.leave(channel, client, linger))
-            except Exception:
-                logger.exception("cannot tell that %s has left %r", client, channel)
+            self._leave(channel, client, self.rule(channel).linger if vanished else 0.0)
         if vanished and self.next_departure() is not None:
             self._on_linger()
 
@@ -368,9 +381,10 @@ class Node(Generic[M]):
         self.wake()
 
     def sweep(self) -> None:
-        """Free what is too old."""
+        """Free what is too old, and let go of channels where that has failed before."""
         self.broker.sweep()
         self._tidy()
+        self._interest.sweep()
 
     def next_departure(self) -> float | None:
         """Return the seconds until ``depart`` may have something to do; None: nothing."""

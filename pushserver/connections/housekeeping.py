@@ -41,6 +41,7 @@ class Housekeeping:
             node.sweep()
         finally:
             runtime.later(self._mailbox, SWEEP_INTERVAL, lambda: self._sweep(runtime, node))
+            self.expect_departures()    # the last look may have failed
 
     def expect_departures(self) -> None:
         """See to it that those who linger are looked at when their time is over."""

@@ -283,13 +283,16 @@ class Node(Generic[M]):
 
     def _tidy(self) -> None:
         """Let go of channels that nobody is in any more, and write what was queued."""
-        for channel in self._hub.take_deserted():
+        self._let_go(self._hub.take_deserted())
+        self.wake()
+
+    def _let_go(self, channels: Iterable[str]) -> None:
+        for channel in channels:
             try:
                 self._interest.update(channel)
             except Exception:   # ``sweep`` tries again
                 logger.exception("channel %r: the broker cannot be told that nobody is in it",
                                  channel)
-        self.wake()
 
     # Presence
 
@@ -326,8 +329,9 @@ class Node(Generic[M]):
                 held.append(channel)
                 arrivals += self.enter([channel], info)
         except BaseException:
-            self._forget(arrivals)
             self.expected(held)
+            self._let_go(held)
+            self._forget(arrivals)
             raise
         return arrivals
 
@@ -335,21 +339,27 @@ class Node(Generic[M]):
         """End what ``expect`` began: from now on the hub says who is in these channels."""
         for channel in channels:
             self._interest.release(channel)
-            self._interest.update(channel)
 
     def announce(self, member: M, arrivals: Iterable[Arrival]) -> None:
-        """Tell the others who has come, unless they left in this moment."""
-        for channel, info, is_told in arrivals:
-            if is_told:
-                self._tell(channel, info, True)
-            if self._hub.is_in(member, channel):
-                continue
-            if not self._presence.lingers(channel, info.client):
-                # it may have gone before it was known to be there: nobody else would see it; or
-                # the others may have heard of that first
-                self._presence.leave(channel, info.client)
-                self._announce_leave(channel, info)
+        """Tell the others who has come, unless they left in this moment; what fails is logged."""
+        for arrival in arrivals:
+            try:
+                self._announce(member, arrival)
+            except Exception:
+                logger.exception("cannot tell that %s has come into %r", arrival.info.client,
+                                 arrival.channel)
         self.wake()
+
+    def _announce(self, member: M, arrival: Arrival) -> None:
+        channel, info, is_told = arrival
+        if is_told:
+            self._tell(channel, info, True)
+        if not self._hub.is_in(member, channel) \
+                and not self._presence.lingers(channel, info.client):
+            # it may have gone before it was known to be there: nobody else would see it; or the
+            # others may have heard of that first
+            self._presence.leave(channel, info.client)
+            self._announce_leave(channel, info)
 
     def left(self, client: str | None, *, vanished: bool) -> None:
         """Note that a connection has ended; what fails is logged.

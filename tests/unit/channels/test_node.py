@@ -597,6 +597,19 @@ def test_of_two_threads_that_wake_one_runs_a_job(world):
     assert ran == ["job"]
 
 
+def test_what_fails_when_a_comer_is_told_of_harms_neither_it_nor_the_other_channels(world, caplog):
+    ann, bob = world.member("ann"), world.member("bob")
+    for channel in ("here:a", "here:b"):
+        world.node.subscribe(ann, channel, ann.info)
+    ann.got.clear()
+    presence = world.full.presence
+    world.full.presence = lambda channel, *rest: \
+        fails() if channel == "here:a" else presence(channel, *rest)
+    assert world.join(bob, ("here:a", None), ("here:b", None))
+    assert ann.got == ["+bob"] and bob.channels == {"here:a", "here:b"}
+    assert "cannot tell that bob has come into 'here:a'" in caplog.text
+
+
 def test_who_left_while_it_entered_is_not_kept(world):
     ann = world.member("ann")
     world.hub.remove(ann)

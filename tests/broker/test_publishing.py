@@ -143,17 +143,17 @@ def test_a_channel_that_nobody_is_in_is_remembered(node):
 
 
 def test_a_receiver_may_publish_when_it_is_woken_on_that_thread_or_another(node):
-    left = [3]
+    keys = ["1", "2", "3"]
 
     def publish_again():
-        if left[0]:
-            left[0] -= 1
-            node.publish("c", "same thread", key=f"k{left[0]}")
+        if keys:
+            key = keys.pop()
             other = threading.Thread(target=node.publish, args=("c", "other thread"),
                                      kwargs={"key": "k"}, daemon=True)
             other.start()
             other.join(PATIENCE)
             assert not other.is_alive(), "wake was called with a lock held"
+            node.publish("c", "same thread", key=key)
 
     node.on_wake = publish_again
     node.publish("c", "first", key="k")

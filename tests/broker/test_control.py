@@ -29,7 +29,11 @@ def test_commands_of_a_thread_are_carried_out_in_its_order(node):
     assert [command for command, _ in node.commands] == told
 
 
-def test_nothing_is_carried_before_start_and_after_stop(site, node):
+def test_before_start_a_command_concerns_nobody(site):
+    assert site.broker.control.tell(EndSession("s")) == 0
+
+
+def test_nothing_is_carried_out_after_stop_until_the_next_start(node):
     node.control.stop()
     assert node.control.tell(EndSession("stopped")) == 0
     node.control.start(node.obey)

@@ -112,12 +112,6 @@ def test_what_is_published_once_stop_has_returned_is_not_delivered(site):
     node.stop()
 
 
-def test_a_broker_that_never_started_can_be_stopped(site):
-    for part in (site.broker, site.broker.presence, site.broker.control):
-        part.stop()
-        assert part.health() == ""
-
-
 def test_health_says_nothing_where_nothing_is_wrong(node):
     for part in (node.broker, node.presence, node.control):
         assert part.health() == ""

@@ -48,8 +48,8 @@ class Broker(Protocol):
     - A channel whose limits have no publications is not remembered: its publications have the
       offset 0 and an empty epoch, and are delivered in one order all the same.
     - ``publish``, ``history``, ``recover``, ``remove_history``, ``subscribe`` and ``unsubscribe``
-      may wait for a network, for a bounded time. The node calls them with no lock held and never
-      on the loop's thread.
+      may wait for a network, for a bounded time, and raise an error if it cannot be reached. The
+      node calls them with no lock held and never on the loop's thread.
 
     Any thread may call any method, but ``start`` and ``stop`` belong to the server. Before
     ``start`` and after ``stop`` nothing is delivered.

@@ -28,6 +28,14 @@ class Echo(Connection):
         self.send(message.data)
 
 
+class Closed(Exception):
+    """The server has closed the connection of a client that expected a message."""
+
+    def __init__(self, disconnect):
+        super().__init__(disconnect)
+        self.code = disconnect.code
+
+
 class _Socket:
     """A peer as ``RawClient`` wants it."""
 
@@ -39,6 +47,8 @@ class _Socket:
 
     def message(self):
         message = self._peer.next()
+        if isinstance(message, Disconnect):
+            raise Closed(message)
         assert isinstance(message, str), f"{message} instead of a message"
         return message
 

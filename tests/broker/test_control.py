@@ -29,7 +29,11 @@ def test_commands_of_a_thread_are_carried_out_in_its_order(node):
     assert [command for command, _ in node.commands] == told
 
 
-def test_nothing_is_carried_before_start_and_after_stop(site, node):
+def test_before_start_a_command_concerns_nobody(site):
+    assert site.broker.control.tell(EndSession("s")) == 0
+
+
+def test_nothing_is_carried_out_after_stop_until_the_next_start(node):
     node.control.stop()
     assert node.control.tell(EndSession("stopped")) == 0
     node.control.start(node.obey)
@@ -49,15 +53,15 @@ def test_what_a_command_raises_reaches_who_told_it(node):
 def test_obeying_may_tell_and_publish_on_that_thread_and_another(node):
     def tell_again():
         node.on_obey = lambda: None
-        node.publish()
-        node.control.tell(EndSession("same thread"))
         other = threading.Thread(target=node.control.tell, args=(EndSession("other"),),
                                  daemon=True)
         other.start()
         other.join(PATIENCE)
         assert not other.is_alive(), "obey was called with a lock held"
+        node.publish()
+        node.control.tell(EndSession("same thread"))
 
     node.on_obey = tell_again
     node.control.tell(EndSession("first"))
-    assert [command.session for command, _ in node.commands] == ["first", "same thread", "other"]
+    assert [command.session for command, _ in node.commands] == ["first", "other", "same thread"]
     node.received(1)

@@ -189,6 +189,15 @@ def test_a_server_that_was_stopped_comes_back_to_its_site(wide_site, hosts):
     assert client.publication("kept:a")["offset"] == 2
 
 
+def test_who_was_on_a_server_that_stops_is_there_no_more(hosts):
+    clients = [talker(host, user) for host, user in zip(hosts, ("ann", "bob"))]
+    for client in clients:
+        subscribed(client, "here:a")
+    hosts[1].server.stop()
+    assert [info.user for info in hosts[0].server.presence("here:a").values()] == ["ann"]
+    assert clients[0].call("presence_stats", channel="here:a") == {"num_clients": 1, "num_users": 1}
+
+
 def test_no_thread_is_left_of_servers_that_start_and_stop(wide_site):
     before = set(threading.enumerate())
     for _ in range(2):

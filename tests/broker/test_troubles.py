@@ -4,12 +4,16 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
+from functools import partial
 
 import pytest
 
-from pushserver.channels.publication import Position
+from pushserver.channels.publication import NOWHERE, Position
 from pushserver.connections import housekeeping
-from tests.broker.clients import RULES, Echo, offsets, subscribed, talker, up_to
+from pushserver.centrifuge.errors import INSUFFICIENT_STATE
+from tests.broker.clients import RULES, Closed, Echo, offsets, subscribed, talker, up_to
+from tests.broker.recording_node import in_threads
 from tests.support.bare_server import codes, hosting
 from tests.support.remote_broker import RemoteSite
 from tests.support.waiting import wait_until
@@ -77,6 +81,41 @@ def test_losses_and_doubles_in_any_order_are_mended(pair, seed):
     pair.publish(*range(1, count + 1))
     assert offsets(client, "kept:a", count) == list(range(1, count + 1))
     assert up_to(peer, count) == list(range(1, count + 1))
+
+
+def follow(host, Id, channel, last):
+    """Return the offsets that a client gets, up to one, which comes and goes and comes back."""
+    found, since, client = [], NOWHERE, talker(host, Id)
+    while found[-1:] != [last]:
+        try:
+            answer = subscribed(client, channel, since)
+            assert answer["recovered"]
+            client.call("unsubscribe", channel=channel)
+        except Closed as closed:
+            assert closed.code == INSUFFICIENT_STATE.code
+            client.close()
+            client = talker(host, Id)
+            continue
+        pushed = [push["pub"] for push in client.pushes if "pub" in push]
+        client.pushes.clear()
+        found += [one["offset"] for one in (*answer.get("publications", ()), *pushed)]
+        since = Position(len(found), answer["epoch"])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clients_that_come_and_go_miss_nothing_of_what_is_lost_on_the_way(pair, seed):
+    chance, count = random.Random(seed), 200
+    pair.broker.copies = lambda channel, publication: (
+        1 if publication.offset == count else chance.choice((0, 1, 1, 2)))
+
+    def publish():
+        for number in range(count):
+            pair.publish(number)
+            time.sleep(0.001)
+
+    found = in_threads(publish, *[partial(follow, pair.near, Id, "kept:a", count) for Id in "1234"])
+    assert found[1:] == [list(range(1, count + 1))] * 4
 
 
 def test_a_hole_before_the_first_delivery_is_mended_for_who_has_a_position(pair):

@@ -1,4 +1,4 @@
-"""Centrifugo's JSON client protocol: its clients, unmodified, speak to this server.
+"""Centrifugo's JSON client protocol: its clients work with this server unmodified.
 
 A connection of this protocol is a ``CentrifugeConnection``; ``docs/protocol.md`` says what is
 supported.

@@ -1,4 +1,4 @@
-"""The interface of a codec of the protocol: between bytes and the values of ``values``."""
+"""The interface of a codec of the protocol: it converts between bytes and ``values``."""
 from __future__ import annotations
 
 from typing import Iterator, Protocol, Sequence
@@ -20,23 +20,23 @@ class ProtocolCodec(Codec, Protocol):
 
     @property
     def connected(self) -> Codec:
-        """Return what a client speaks once it has sent ``connect``, and was answered."""
+        """Return what a client speaks once its ``connect`` has been answered."""
 
     def commands(self, data: bytes) -> Iterator[Command]:
-        """Return the commands of one message. Each is looked at when the one before has been run.
+        """Return the commands of one message. Each is decoded only after the previous one has run.
 
         Raises:
             CloseConnection: 3501: one is malformed, or there is none.
         """
 
     def encoded(self, publications: Sequence[Publication]) -> list[bytes]:
-        """Return publications as results hold them."""
+        """Return publications in the form that results hold."""
 
     def reply(self, number: int, result: Result) -> bytes:
         """Return the reply to a command.
 
         Raises:
-            InvalidData: it holds what this codec has no place for.
+            InvalidData: it holds something that this codec cannot encode.
         """
 
     def error(self, number: int, error: CommandError) -> bytes:
@@ -47,13 +47,13 @@ class ProtocolCodec(Codec, Protocol):
         """
 
     def join(self, replies: Sequence[bytes]) -> bytes:
-        """Return several replies as the contents of one message."""
+        """Join several replies into the contents of one message."""
 
     def subscribed(self, channel: str, result: SubscribeResult) -> bytes:
-        """Return that the site has put the client into a channel."""
+        """Encode that the site has subscribed the client to a channel."""
 
     def unsubscribed(self, channel: str, code: int, reason: str) -> bytes:
-        """Return that the client was taken out of a channel, and why."""
+        """Encode that the client was unsubscribed from a channel, and why."""
 
     def message(self, publication: Publication) -> Payload | None:
-        """Return a message that belongs to no channel; see ``Codec``."""
+        """Encode a message that belongs to no channel; see ``Codec``."""

@@ -1,4 +1,4 @@
-"""The protocol's commands: what each does, and what it answers."""
+"""The protocol's commands: what each does, and how it is answered."""
 from __future__ import annotations
 
 import logging
@@ -22,11 +22,11 @@ from .values import Command, Result, SubscribeResult
 logger = logging.getLogger(__name__)
 
 SHORTEST_CLIENT = 60
-"""Bytes that each client takes at least in a reply to ``presence``."""
+"""The fewest bytes that each client takes in a reply to ``presence``."""
 
 
 class Commands:
-    """Run the commands of one client in their order, on a worker thread.
+    """Run the commands of one client in order, on a worker thread.
 
     Args:
         session: queues the answers.
@@ -72,7 +72,7 @@ class Commands:
         number, request = command
         kind, connected = type(request), self._session.connected
         if kind is values.Pong and connected:
-            return  # the answer to a ping; that something came has been noted
+            return  # the answer to a ping; its arrival has already been noted
         needs_number = kind is not values.SendRequest
         if (kind is values.ConnectRequest) == connected or needs_number and not number:
             raise CloseConnection(errors.MALFORMED)
@@ -86,7 +86,7 @@ class Commands:
             self._session.reply_error(number, error)
             if kind is values.ConnectRequest:
                 self._session.flush()
-                raise ConnectionClosed("not connected: what follows is not read") from None
+                raise ConnectionClosed("not connected: further commands are ignored") from None
 
     # Who the client is
 
@@ -107,12 +107,12 @@ class Commands:
         expect_expiry(self._session, claims)
 
     def _claims(self, token: str) -> Claims | None:
-        """Return what a client's token says, or the one in its URL; None if there is none."""
+        """Return the claims of a client's token, or of the one in its URL; None without a token."""
         if token:
             return self._checked(token)
         client = self._client
         if client.url_claims is None and not client.has_id and not client.anonymous:
-            logger.info("a client was refused: it showed neither a token nor an Id")
+            logger.info("a client was refused: it sent neither a token nor an Id")
             raise CloseConnection(errors.NO_TOKEN)
         return client.url_claims
 
@@ -122,7 +122,7 @@ class Commands:
                               CloseConnection(refusal))
 
     def _identify(self, claims: Claims | None) -> None:
-        """Take the user from the token, or from the URL; they must not say different things."""
+        """Take the user from the token, or from the URL; if both name one, they must agree."""
         client, user = self._client, claims.user if claims else ""
         if client.has_id:
             if user and user != client.Id:
@@ -174,7 +174,7 @@ class Commands:
     def _publish(self, number: int, request: values.PublishRequest) -> Result:
         channel, handle = request.channel, self._handle
         self._session.check(self._client.allows_publish, channel, request.data)
-        info = encoded_info(self._subscriptions.info(channel))     # JSON, whatever the codec
+        info = encoded_info(self._subscriptions.info(channel))     # always JSON
         try:
             made = Publication.of(request.data, info=info)
             handle.check_size(made.size)
@@ -213,9 +213,9 @@ class Commands:
         return values.HistoryResult(self._fitting(page.publications), page.top)
 
     def _fitting(self, publications: Any) -> list[bytes]:
-        """Return as much of the beginning of a page as fits a reply: the client asks on.
+        """Return as much from the start of a page as fits a reply: the client asks for the rest.
 
-        The first publication is there whatever its size: it has fitted an outbox before.
+        The first publication is always included: it has fitted an outbox before.
         """
         found: list[bytes] = []
         room = self._session.room

@@ -22,16 +22,16 @@ from .subscriptions import Subscriptions
 
 
 class CentrifugeConnection(Connection):
-    """One client that speaks Centrifugo's JSON protocol: subclass it, and give the class to the
+    """One client that speaks Centrifugo's JSON protocol: subclass it, and pass the class to the
     tool as ``handler_cls`` with ``protocol="centrifuge"``.
 
     Commands run on a worker thread, one at a time and in order, as do the methods below that a
     site may define: ``connecting``, ``rpc``, ``message`` and the ``allows_`` ones. They may raise
-    ``CommandError`` to answer with an error of the site's own, or ``CloseConnection``. What else
-    they raise is logged and answered with error 100.
+    ``CommandError`` to answer with an error of the site's own, or ``CloseConnection``. Any other
+    exception is logged and answered with error 100.
 
     Attributes:
-        anonymous: let clients connect that show neither token nor ``?Id=``.
+        anonymous: let clients connect with neither a token nor ``?Id=``.
         user_id: who the user is: the token's ``sub`` or the Id; empty: anonymous.
         name: what the client calls itself.
     """
@@ -60,43 +60,43 @@ class CentrifugeConnection(Connection):
 
     @property
     def connected(self) -> bool:
-        """Tell whether it has sent ``connect``, and that was answered."""
+        """Tell whether its ``connect`` has been answered."""
         return self._session.connected
 
     # For sites
 
     def connecting(self, data: Any) -> Any:
-        """Do what the site does when a client connects; return what it is to get, or None.
+        """Handle a client that connects; return data for it, or None. For subclasses.
 
-        ``self.subscribe(channel)`` here puts it into a channel from the start, and ``self.info``
-        is what others are told of it.
+        ``self.subscribe(channel)`` here subscribes it from the start, and ``self.info`` is what
+        others see of it.
 
         Args:
-            data: what the client sent along.
+            data: what the client sent with ``connect``.
         """
 
     def rpc(self, method: str, data: Any) -> Any:
-        """Answer a call; what is returned goes to the client as JSON. For subclasses."""
+        """Answer a call; the result is sent to the client as JSON. For subclasses."""
         raise errors.not_available()
 
     def message(self, data: Any) -> None:
-        """Do what the site does with what a client sends without a channel. For subclasses."""
+        """Handle what a client sends without a channel. For subclasses."""
         raise CloseConnection(errors.UNSUPPORTED)
 
     def allows_subscribe(self, channel: str) -> bool:
-        """Tell whether the client may subscribe without a token. The channel's rule says."""
+        """Tell whether the client may subscribe without a token. By default, the rule decides."""
         return self.is_among(self._rule(channel).subscribe, channel)
 
     def allows_publish(self, channel: str, data: Any) -> bool:
-        """Tell whether the client may publish. The channel's rule says."""
+        """Tell whether the client may publish. By default, the channel's rule decides."""
         return self.is_among(self._rule(channel).publish, channel)
 
     def allows_presence(self, channel: str) -> bool:
-        """Tell whether the client may ask who is in a channel. The channel's rule says."""
+        """Tell whether the client may ask who is in a channel. By default, the rule decides."""
         return self.is_among(self._rule(channel).see_presence, channel)
 
     def allows_history(self, channel: str) -> bool:
-        """Tell whether the client may read what a channel remembers. The channel's rule says."""
+        """Tell whether the client may read a channel's history. By default, the rule decides."""
         return self.is_among(self._rule(channel).see_history, channel)
 
     def _rule(self, channel: str) -> ChannelRule:
@@ -141,15 +141,15 @@ class CentrifugeConnection(Connection):
 
     def subscribe(self, channel: str, *, since: Position | None = None, info: Any = None,
                   data: Any = None) -> bool:
-        """Put the client into a channel: it is told so, and receives what is published there.
+        """Subscribe the client to a channel: it is told so, and receives what is published there.
 
-        The rest is for a client that is connected already.
+        The other arguments are for a client that is already connected.
 
         Args:
             channel: 1 to 255 characters.
-            since: what it has seen; it gets what has come since, if that is remembered.
-            info: what others in the channel are told of it.
-            data: what the client is told along with it.
+            since: the last position it has seen; it gets what has come since, if that is kept.
+            info: what others in the channel see of it.
+            data: what the client is told with the subscription.
 
         Raises:
             InvalidSetting: this cannot be a channel's name.
@@ -162,7 +162,7 @@ class CentrifugeConnection(Connection):
         return self._subscriptions.demand(channel, since, info, data)
 
     def unsubscribe(self, channel: str) -> bool:
-        """Take the client out of a channel, for good; it is told so."""
+        """Unsubscribe the client from a channel, for good; it is told so."""
         checked_channel(channel)
         if self._handle is None:
             return False
@@ -173,7 +173,7 @@ class CentrifugeConnection(Connection):
         self._subscriptions.lost(channel)
 
     def opened(self) -> None:
-        """Give the client its time to connect. A subclass that has its own calls this one."""
+        """Start the time limit for ``connect``. A subclass that overrides this must call it."""
         handle = self.handle
         self.keep(handle.later(handle.context.settings.connect_timeout,
                                lambda: self._session.end(errors.STALE)))
@@ -185,10 +185,10 @@ class CentrifugeConnection(Connection):
         self._subscriptions.cancel()
 
     def starts_in(self, channels: Iterable[str]) -> tuple[str, ...]:
-        """Keep the channels that the tool names for when the client has connected."""
+        """Keep the channels that the tool names until the client has connected."""
         self._subscriptions.add_at_start(channels)
         return ()
 
     def received_message(self, message: Any) -> None:
-        """Run the commands of one frame; see ``rpc`` and the others for what a site may define."""
+        """Run the commands of one message; see ``rpc`` and the others for what a site defines."""
         self._commands.receive(message)

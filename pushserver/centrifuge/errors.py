@@ -35,10 +35,10 @@ class CloseConnection(PushError):
 
 
 internal = partial(CommandError, 100, "internal server error", temporary=True)
-"""What failed here."""
+"""A failure on the server."""
 
 permission_denied = partial(CommandError, 103, "permission denied")
-"""What a client may not do."""
+"""Something the client may not do."""
 
 already_subscribed = partial(CommandError, 105, "already subscribed")
 """A second subscription to one channel."""
@@ -47,16 +47,16 @@ limit_exceeded = partial(CommandError, 106, "limit exceeded")
 """Too many channels, or an answer that is too large."""
 
 bad_request = partial(CommandError, 107, "bad request")
-"""A command whose contents cannot work."""
+"""A command with invalid contents."""
 
 not_available = partial(CommandError, 108, "not available")
-"""What is not switched on."""
+"""Something that is not enabled."""
 
 token_expired = partial(CommandError, 109, "token expired")
-"""A token that the client has to replace."""
+"""A token that the client must replace."""
 
 unrecoverable = partial(CommandError, 112, "unrecoverable position")
-"""A history position whose followers are lost."""
+"""A position after which publications are lost."""
 
 
 __all__ = ["EXPIRED", "CloseConnection", "CommandError"]
@@ -64,8 +64,8 @@ __all__ = ["EXPIRED", "CloseConnection", "CommandError"]
 INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
 TOO_MANY = Disconnect(3013, "too many connections of this user")
 INVALID_TOKEN = Disconnect(3500, "invalid token")
-NO_TOKEN = Disconnect(3500, "invalid token: none was shown")
-NO_TOKENS_HERE = Disconnect(3500, "invalid token: the site takes none")
+NO_TOKEN = Disconnect(3500, "invalid token: none was sent")
+NO_TOKENS_HERE = Disconnect(3500, "invalid token: the site accepts none")
 MALFORMED = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "stale")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")

@@ -1,4 +1,4 @@
-"""Tokens on live connections: checked, told of, and ended by."""
+"""Tokens on live connections: check them, report when they expire, and act on it."""
 from __future__ import annotations
 
 import logging
@@ -15,20 +15,20 @@ logger = logging.getLogger(__name__)
 
 def checked_claims(session: Session, check: Callable[[Tokens], Claims],
                    refusal: PushError) -> Claims:
-    """Return what a token says.
+    """Return the claims of a token.
 
     Args:
         session: the client's.
         check: asks the site's ``Tokens``.
-        refusal: raised if the token is not to be taken.
+        refusal: raised if the token is not accepted.
 
     Raises:
-        CommandError: 109: it is not good now.
+        CommandError: 109: it is not valid now.
     """
     tokens = session.handle.context.tokens
     try:
         if tokens is None:
-            raise TokenInvalid("the site takes no tokens: give PushPlugin(tokens=...)")
+            raise TokenInvalid("the site accepts no tokens: pass PushPlugin(tokens=...)")
         return check(tokens)
     except TokenExpired:
         raise errors.token_expired() from None
@@ -38,14 +38,14 @@ def checked_claims(session: Session, check: Callable[[Tokens], Claims],
 
 
 def ttl(session: Session, claims: Claims) -> int | None:
-    """Return for how many seconds a client is told that its token is good; None: for ever."""
+    """Return the seconds that a client's token is valid, as the client is told; None: for ever."""
     tokens = session.handle.context.tokens
     seconds = None if tokens is None else claims.ttl(tokens.clock())
     return None if seconds is None else max(1, int(seconds))
 
 
 def at_end(session: Session, claims: Claims, job: Callable[[], object]) -> DelayedJob | None:
-    """Have something done some time after a token's end; None if it has none."""
+    """Run a job some time after a token has expired; None if it never does."""
     handle = session.handle
     tokens = handle.context.tokens
     seconds = None if tokens is None else tokens.life(claims, can_refresh=True)
@@ -53,7 +53,7 @@ def at_end(session: Session, claims: Claims, job: Callable[[], object]) -> Delay
 
 
 def expect_expiry(session: Session, claims: Claims | None) -> None:
-    """End the connection some time after its token, unless it has shown a new one."""
+    """Close the connection some time after its token expires, unless it has sent a new one."""
     ending = None if claims is None else at_end(session, claims,
                                                 lambda: session.end(errors.EXPIRED))
     session.client.keep(ending)

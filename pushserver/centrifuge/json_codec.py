@@ -1,4 +1,4 @@
-"""Centrifugo's protocol in JSON: one command, reply or push a line.
+"""Centrifugo's protocol in JSON: one command, reply or push per line.
 
 Source: Centrifugo client protocol, version 2; centrifugal/protocol, client.proto.
 """
@@ -19,10 +19,10 @@ from .values import Command, Result
 
 MAX_OFFSET = (1 << 64) - 1
 MAX_COMMAND_ID = (1 << 32) - 1
-"""The largest offset and the largest command id that the protocol has room for."""
+"""The largest offset and the largest command id in the protocol."""
 
 REJECT_UNRECOVERED = 2
-"""The bit in a subscription's ``flag`` that asks for error 112 where nothing can be recovered."""
+"""The bit in a subscription's ``flag`` that asks for error 112 if recovery is impossible."""
 
 JsonObject = dict[str, Any]
 """A decoded object."""
@@ -31,7 +31,7 @@ JsonObject = dict[str, Any]
 # Reading
 
 def objects(text: str) -> list[JsonObject]:
-    """Return the objects of one message, which newlines separate.
+    """Return the objects of one message, separated by newlines.
 
     Raises:
         CloseConnection: 3501: one is not a JSON object, or there is none.
@@ -49,10 +49,10 @@ def objects(text: str) -> list[JsonObject]:
 
 
 def command_of(found: JsonObject) -> Command:
-    """Return the command that an object is.
+    """Return the command in an object.
 
     Raises:
-        CloseConnection: 3501: it has no request, or one that is malformed.
+        CloseConnection: 3501: it has no request, or a malformed one.
     """
     if not found:
         return Command(0, values.Pong())
@@ -70,7 +70,7 @@ def command_of(found: JsonObject) -> Command:
 
 
 def whole(fields: JsonObject, name: str, least: int, most: int) -> int:
-    """Return a whole number, 0 if it is not there.
+    """Return a whole number, 0 if it is missing.
 
     Raises:
         CloseConnection: 3501: it is something else.
@@ -84,7 +84,7 @@ def whole(fields: JsonObject, name: str, least: int, most: int) -> int:
 
 
 def text_of(fields: JsonObject, name: str) -> str:
-    """Return text, empty if it is not there; see ``whole``."""
+    """Return text, empty if it is missing; see ``whole``."""
     value = fields.get(name)
     if value is None:
         return ""
@@ -94,7 +94,7 @@ def text_of(fields: JsonObject, name: str) -> str:
 
 
 def flag_of(fields: JsonObject, name: str) -> bool:
-    """Return true or false, false if it is not there; see ``whole``."""
+    """Return true or false, false if it is missing; see ``whole``."""
     value = fields.get(name)
     if value is not None and not isinstance(value, bool):
         raise CloseConnection(MALFORMED)
@@ -118,7 +118,7 @@ def channel_of(fields: JsonObject) -> str:
 
 
 def check_plain(fields: JsonObject) -> None:
-    """Refuse what means another kind of channel: a map, or shared polling.
+    """Refuse requests for another kind of channel: a map, or shared polling.
 
     Raises:
         CommandError: 108.
@@ -128,12 +128,12 @@ def check_plain(fields: JsonObject) -> None:
 
 
 def position_of(fields: JsonObject) -> Position:
-    """Return the position that a request has; see ``whole``."""
+    """Return the position in a request; see ``whole``."""
     return Position(whole(fields, "offset", 0, MAX_OFFSET), text_of(fields, "epoch"))
 
 
 def _recovered_from(fields: Any) -> Position | None:
-    """Return where a client wants to go on; None: nowhere."""
+    """Return the position to recover from; None: no recovery."""
     if fields is None:
         return None
     if not isinstance(fields, dict):
@@ -196,13 +196,13 @@ _READERS: dict[str, Callable[[JsonObject], values.Request]] = {
     "rpc": lambda fields: values.RpcRequest(text_of(fields, "method"), fields.get("data")),
     "refresh": lambda fields: values.RefreshRequest(text_of(fields, "token")),
     "sub_refresh": _sub_refresh}
-"""How each request is read; the first name that an object has counts."""
+"""How to read each request; the first name found in an object counts."""
 
 
 # Writing
 
 def encoded_data(publication: Publication) -> bytes:
-    """Return what was published as JSON; bytes become base64, for JSON has nothing for them."""
+    """Return a publication's data as JSON; bytes become base64."""
     if publication.kind == JSON:
         return publication.payload
     if publication.kind == BINARY:
@@ -239,13 +239,13 @@ def encoded_position(position: Position) -> bytes:
 
 
 def encoded_clients(clients: dict[str, Info]) -> bytes:
-    """Return clients as an object, by their names."""
+    """Return clients as an object, by name."""
     return b"{%s}" % b",".join(encode_json(client) + b":" + encoded_info(info)
                                for client, info in clients.items())
 
 
 def _object(fields: JsonObject, *parts: tuple[bytes, bytes | None]) -> bytes:
-    """Return an object of values, and of parts that are encoded already; None: it is not there."""
+    """Return an object of values and of parts already encoded; a part that is None is left out."""
     found = [dumps(fields)[1:-1].encode()] if fields else []
     found += [b'"%s":%s' % part for part in parts if part[1] is not None]
     return b"{%s}" % b",".join(found)
@@ -293,11 +293,11 @@ _WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     values.HistoryResult: (b"history", lambda result: b'{"publications":[%s],%s' % (
         b",".join(result.publications), encoded_position(result.top)[1:])),
     values.RpcResult: (b"rpc", lambda result: _object({}, (b"data", result.data)))}
-"""The name of each result, and how it is written."""
+"""The name of each result, and how to write it."""
 
 
 def push(channel: str | None, name: bytes, contents: bytes) -> bytes:
-    """Return something that no command has asked for."""
+    """Return a push, which answers no command."""
     where = b"" if channel is None else b'"channel":%s,' % encode_json(channel)
     return b'{"push":{%s"%s":%s}}' % (where, name, contents)
 
@@ -308,7 +308,7 @@ class JsonCodec:
     is_binary = False
     keeps_positions = True
     awaits_pings = True
-    reason = "disconnected"     # some clients look at the code only where there is a reason
+    reason = "disconnected"     # some clients look at the code only if there is a reason
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -370,7 +370,7 @@ class JsonCodec:
 
 
 class NotConnectedJsonCodec(JsonCodec):
-    """Speak it with a client that has not sent ``connect``: it is sent no messages yet."""
+    """Speak it with a client that has not connected yet: it gets no messages."""
 
     def message(self, publication: Publication) -> None:
         """See ``Codec``."""

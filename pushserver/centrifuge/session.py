@@ -1,4 +1,4 @@
-"""What one client of the protocol is answered and sent, and what the site says to that."""
+"""What one client of the protocol is sent, and how its site is asked."""
 from __future__ import annotations
 
 import logging
@@ -19,11 +19,11 @@ from .values import Result
 logger = logging.getLogger(__name__)
 
 REPLIES = 64 * 1024
-"""Bytes of replies that wait for the end of the message that asked for them; past it they are sent,
-so that one message of commands cannot have the server hold any amount of them."""
+"""Bytes of replies that wait for the end of the message that asked for them; beyond that they are
+sent, so that one message of commands cannot make the server hold any amount of them."""
 
 REPLY_SHARE = 2
-"""One reply takes at most this part of an outbox."""
+"""One reply takes at most ``max_outbox`` divided by this."""
 
 
 class Client(Protocol):
@@ -39,22 +39,22 @@ class Client(Protocol):
 
     @property
     def client(self) -> str:
-        """Return what names the connection."""
+        """Return the connection's name."""
 
     def presence_info(self) -> Info:
         """Return what others in a channel see of it."""
 
     def keep(self, job: DelayedJob | None) -> None:
-        """Keep what ends the connection later."""
+        """Keep the job that closes the connection later."""
 
     def connecting(self, data: Any) -> Any:
-        """Return what the client is told when it connects."""
+        """Handle a client that connects; return data for it."""
 
     def rpc(self, method: str, data: Any) -> Any:
         """Answer a call."""
 
     def message(self, data: Any) -> None:
-        """Take what belongs to no channel."""
+        """Handle what belongs to no channel."""
 
     def allows_subscribe(self, channel: str) -> bool:
         """Tell whether it may subscribe."""
@@ -63,14 +63,14 @@ class Client(Protocol):
         """Tell whether it may publish."""
 
     def allows_presence(self, channel: str) -> bool:
-        """Tell whether it may ask who is there."""
+        """Tell whether it may ask who is in a channel."""
 
     def allows_history(self, channel: str) -> bool:
-        """Tell whether it may read what is remembered."""
+        """Tell whether it may read a channel's history."""
 
 
 class Session:
-    """Queue what one client gets, and ask its site. For a worker thread, but for ``put``.
+    """Queue what one client gets, and ask its site. For a worker thread, except ``put``.
 
     Args:
         client: what the site sees of the client.
@@ -79,11 +79,11 @@ class Session:
     Attributes:
         client: the client.
         codec: what it speaks.
-        connected: the client has sent ``connect``, and that was answered.
-        ended: it is being disconnected, and nothing that still comes is run.
+        connected: the client's ``connect`` has been answered.
+        ended: it is being disconnected, and no further command is run.
         refreshable: it came with a token that expires.
         room: bytes that one reply may take.
-        unwritten: replies wait, or were put and the loop not woken; see ``flush``.
+        unwritten: replies wait, or were put without waking the loop; see ``flush``.
     """
 
     __slots__ = ("client", "codec", "connected", "ended", "refreshable", "room", "unwritten",
@@ -105,17 +105,17 @@ class Session:
         return f"<Session of {self.client!r}>"
 
     def attach(self, handle: Handle) -> None:
-        """Take what reaches the client's socket."""
+        """Set the handle of the client's connection."""
         self._handle = handle
         self.room = handle.context.settings.max_outbox // REPLY_SHARE
 
     def detach(self) -> None:
-        """Let go of it: the connection has ended."""
+        """Release the handle: the connection has ended."""
         self._handle = None
 
     @property
     def handle(self) -> Handle:
-        """Return what reaches the client's socket.
+        """Return the handle of the client's connection.
 
         Raises:
             ConnectionClosed: the connection has ended.
@@ -127,7 +127,7 @@ class Session:
     # Replies
 
     def reply_error(self, number: int, error: CommandError) -> None:
-        """Have an error wait as ``reply`` does; a command without a number gets none."""
+        """Queue an error like ``reply``; a command without a number gets none."""
         if not number:
             return
         try:
@@ -140,17 +140,17 @@ class Session:
 
     def reply(self, number: int, result: Result, room: int | None = None, *,
               now: bool = False) -> None:
-        """Have a reply wait for others, unless there are enough for a message.
+        """Let a reply wait for others, unless there are enough for a message.
 
         Args:
             number: the command's.
-            result: what it came to.
+            result: the command's.
             room: bytes that the reply may take; None: any number.
-            now: put it, with those that wait; ``wake`` has to follow. A lock may be held.
+            now: put it, with those that wait; ``wake`` must follow. A lock may be held.
 
         Raises:
             CommandError: 106: it takes more.
-            ConnectionClosed: nobody will read it, nor the replies to what follows.
+            ConnectionClosed: the client will read neither it nor any later reply.
         """
         reply = self.codec.reply(number, result)
         if room is not None and len(reply) > room:
@@ -166,22 +166,22 @@ class Session:
         self.unwritten = True
         if self._waiting > REPLIES:
             if not self._put_replies():
-                raise ConnectionClosed("takes no more replies")
-            self.wake()     # a client that takes no more is noticed
+                raise ConnectionClosed("the client takes no more replies")
+            self.wake()     # so that a client that takes no more is noticed
 
     def flush(self) -> None:
-        """Send what waits. Not to be called with a lock held."""
+        """Send what waits. Must not be called with a lock held."""
         self._put_replies()
         self.wake()
 
     def wake(self) -> None:
-        """Have what was put written. Not to be called with a lock held."""
+        """Start writing what was put. Must not be called with a lock held."""
         self.unwritten = bool(self._replies)
         if self._handle is not None:
             self._handle.wake()
 
     def _put_replies(self) -> bool:
-        """Queue the replies that wait, as one message if they fit one; False: nobody takes them."""
+        """Queue the waiting replies, as one message if they fit; False if the client takes none."""
         replies, self._replies, self._waiting = self._replies, [], 0
         if len(replies) > 1:
             together = self.codec.join(replies)
@@ -190,7 +190,7 @@ class Session:
         return all([self.put(one) for one in replies])
 
     def put(self, *contents: bytes) -> bool:
-        """Queue messages; ``wake`` has to follow.
+        """Queue messages; ``wake`` must follow.
 
         Returns:
             False if the client no longer takes any.
@@ -200,7 +200,7 @@ class Session:
                                            for one in contents])
 
     def end(self, disconnect: Disconnect) -> None:
-        """Close the connection, and run nothing that still comes."""
+        """Close the connection, and run no further command."""
         self.ended = True
         if self._handle is not None:
             self._handle.close(disconnect)
@@ -208,7 +208,7 @@ class Session:
     # What the site says
 
     def call(self, hook: Callable[..., Any], *args: Any) -> Any:
-        """Call the site; what it raises by mistake is error 100."""
+        """Call the site; an unexpected exception becomes error 100."""
         try:
             return hook(*args)
         except (CommandError, CloseConnection, ConnectionClosed):
@@ -218,7 +218,7 @@ class Session:
             raise errors.internal() from None
 
     def check(self, allowed: Callable[..., bool], *args: Any) -> None:
-        """Have the site allow something.
+        """Ask the site whether it allows something.
 
         Raises:
             CommandError: 103: it does not.
@@ -227,7 +227,7 @@ class Session:
             raise errors.permission_denied()
 
     def ask(self, hook: Callable[..., Any], *args: Any) -> bytes | None:
-        """Return what the site answers, as JSON; None: it answers nothing.
+        """Return the site's answer, as JSON; None if it has none.
 
         Raises:
             CommandError: the site's; or 100: JSON cannot hold it, 106: it does not fit a reply.

@@ -1,4 +1,4 @@
-"""The channels that one client is in: how it comes in, with what it has missed, and out again."""
+"""The channels that one client is in: how it joins them, with what it has missed, and leaves."""
 from __future__ import annotations
 
 import threading
@@ -20,16 +20,16 @@ MAX_CHANNELS = 128
 """Channels that one connection may be in."""
 
 UNCONNECTED, CONNECTING, CONNECTED = range(3)
-"""States: ``connect`` has not come; its answer is being made; the client has it."""
+"""States: no ``connect`` yet; its answer is in progress; the client has the answer."""
 
 
 class Subscription:
     """What is known of one channel that a client is in.
 
     Attributes:
-        info: what others are told of the client in this channel.
-        expiry: what ends it when its token has, or None.
-        from_token: it was made with a token, and can be refreshed.
+        info: what others in this channel see of the client.
+        expiry: the job that ends it some time after its token expires, or None.
+        from_token: it was made with a token that expires, and can be refreshed.
     """
 
     __slots__ = ("info", "expiry", "from_token")
@@ -41,7 +41,7 @@ class Subscription:
 
 
 class Demand(NamedTuple):
-    """A channel that the site puts a client into; see ``CentrifugeConnection.subscribe``."""
+    """A channel that the site subscribes a client to; see ``CentrifugeConnection.subscribe``."""
 
     channel: str
     since: Position | None
@@ -60,10 +60,10 @@ class Subscriptions:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[str, Subscription] = {}
-        self._lock = threading.Lock()           # of the next three
+        self._lock = threading.Lock()           # for the next three
         self._state = UNCONNECTED
         self._at_start: dict[str, None] = {}
-        self._late: dict[str, Demand] = {}      # while starting; they follow
+        self._late: dict[str, Demand] = {}      # made while connecting; done after it
 
     def __repr__(self) -> str:
         return f"<Subscriptions {', '.join(self._known)}>"
@@ -75,7 +75,7 @@ class Subscriptions:
         return found if known is None else found._replace(channel=known.info)
 
     def cancel(self) -> None:
-        """Take back what is to be done when tokens expire: the connection has ended."""
+        """Cancel what would happen when tokens expire: the connection has ended."""
         for known in tuple(self._known.values()):
             if known.expiry is not None:
                 known.expiry.cancel()
@@ -83,20 +83,20 @@ class Subscriptions:
     # At the start
 
     def add_at_start(self, channels: Iterable[str]) -> None:
-        """Name channels that the client is to be in when it connects."""
+        """Add channels that the client joins when it connects."""
         with self._lock:
             self._at_start.update(dict.fromkeys(channels))
 
     def start(self, asked: Mapping[str, Position | None],
               reply: Callable[[dict[str, SubscribeResult]], bytes]) -> None:
-        """Enter the channels from the start, and queue the answer to ``connect``.
+        """Enter the channels that the client is in from the start, and answer ``connect``.
 
         Args:
-            asked: what the client has seen of channels, by their names.
+            asked: the last position that the client has seen of each channel, by name.
             reply: makes the answer from the results of the subscriptions.
 
         Raises:
-            CloseConnection: 3501: these are too many channels. 3010: there was a hole.
+            CloseConnection: 3501: there are too many channels. 3010: there was a hole.
         """
         with self._lock:
             self._state, channels = CONNECTING, tuple(self._at_start)
@@ -135,7 +135,7 @@ class Subscriptions:
     # Commands
 
     def subscribe(self, number: int, request: SubscribeRequest) -> None:
-        """Let the client into a channel, and answer it.
+        """Subscribe the client to a channel, and answer it.
 
         Raises:
             CommandError, CloseConnection: see ``docs/protocol.md``.
@@ -167,13 +167,13 @@ class Subscriptions:
             self._expect_expiry(channel, claims)
 
     def leave(self, channel: str) -> bool:
-        """Take the client out of a channel; tell whether it was in it."""
+        """Remove the client from a channel; tell whether it was in it."""
         self._forget(channel)
         session = self._session
         return session.handle.unsubscribe(channel, session.client.client)
 
     def refresh(self, request: SubRefreshRequest) -> SubRefreshResult:
-        """Take a newer token for a channel.
+        """Accept a new token for a channel.
 
         Raises:
             CommandError, CloseConnection: see ``docs/protocol.md``.
@@ -193,10 +193,10 @@ class Subscriptions:
     # On the site's demand
 
     def demand(self, channel: str, since: Position | None, info: Any, data: Any) -> bool:
-        """Put the client into a channel: from the start, or now if it is connected.
+        """Subscribe the client to a channel: from the start, or now if it is connected.
 
         Returns:
-            False if it was in it, or has left.
+            False if it was already in it, or has left.
 
         Raises:
             InvalidData: JSON cannot hold ``info`` or ``data``.
@@ -217,14 +217,14 @@ class Subscriptions:
         return self._push(demand)
 
     def _push(self, demand: Demand) -> bool:
-        """Put a connected client into a channel, and tell it so."""
+        """Subscribe a connected client to a channel, and tell it so."""
         session = self._session
         channel, since, info, data = demand
 
         def prepare(pages: Sequence[Page]) -> Queue:
             page, = pages
             missed = self._pushable(page)
-            if missed and since is not None:  # they follow, each by itself
+            if missed and since is not None:  # they follow, one by one
                 page = page._replace(top=page.top._replace(offset=since.offset))
             result = self._result(channel, page._replace(publications=(), recovered=False), None, 0)
             told = session.codec.subscribed(channel, result._replace(data=data))
@@ -239,19 +239,19 @@ class Subscriptions:
         return bool(self._enter(channel, since, claims, prepare))
 
     def _pushable(self, page: Page) -> Sequence[Publication]:
-        """Return what was missed, if it is all there and fits an outbox."""
+        """Return what was missed, if it is complete and fits."""
         size = sum(map(len, self._session.codec.encoded(page.publications)))
         return page.publications if page.recovered and size <= self._session.room else ()
 
     def push_out(self, channel: str, code: int, reason: str) -> bool:
-        """Take the client out of a channel and tell it so; False if it was not in it."""
+        """Remove the client from a channel and tell it so; False if it was not in it."""
         if not self.leave(channel):
             return False
         self._tell_out(channel, code, reason)
         return True
 
     def lost(self, channel: str) -> None:
-        """Tell the client to subscribe again: it was taken out, for publications are lost."""
+        """Tell the client to subscribe again: it was removed because publications were lost."""
         self._forget(channel)
         session = self._session
         session.handle.node.left_channel(channel, session.client.client)
@@ -265,7 +265,7 @@ class Subscriptions:
 
     def _enter(self, channel: str, since: Position | None, claims: Claims | None,
                prepare: Callable[[Sequence[Page]], Queue]) -> bool | None:
-        """Enter a channel; see ``Node.join``. False also if another thread was first."""
+        """Enter a channel; see ``Node.join``. Also False if another thread was first."""
         mine = Subscription(claims)
         if self._known.setdefault(channel, mine) is not mine:
             return False
@@ -291,7 +291,7 @@ class Subscriptions:
                               errors.permission_denied())
 
     def _expect_expiry(self, channel: str, claims: Claims) -> None:
-        """Take the client out some time after its token, unless it has shown a new one."""
+        """Remove the client some time after its token expires, unless it has sent a new one."""
         known = self._known.get(channel)
         if known is None:
             return
@@ -302,15 +302,16 @@ class Subscriptions:
 
     def _result(self, channel: str, page: Page, since: Position | None, room: int,
                 claims: Claims | None = None, *, must_recover: bool = False) -> SubscribeResult:
-        """Return what a client is told of its place in a channel, with what it has missed.
+        """Return the result of a subscription, with what the client has missed.
 
         Args:
             channel: its name.
-            page: what the history gave.
-            since: what the client has seen.
-            room: bytes that what was missed may take; what does not fit is told to be lost.
-            claims: what the channel's token says.
-            must_recover: that is an error then.
+            page: what the history returned.
+            since: the last position the client has seen.
+            room: bytes that the missed publications may take; if they do not fit, they are
+                reported as lost.
+            claims: of the channel's token.
+            must_recover: missed publications that are lost are an error.
 
         Raises:
             CommandError: 112: see ``must_recover``.
@@ -318,7 +319,7 @@ class Subscriptions:
         session = self._session
         result = SubscribeResult(None if claims is None else ttl(session, claims),
                                  was_recovering=since is not None)
-        if not page.top.epoch:      # the channel remembers nothing
+        if not page.top.epoch:      # the channel has no history
             return result
         recovered, missed = page.recovered, session.codec.encoded(page.publications)
         if sum(map(len, missed)) > room:

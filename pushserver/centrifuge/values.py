@@ -1,7 +1,7 @@
-"""What the protocol's clients ask, and what they are answered, as values: no codec shows in them.
+"""The protocol's commands and results as values, independent of any codec.
 
-Data of the site's, such as an answer to ``rpc``, is bytes of JSON. Publications in a result are
-bytes, too, as the client's codec encodes them: their size counts, and each is encoded once.
+Data from the site, such as an answer to ``rpc``, is JSON as bytes. Publications in a result are
+also bytes, as the client's codec encodes them: their size counts, and each is encoded once.
 
 Source: Centrifugo client protocol, version 2; centrifugal/protocol, client.proto.
 """
@@ -15,7 +15,7 @@ from .errors import CommandError
 
 
 class ConnectRequest(NamedTuple):
-    """Say who one is; ``subs`` is what was seen of channels, by their names."""
+    """Introduce the client; ``subs`` has the last position seen of each channel, by name."""
 
     token: str
     name: str
@@ -24,7 +24,7 @@ class ConnectRequest(NamedTuple):
 
 
 class RefreshRequest(NamedTuple):
-    """Show a newer token."""
+    """Send a new token."""
 
     token: str
 
@@ -35,8 +35,8 @@ class SubscribeRequest(NamedTuple):
     Attributes:
         channel: its name.
         token: for a private channel; empty: none.
-        since: what was seen of it; None: it is not to be recovered.
-        must_recover: answer with error 112 if that cannot be done.
+        since: the last position seen of it; None: no recovery.
+        must_recover: answer with error 112 if recovery is impossible.
     """
 
     channel: str
@@ -52,7 +52,7 @@ class UnsubscribeRequest(NamedTuple):
 
 
 class SubRefreshRequest(NamedTuple):
-    """Show a newer token for a channel."""
+    """Send a new token for a channel."""
 
     channel: str
     token: str
@@ -72,13 +72,13 @@ class PresenceRequest(NamedTuple):
 
 
 class PresenceStatsRequest(NamedTuple):
-    """Ask how many are in a channel."""
+    """Ask how many clients and users are in a channel."""
 
     channel: str
 
 
 class HistoryRequest(NamedTuple):
-    """Read what a channel remembers; see ``PushServer.history``."""
+    """Read a channel's history; see ``PushServer.history``."""
 
     channel: str
     limit: int | None
@@ -87,7 +87,7 @@ class HistoryRequest(NamedTuple):
 
 
 class PingRequest(NamedTuple):
-    """Ask whether the server is there."""
+    """Ask whether the server is alive."""
 
 
 class SendRequest(NamedTuple):
@@ -97,14 +97,14 @@ class SendRequest(NamedTuple):
 
 
 class RpcRequest(NamedTuple):
-    """Call a method of the site's."""
+    """Call a method of the site."""
 
     method: str
     data: Any
 
 
 class Pong(NamedTuple):
-    """Answer a ping of the server's."""
+    """Answer the server's ping."""
 
 
 Request = Union[ConnectRequest, RefreshRequest, SubscribeRequest, UnsubscribeRequest,
@@ -113,11 +113,11 @@ Request = Union[ConnectRequest, RefreshRequest, SubscribeRequest, UnsubscribeReq
 
 
 class Command(NamedTuple):
-    """What a client asks.
+    """A client's command.
 
     Attributes:
-        number: the client's, to be repeated in the reply; 0: it has none.
-        request: what it asks, or the error that has to answer it.
+        number: the client's, repeated in the reply; 0: it has none.
+        request: what it asks for, or the error to answer it with.
     """
 
     number: int
@@ -125,15 +125,15 @@ class Command(NamedTuple):
 
 
 class SubscribeResult(NamedTuple):
-    """A place in a channel.
+    """The client is in the channel.
 
     Attributes:
-        ttl: seconds that its token is good; None: it does not expire.
-        position: where the client goes on from; None: the channel remembers nothing.
+        ttl: seconds that its token is valid; None: it does not expire.
+        position: where the client continues from; None: the channel has no history.
         recovered: ``publications`` are all that was missed.
-        was_recovering: the client had asked for that.
+        was_recovering: the client had asked for recovery.
         publications: what was missed, each as the codec encodes it.
-        data: what the site tells the client along with it, as JSON, or None.
+        data: what the site tells the client with the subscription, as JSON, or None.
     """
 
     ttl: int | None = None
@@ -145,12 +145,12 @@ class SubscribeResult(NamedTuple):
 
 
 class ConnectResult(NamedTuple):
-    """That the server knows the client.
+    """The client is connected.
 
     Attributes:
-        client: names the connection.
+        client: the connection's name.
         version: the server's.
-        ttl: seconds that its token is good; None: it does not expire.
+        ttl: seconds that its token is valid; None: it does not expire.
         ping: seconds between the server's pings; 0: there are none.
         data: what the site tells the client, as JSON, or None.
         subs: the channels that it is in from the start.
@@ -165,48 +165,48 @@ class ConnectResult(NamedTuple):
 
 
 class RefreshResult(NamedTuple):
-    """For how many seconds the connection's new token is good; None: it does not expire."""
+    """How many seconds the connection's new token is valid; None: it does not expire."""
 
     client: str
     ttl: int | None
 
 
 class UnsubscribeResult(NamedTuple):
-    """That the client is out of the channel."""
+    """The client has left the channel."""
 
 
 class SubRefreshResult(NamedTuple):
-    """For how many seconds a channel's new token is good; None: it does not expire."""
+    """How many seconds a channel's new token is valid; None: it does not expire."""
 
     ttl: int | None
 
 
 class PublishResult(NamedTuple):
-    """That it is published."""
+    """The data is published."""
 
 
 class PresenceResult(NamedTuple):
-    """Who is in a channel, by client."""
+    """Who is in a channel, by client name."""
 
     clients: Mapping[str, Info]
 
 
 class PresenceStatsResult(NamedTuple):
-    """How many are in a channel."""
+    """How many clients and users are in a channel."""
 
     clients: int
     users: int
 
 
 class HistoryResult(NamedTuple):
-    """What a channel remembers, each publication as the codec encodes it."""
+    """A channel's history, each publication as the codec encodes it."""
 
     publications: Sequence[bytes]
     top: Position
 
 
 class RpcResult(NamedTuple):
-    """What the site answers, as JSON, or None."""
+    """The site's answer, as JSON, or None."""
 
     data: bytes | None
 

@@ -1,4 +1,4 @@
-"""Where publications pass on their way from a site's threads to its connections: the interface."""
+"""The interface of a broker: how publications get from a site's threads to its connections."""
 from __future__ import annotations
 
 from typing import Protocol
@@ -15,38 +15,38 @@ class Receiver(Protocol):
         """Queue one publication for this node's subscribers.
 
         It never waits, makes no system call and does not call the application, so the broker may
-        hold a lock. ``wake`` has to follow, once for any number of publications.
+        hold a lock. ``wake`` must follow, once for any number of publications.
 
         Args:
             channel: its name.
-            publication: with its offset, 0 in a channel that remembers nothing.
-            epoch: of the channel's history; empty for a channel that remembers nothing.
+            publication: with its offset, which is 0 in a channel without history.
+            epoch: of the channel's history; empty for a channel without history.
         """
 
     def wake(self) -> None:
-        """Have what was delivered written. Not to be called with a lock held."""
+        """Start writing what was delivered. Must not be called with a lock held."""
 
 
 class Broker(Protocol):
-    """Give each publication its place, keep it, and deliver it to this node's subscribers.
+    """Give each publication its offset, keep it, and deliver it to this node's subscribers.
 
     What the rest of the package relies on:
 
-    - For each channel that remembers, offsets are 1, 2, 3 ... within an epoch. ``deliver`` is
+    - For each channel with history, offsets are 1, 2, 3 ... within an epoch. ``deliver`` is
       called in that order, one call at a time, whichever thread or node published.
-    - A broker that has lost some on the way delivers the next one with its true offset: the node
-      sees the hole and mends it from the history, or takes those who keep positions out of the
-      channel. One that is delivered twice is recognized by its offset.
-    - ``deliver`` may come before ``publish`` returns or after it, on any thread.
+    - A broker that has lost publications delivers the next one with its true offset: the node
+      sees the hole and mends it from the history, or removes those who keep positions from the
+      channel. A publication delivered twice is recognized by its offset.
+    - ``deliver`` may be called before or after ``publish`` returns, on any thread.
     - What one thread publishes to one channel is delivered in that order.
-    - ``history`` and ``deliver`` may run in any order to each other: a page can hold what is still
-      to be delivered, and can lack what has been. Offsets tell, and ``joining`` merges.
+    - ``history`` and ``deliver`` may run in any order: a page can hold publications that are yet
+      to be delivered, and can lack ones that have been. ``joining`` merges them by offset.
     - A history that is lost starts again under an epoch that it never had. A position of
       another epoch is never answered with ``recovered``.
-    - What a channel has before its first publication is position 0 of the epoch that this
-      publication gets.
-    - A channel whose limits have no publications is not remembered: its publications have the
-      offset 0 and an empty epoch, and are delivered in one order all the same.
+    - Before its first publication a channel is at position 0 of the epoch that this publication
+      gets.
+    - A channel whose limits allow no publications has no history: its publications have offset 0
+      and an empty epoch, but are still delivered in one order.
     - ``publish``, ``history``, ``recover``, ``remove_history``, ``subscribe`` and ``unsubscribe``
       may wait for a network, for a bounded time, and raise an error if it cannot be reached. The
       node calls them with no lock held and never on the loop's thread.
@@ -55,17 +55,17 @@ class Broker(Protocol):
     ``start`` and after ``stop`` nothing is delivered.
 
     Attributes:
-        presence: who is in which channel, over all nodes.
-        control: what carries commands to all nodes.
+        presence: tracks who is in which channel, across all nodes.
+        control: carries commands to all nodes.
     """
 
     @property
     def presence(self) -> Presence:
-        """Return who is in which channel; started and stopped by the server, too."""
+        """Return what tracks presence; the server also starts and stops it."""
 
     @property
     def control(self) -> Control:
-        """Return what carries commands; started and stopped by the server, too."""
+        """Return what carries commands; the server also starts and stops it."""
 
     def start(self, receiver: Receiver) -> None:
         """Begin to deliver. A second ``start`` may follow ``stop``.
@@ -75,42 +75,42 @@ class Broker(Protocol):
         """
 
     def stop(self) -> None:
-        """Deliver nothing more, and end what ``start`` has begun."""
+        """Stop delivering, and end what ``start`` began."""
 
     def health(self) -> str:
         """Return what is wrong, in one line; empty if nothing is."""
 
     def subscribe(self, channel: str) -> None:
-        """Deliver a channel's publications from now on: somebody on this node is in it.
+        """Begin to deliver a channel's publications: a connection of this node is in it.
 
-        What is published after this returns is delivered. A broker may deliver other channels, too.
+        What is published after this returns is delivered. A broker may also deliver other channels.
         """
 
     def unsubscribe(self, channel: str) -> None:
-        """Deliver a channel's publications no more: nobody on this node is in it."""
+        """Stop delivering a channel's publications: no connection of this node is in it."""
 
     def publish(self, channel: str, publication: Publication, limits: Limits,
                 key: str | None = None) -> Position:
-        """Append one publication to a channel and have it delivered.
+        """Append one publication to a channel and deliver it.
 
         Args:
             channel: its name, checked.
             publication: without an offset; the caller does not use it again.
-            limits: what the channel may remember.
+            limits: how much history the channel may keep.
             key: a second publication with the same key within five minutes is not made; the
-                answer is that of the first.
+                position of the first is returned.
         """
 
     def history(self, channel: str, limits: Limits, limit: int | None,
                 since: Position | None = None, reverse: bool = False) -> Page:
-        """Read what a channel remembers; see ``History.page``."""
+        """Read a channel's history; see ``History.page``."""
 
     def recover(self, channel: str, limits: Limits, since: Position | None,
                 limit: int | None = None) -> Page:
-        """Return what was published after a position, or why not; see ``History.since``."""
+        """Return what was published after a position, if it is kept; see ``History.since``."""
 
     def remove_history(self, channel: str) -> None:
-        """Forget what a channel remembers; offsets and epoch go on."""
+        """Remove a channel's history; its offsets and epoch continue."""
 
     def sweep(self) -> None:
-        """Free what is too old; called every few seconds."""
+        """Free what has expired; called every few seconds."""

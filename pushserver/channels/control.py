@@ -1,4 +1,4 @@
-"""What one node asks of all: commands for the connections of every node of a site."""
+"""Commands from one node for the connections of every node of a site."""
 from __future__ import annotations
 
 from typing import Callable, Hashable, NamedTuple, Protocol, Union
@@ -28,20 +28,20 @@ class DisconnectId(NamedTuple):
 
 
 class EndSession(NamedTuple):
-    """Close the connections that are bound to a session."""
+    """Close the connections bound to a session."""
 
     session: Hashable
 
 
 class SubscribeId(NamedTuple):
-    """Put every connection of an Id into a channel."""
+    """Subscribe every connection of an Id to a channel."""
 
     Id: str
     channel: str
 
 
 class UnsubscribeId(NamedTuple):
-    """Take every connection of an Id out of a channel."""
+    """Unsubscribe every connection of an Id from a channel."""
 
     Id: str
     channel: str
@@ -50,19 +50,19 @@ class UnsubscribeId(NamedTuple):
 ControlCommand = Union[Broadcast, SendToId, DisconnectId, EndSession, SubscribeId, UnsubscribeId]
 
 Obey = Callable[[ControlCommand], int]
-"""Carries a command out on this node; returns how many connections it concerned."""
+"""Carries out a command on this node; returns how many connections it affected."""
 
 
 class Control(Protocol):
-    """Carry commands to every node of a site, this one included.
+    """Carry commands to every node of a site, including this one.
 
     What the rest of the package relies on:
 
-    - This node has carried the command out when ``tell`` returns, on the thread that called it.
+    - By the time ``tell`` returns, this node has carried out the command, on the calling thread.
     - Every other node carries it out once, or not at all if it cannot be reached in time. Commands
-      that one thread tells arrive in that order.
-    - ``obey`` waits for no client, but to put connections into a channel it calls the broker and
-      presence. It is called with no lock held, and never on the loop's thread or on one that their
+      from one thread arrive in the order in which it called ``tell``.
+    - ``obey`` waits for no client, but it calls the broker and presence to put connections into a
+      channel. Call it with no lock held, and neither on the loop's thread nor on one that their
       answers depend on.
 
     Any thread may call ``tell`` and ``health``; ``start`` and ``stop`` belong to the server.
@@ -72,11 +72,11 @@ class Control(Protocol):
         """Begin to carry commands. A second ``start`` may follow ``stop``.
 
         Args:
-            obey: carries one out on this node.
+            obey: carries out a command on this node.
         """
 
     def stop(self) -> None:
-        """Carry nothing more."""
+        """Stop carrying commands."""
 
     def health(self) -> str:
         """Return what is wrong, in one line; empty if nothing is."""
@@ -85,7 +85,7 @@ class Control(Protocol):
         """Have every node carry out a command.
 
         Returns:
-            How many connections it concerned: those of this node, and those of others where that
+            How many connections it affected: those of this node, plus those of others where that
             is known.
         """
 
@@ -94,7 +94,7 @@ class LocalControl:
     """Carry commands out in this process, the only node; see ``Control``.
 
     Attributes:
-        tell: carries a command out; see ``Control.tell``.
+        tell: carries out a command; see ``Control.tell``.
     """
 
     def __init__(self) -> None:

@@ -5,12 +5,12 @@ from typing import Any, Callable
 
 
 class Delivery:
-    """Queue bytes for connections, and run what takes time; for nobody while the server is stopped.
+    """Queue bytes for connections, and run slow jobs; do nothing while the server is stopped.
 
     Attributes:
         put: queues bytes for a tuple of connections; makes no system call, so a lock may be held.
-        wake: has the queue written; to be called after ``put``, with no lock held.
-        run: runs a job on a worker thread, after those that were given before.
+        wake: starts writing the queue; call it after ``put``, with no lock held.
+        run: runs a job on a worker thread, after all earlier ones.
     """
 
     __slots__ = ("put", "wake", "run")
@@ -24,21 +24,21 @@ class Delivery:
 
     def begin(self, put: Callable[[tuple[Any, ...], bytes], None], wake: Callable[[], None],
               run: Callable[[Callable[[], object]], object]) -> None:
-        """Reach connections from now on: the server has started."""
+        """Begin to reach connections: the server has started."""
         self.put, self.wake, self.run = put, wake, run
 
     def end(self) -> None:
-        """Reach nobody: the server has stopped."""
+        """Stop reaching connections: the server has stopped."""
         self.put, self.wake, self.run = _put_nowhere, _wake_nobody, _run_nothing
 
 
 def _put_nowhere(members: tuple[Any, ...], data: bytes) -> None:
-    """Nobody is connected."""
+    """Do nothing: no connection is left."""
 
 
 def _wake_nobody() -> None:
-    """Nothing is queued."""
+    """Do nothing: nothing is queued."""
 
 
 def _run_nothing(job: Callable[[], object]) -> None:
-    """Nobody needs it."""
+    """Do nothing: no connection needs the job."""

@@ -1,4 +1,4 @@
-"""How far the live delivery of one channel has come on this node, and holes in it."""
+"""How far the live delivery of one channel has got on this node, and the holes in it."""
 from __future__ import annotations
 
 import threading
@@ -8,19 +8,19 @@ from .joining import Joining
 from .publication import Page, Position, Publication
 
 NEXT, KNOWN, HELD, HOLE = range(4)
-"""What becomes of a publication: it is the next one, to be delivered; it was delivered before; it
-waits until a hole is mended; it waits, and the hole has just been found."""
+"""What happens to a publication: it is the next and is delivered; it was delivered before; it is
+held until a hole is mended; it is held, and shows a new hole."""
 
 MAX_HELD = 10_000
-"""Publications that wait for a hole to be mended; with more, what is missing counts as lost."""
+"""The most publications held while a hole is mended; any more, and the missing ones are lost."""
 
 
 class Feed:
-    """Tell by their offsets whether the publications of one channel arrive without a hole.
+    """Find holes in the delivery of one channel, by its publications' offsets.
 
     A broker can lose publications on their way to a node. The next one shows it, because offsets
-    have no holes. That one and all that follow are held until ``mend`` is called with what the
-    history has after ``position``.
+    have no holes. That one and all later ones are held until ``mend`` is called with what the
+    history holds after ``position``.
 
     ``take`` is called by the broker, in the channel's order; ``mend`` by the worker that mends.
     """
@@ -28,7 +28,7 @@ class Feed:
     __slots__ = ("_lock", "_offset", "_epoch", "_held")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()   # held while held publications go out: others wait
+        self._lock = threading.Lock()   # kept while held publications go out, so new ones wait
         self._offset = 0
         self._epoch = ""
         self._held: list[tuple[Publication, str]] | None = None
@@ -39,17 +39,17 @@ class Feed:
 
     @property
     def position(self) -> Position:
-        """Return the position that was delivered last, ``NOWHERE`` before the first."""
+        """Return the position delivered last, ``NOWHERE`` before the first delivery."""
         return Position(self._offset, self._epoch)
 
     def take(self, publication: Publication, epoch: str, joining: Iterable[Joining]) -> int:
-        """Tell what becomes of a publication: NEXT, KNOWN, HELD or HOLE.
+        """Tell what happens to a publication: NEXT, KNOWN, HELD or HOLE.
 
         Args:
             publication: with its offset.
             epoch: of its history; not empty.
-            joining: subscriptions that are being made: before the first delivery, they know where
-                it has to go on.
+            joining: subscriptions in progress; before the first delivery, they know where it must
+                begin.
         """
         if self._held is None and publication.offset == self._offset + 1 and epoch == self._epoch:
             self._offset += 1
@@ -73,7 +73,7 @@ class Feed:
         return NEXT
 
     def _before(self, publication: Publication, epoch: str, joining: Iterable[Joining]) -> int:
-        """Return the offset that everybody here has seen, or need not see."""
+        """Return the offset up to which no connection here needs anything more."""
         if epoch == self._epoch:
             return self._offset
         if self._epoch:
@@ -84,12 +84,12 @@ class Feed:
 
     def mend(self, page: Page | None,
              hand_out: Callable[[list[tuple[Publication, str]], bool], None]) -> None:
-        """Deliver what was missing and what waited for it.
+        """Deliver what was missing and what was held for it.
 
         Args:
-            page: what the history has after ``position``; None: it could not be read.
-            hand_out: delivers publications with their epochs, in order, and is told whether they
-                are all. It is called with a lock held, so it must only queue.
+            page: what the history holds after ``position``; None: it could not be read.
+            hand_out: delivers publications with their epochs, in order; its second argument is
+                whether they are complete. It is called with a lock held, so it must only queue.
         """
         with self._lock:
             try:

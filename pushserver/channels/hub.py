@@ -11,30 +11,30 @@ from .joining import Joining
 
 
 class Member(Protocol):
-    """What the hub and the node need to know of a connection."""
+    """What the hub and the node need to know about a connection."""
 
     Id: str
     channels: set[str] | None
 
     @property
     def encoding(self) -> Encoding:
-        """Return what makes bytes for it."""
+        """Return what encodes messages for it."""
 
     def lost(self, channel: str) -> None:
-        """Take note that it was taken out of a channel of which publications are lost.
+        """Note that it was removed from a channel because publications were lost.
 
-        It queues and returns; a lock may be held.
+        This only queues and returns; a lock may be held.
         """
 
 
 M = TypeVar("M", bound=Member)
 
 Groups = tuple[tuple[Encoding, tuple[M, ...]], ...]
-"""Connections by their encoding, so that each message is encoded once for each."""
+"""Connections by encoding, so that a message is encoded only once for each encoding."""
 
 
 def grouped(members: tuple[M, ...]) -> Groups[M]:
-    """Return connections by encoding; the tuple itself where all share one."""
+    """Return connections by encoding; the same tuple if they all share one."""
     if len(members) == 1:
         return ((members[0].encoding, members),)
     found: dict[Encoding, list[M]] = {}
@@ -46,12 +46,12 @@ def grouped(members: tuple[M, ...]) -> Groups[M]:
 
 
 class Audience(NamedTuple):
-    """Who is to get a publication.
+    """The recipients of a publication.
 
     Attributes:
-        groups: those who are in the channel, by encoding.
-        joining: subscriptions that are being made.
-        feed: how far delivery has come; None where nobody is.
+        groups: the connections in the channel, by encoding.
+        joining: subscriptions in progress.
+        feed: how far delivery has got; None if there are no recipients.
     """
 
     groups: Groups[Any]
@@ -63,7 +63,7 @@ NOBODY = Audience((), (), None)
 
 
 class _Room(Generic[M]):
-    """Those who are in one channel or on their way into it; it ends with the last of them."""
+    """The connections that are in one channel or joining it; removed with the last of them."""
 
     __slots__ = ("members", "joining", "feed", "audience")
 
@@ -71,28 +71,28 @@ class _Room(Generic[M]):
         self.members: dict[M, None] = {}
         self.joining: dict[M, Joining] = {}
         self.feed: Feed | None = None       # from the first delivery on
-        self.audience: Audience | None = None   # as long as nobody comes or goes
+        self.audience: Audience | None = None   # until a connection joins or leaves
 
     def __len__(self) -> int:
         return len(self.members) + len(self.joining)
 
 
 class Hub(Generic[M]):
-    """Keep the connections by Id and by channel, and count those that are about to come.
+    """Keep the connections by Id and by channel, and count the places reserved for new ones.
 
-    Every method may be called from any thread; each takes the one lock for what is more than one
-    step, changes or copies state and returns what there is to do. What is returned is a tuple that
-    nobody changes; as long as nobody comes or goes it is the same tuple, so that a caller can
-    compare by identity.
+    Any thread may call any method. Each takes the one lock for anything that needs more than one
+    step, changes or copies state, and returns what remains to be done. The tuples returned never
+    change; until a connection joins or leaves, the same tuple is returned, so a caller can compare
+    by identity.
 
     Args:
-        max_connections: connections in all.
-        max_per_id: connections of one Id.
+        max_connections: the most connections in total.
+        max_per_id: the most connections of one Id.
         duplicates: "share", "replace" or "reject"; see ``Settings``.
 
     Attributes:
-        has: tells whether a connection is there, neither closing nor closed.
-        has_channel: tells whether anybody is in a channel, or on the way into it.
+        has: tells whether a connection is known, neither closing nor closed.
+        has_channel: tells whether any connection is in a channel or joining it.
     """
 
     def __init__(self, *, max_connections: int, max_per_id: int, duplicates: str) -> None:
@@ -118,33 +118,34 @@ class Hub(Generic[M]):
         return f"<Hub {len(self._members)} connections of {len(self._by_id)} Ids>"
 
     def reserve(self, Id: str) -> None:
-        """Keep a place for a connection that is about to come.
+        """Reserve a place for a new connection.
 
-        Either ``add`` or ``release`` has to follow.
+        Either ``add`` or ``release`` must follow.
 
         Raises:
             HandshakeRefused: 429 for the Id's limit, 503 for the server's.
         """
         with self._lock:
             if len(self._members) + self._reserved_count >= self._max:
-                raise HandshakeRefused(503, f"the server has its {self._max} connections: "
-                                            "try again later")
+                raise HandshakeRefused(503, "the server has reached its limit of "
+                                            f"{self._max} connections: try again later")
             self._check_room(Id)
             self._reserved[Id] = self._reserved.get(Id, 0) + 1
             self._reserved_count += 1
 
     def _check_room(self, Id: str) -> None:
-        """Refuse one connection more of an Id than it may have."""
+        """Refuse a connection of an Id that has reached its limit."""
         same = len(self._by_id.get(Id, ())) + self._reserved.get(Id, 0)
         if self._duplicates == "reject" and same:
-            raise HandshakeRefused(429, "this Id is connected already: close that "
+            raise HandshakeRefused(429, "this Id is already connected: close that "
                                         "connection, or use another Id")
         if self._duplicates == "share" and same >= self._max_per_id:
-            raise HandshakeRefused(429, f"this Id has its {self._max_per_id} connections: "
-                                        "close one, or try again later")
+            raise HandshakeRefused(429, "this Id has reached its limit of "
+                                        f"{self._max_per_id} connections: close one, or try "
+                                        "again later")
 
     def release(self, Id: str) -> None:
-        """Give back a reserved place."""
+        """Release a reserved place."""
         with self._lock:
             self._release(Id)
 
@@ -155,7 +156,7 @@ class Hub(Generic[M]):
             del self._reserved[Id]
 
     def add(self, member: M, channels: Iterable[str] = ()) -> tuple[M, ...]:
-        """Turn a reserved place into a connection; return those that it replaces."""
+        """Turn a reserved place into a connection; return the connections that it replaces."""
         with self._lock:
             self._release(member.Id)
             older = self._by_id.get(member.Id, ())
@@ -183,7 +184,7 @@ class Hub(Generic[M]):
             return True
 
     def subscribe(self, member: M, channel: str) -> bool:
-        """Add a connection to a channel; False if it has left or was in it already."""
+        """Add a connection to a channel; False if it has left or was already in it."""
         with self._lock:
             return member in self._members and self._subscribe(member, channel)
 
@@ -194,7 +195,7 @@ class Hub(Generic[M]):
         return True
 
     def _room(self, channel: str) -> _Room[M]:
-        """Return a channel's room, which is about to change. Needs the lock."""
+        """Return a channel's room, which is about to change. Requires the lock."""
         room = self._rooms.get(channel)
         if room is None:
             room = self._rooms[channel] = _Room()
@@ -203,7 +204,7 @@ class Hub(Generic[M]):
 
     @staticmethod
     def _enter(member: M, channel: str) -> bool:
-        """Note the channel at the connection; False if it is noted already."""
+        """Note the channel on the connection; False if it was already noted."""
         if member.channels is None:
             member.channels = set()
         if channel in member.channels:
@@ -215,7 +216,7 @@ class Hub(Generic[M]):
         """Begin a subscription that live delivery has yet to catch up with.
 
         Returns:
-            False if the connection has left, or is in the channel or on its way into it.
+            False if the connection has left, or is already in the channel or joining it.
         """
         with self._lock:
             if member not in self._members or not self._enter(member, channel):
@@ -224,10 +225,9 @@ class Hub(Generic[M]):
             return True
 
     def arrive(self, arrived: Iterable[Joining], channel: str) -> None:
-        """End what ``join`` began: these are in the channel like all others.
+        """Complete what ``join`` began: these are now in the channel like all others.
 
-        One that was taken back meanwhile is passed over, also where its connection has begun
-        another one.
+        One that has since been withdrawn is skipped, even if its connection has begun another.
         """
         with self._lock:
             room = self._rooms.get(channel)
@@ -240,14 +240,14 @@ class Hub(Generic[M]):
                     room.audience = None
 
     def withdraw(self, member: M, channel: str, joining: Joining) -> None:
-        """Take back what ``join`` began, unless that is done, or another one has begun since."""
+        """Undo what ``join`` began, unless it is complete or another has since begun."""
         with self._lock:
             room = self._rooms.get(channel)
             if room is not None and room.joining.get(member) is joining:
                 self._unsubscribe(member, channel)
 
     def unsubscribe(self, member: M, channel: str) -> bool:
-        """Take a connection out of a channel; tell whether it was in it."""
+        """Remove a connection from a channel; tell whether it was in it."""
         with self._lock:
             return self._unsubscribe(member, channel)
 
@@ -266,7 +266,7 @@ class Hub(Generic[M]):
         return True
 
     def take_deserted(self) -> Iterable[str]:
-        """Return the channels that the last connection has left since the last call."""
+        """Return the channels whose last connection has left since the previous call."""
         if not self._deserted:
             return ()
         with self._lock:
@@ -274,26 +274,26 @@ class Hub(Generic[M]):
             return found
 
     def is_in(self, member: M, channel: str) -> bool:
-        """Tell whether a connection is in a channel, or on its way into it."""
+        """Tell whether a connection is in a channel or joining it."""
         with self._lock:
             return member in self._members and channel in (member.channels or ())
 
     def members(self, channel: str) -> tuple[M, ...]:
-        """Return the connections that are in a channel or on their way into it."""
+        """Return the connections that are in a channel or joining it."""
         with self._lock:
             room = self._rooms.get(channel)
             return (*room.members, *room.joining) if room is not None else ()
 
     def channels(self) -> dict[str, int]:
-        """Return the channels that somebody is in, with how many they are."""
+        """Return each channel in use with its number of connections."""
         with self._lock:
             return {channel: len(room) for channel, room in self._rooms.items()}
 
     def rename(self, member: M, Id: str) -> tuple[M, ...]:
-        """Give a connection that came without one its Id; return those that it replaces.
+        """Give a connection that came without an Id one; return the connections it replaces.
 
         Raises:
-            HandshakeRefused: 429: the Id has too many; the connection keeps its name.
+            HandshakeRefused: 429: the Id has too many; the connection keeps its old one.
         """
         with self._lock:
             if member not in self._members or member.Id == Id:
@@ -320,7 +320,7 @@ class Hub(Generic[M]):
         """Return all connections by encoding."""
         everyone = self.everyone()
         with self._lock:
-            if self._everyone is not everyone:  # somebody came since
+            if self._everyone is not everyone:  # changed since
                 return grouped(everyone)
             if self._everyone_grouped is None:
                 self._everyone_grouped = grouped(everyone)
@@ -330,8 +330,8 @@ class Hub(Generic[M]):
         """Change a connection's encoding; False if it has left.
 
         Args:
-            switch: queues the first bytes in it, then changes it; with the lock held, so it must
-                not do more.
+            switch: queues the first bytes in the new encoding, then changes to it. It is called
+                with the lock held, so it must do nothing else.
         """
         with self._lock:
             if member not in self._members:
@@ -344,11 +344,11 @@ class Hub(Generic[M]):
 
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""
-        with self._lock:  # not amid ``admit``: its frame may be out before its protocol is seen
+        with self._lock:  # not during ``admit``: its frame may go out before its encoding is seen
             return self._by_id.get(Id, ())
 
     def audience(self, channel: str) -> Audience:
-        """Return who is to get what is published to a channel."""
+        """Return the recipients of what is published to a channel."""
         with self._lock:
             room = self._rooms.get(channel)
             if room is None:
@@ -360,6 +360,6 @@ class Hub(Generic[M]):
             return room.audience
 
     def ids(self) -> list[str]:
-        """Return the Ids that are connected."""
+        """Return the connected Ids."""
         with self._lock:
             return list(self._by_id)

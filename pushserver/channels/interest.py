@@ -1,4 +1,4 @@
-"""Which channels a node's connections are in, as its broker is told."""
+"""Which channels a node wants from its broker."""
 from __future__ import annotations
 
 import threading
@@ -12,17 +12,17 @@ class Interest:
     """Tell a broker when a channel gets its first connection here, and when it loses the last.
 
     The broker is called with no lock held, by one thread at a time for each channel; others that
-    need the same channel wait for that thread. Any thread may call it but the loop's.
+    need the same channel wait for that thread. Any thread except the loop's may call this object.
 
     Args:
-        broker: what is told.
-        is_wanted: tells whether somebody is in a channel now.
+        broker: the broker to tell.
+        is_wanted: tells whether any connection is in a channel now.
     """
 
     def __init__(self, broker: Broker, is_wanted: Callable[[str], bool]) -> None:
         self._broker = broker
         self._is_wanted = is_wanted
-        self._lock = threading.Lock()   # of what follows, but for reading ``_told``
+        self._lock = threading.Lock()   # for what follows, except reading ``_told``
         self._held: Counter[str] = Counter()
         self._told: set[str] = set()
         self._telling: dict[str, threading.Event] = {}
@@ -31,7 +31,7 @@ class Interest:
         return f"<Interest in {len(self._told)} channels>"
 
     def hold(self, channel: str) -> None:
-        """Want a channel for somebody who is about to come; ``release`` has to follow."""
+        """Want a channel for a connection that is about to join; ``release`` must follow."""
         with self._lock:
             self._held[channel] += 1
         try:
@@ -41,7 +41,7 @@ class Interest:
             raise
 
     def release(self, channel: str) -> None:
-        """End a ``hold``; ``update`` follows if nobody has come after all."""
+        """End a ``hold``; call ``update`` after it if no connection has joined after all."""
         with self._lock:
             self._held[channel] -= 1
             if not self._held[channel]:
@@ -51,7 +51,7 @@ class Interest:
         return self._is_wanted(channel) or channel in self._held
 
     def update(self, channel: str) -> None:
-        """Return once the broker knows whether somebody is in a channel."""
+        """Return once the broker knows whether a channel is wanted."""
         while self._wants(channel) != (channel in self._told):
             with self._lock:
                 other = self._telling.get(channel)

@@ -1,4 +1,4 @@
-"""Join a channel without a gap or a double: history and live delivery are merged by offset."""
+"""Join a channel without a gap or duplicates: history and live delivery are merged by offset."""
 from __future__ import annotations
 
 import threading
@@ -7,27 +7,27 @@ from typing import Any, Callable, Iterable
 from .publication import Page, Position, Publication
 
 KEPT, KNOWN, LIVE, BROKEN = range(4)
-"""What becomes of a publication: it is kept until the reply is out; the subscriber has it already;
-it is to be delivered, and all that follow go the usual way; something before it is missing."""
+"""What happens to a publication: it is kept until the reply is out; the subscriber already has it;
+it is delivered, and all later ones go the usual way; an earlier one is missing."""
 
 MAX_KEPT = 10_000
-"""Publications that are kept for one subscription that is being made."""
+"""The most publications kept for one subscription in progress."""
 
 
 class Joining:
-    """Hold one subscription from its beginning until live delivery has caught up with its reply.
+    """Track one subscription from its beginning until live delivery catches up with its reply.
 
-    It is made first, and each delivery to the channel offers its publication from then on. Then
-    the history is read, in whatever time that takes. ``settle`` queues the reply with what the
-    history gave, and behind it what was offered meanwhile and is newer. The history can also have
-    been ahead of live delivery: what comes late is recognised by its offset and dropped. With the
-    first publication that is new the subscription is like any other.
+    It is made first; from then on, each delivery to the channel offers its publication. Then the
+    history is read, however long that takes. ``settle`` queues the reply with what the history
+    returned, followed by anything newer that was offered in between. The history can also have
+    been ahead of live delivery: late publications are recognized by their offsets and dropped.
+    With the first new publication, the subscription becomes like any other.
 
-    ``offer`` is called by the one who delivers, in the channel's order; ``settle`` by the thread
+    ``offer`` is called by the delivering thread, in the channel's order; ``settle`` by the thread
     that subscribes; ``cancel`` by any.
 
     Args:
-        member: the connection, for whoever delivers.
+        member: the connection, for the delivering thread.
     """
 
     __slots__ = ("member", "_lock", "_kept", "_settled", "_cancelled", "_overflow", "_last",
@@ -49,17 +49,17 @@ class Joining:
 
     @property
     def is_settled(self) -> bool:
-        """Tell whether the reply is out; while it is being queued, wait for that."""
+        """Tell whether the reply is queued; wait if that is in progress."""
         with self._lock:
             return self._settled
 
     @property
     def position(self) -> Position:
-        """Return how far the reply has brought the subscriber, once it is settled."""
+        """Return the position that the reply has brought the subscriber to, once settled."""
         return Position(self._last, self._epoch)
 
     def offer(self, publication: Publication, epoch: str) -> int:
-        """Tell what becomes of a publication: KEPT, KNOWN, LIVE or BROKEN."""
+        """Tell what happens to a publication: KEPT, KNOWN, LIVE or BROKEN."""
         with self._lock:
             if self._cancelled:
                 return KNOWN
@@ -78,20 +78,20 @@ class Joining:
         return LIVE if follows else BROKEN
 
     def _is_new(self, publication: Publication, epoch: str) -> bool:
-        """Tell whether it comes behind all that was seen; another epoch is another history."""
+        """Tell whether it comes after all that was seen; another epoch is another history."""
         return not epoch or epoch != self._epoch or publication.offset > self._last
 
     def settle(self, page: Page, queue: Callable[[Iterable[Publication]], object]) -> bool:
-        """Let the reply go out and end the keeping.
+        """Queue the reply with the kept publications, and keep no more.
 
         Args:
-            page: what the history gave: its ``top`` is what the reply tells or brings.
-            queue: queues the reply with these publications behind it; it must not wait. False:
-                it could not.
+            page: what the history returned; its ``top`` is the position that the reply reaches.
+            queue: queues the reply, followed by these publications; it must not wait. It returns
+                False if it could not.
 
         Returns:
             False if there is a hole between the reply and what was kept, and nothing was queued,
-            or if it could not be: the subscriber has to begin again.
+            or if ``queue`` returned False: the subscriber must begin again.
         """
         with self._lock:
             self._last, self._epoch = page.top
@@ -111,5 +111,5 @@ class Joining:
             return True
 
     def cancel(self) -> None:
-        """Deliver nothing any more: the connection has left. It takes no lock."""
+        """Deliver nothing more: the connection has left. This takes no lock."""
         self._cancelled = True

@@ -16,22 +16,22 @@ from .presence import Presence
 from .publication import NOWHERE, Clock, Limits, Page, Position, Publication
 
 KEY_AGE = 300.0
-"""Seconds for which an idempotency key is remembered."""
+"""Seconds for which an idempotency key is kept."""
 
 MAX_KEYS = 100_000
-"""Idempotency keys that are remembered at most, the newest."""
+"""The most idempotency keys kept; the oldest go first."""
 
 KEEP_UNUSED = 24 * 3600.0
 """Seconds without a publication after which an empty history is forgotten, with its epoch."""
 
 SWEEP_SIZE = 1000
-"""Histories that one call of ``sweep`` looks at."""
+"""Histories that one call of ``sweep`` checks."""
 
 NAME_GROUPS = 4096
-"""Groups of channels whose epochs change together; few, for they are never forgotten."""
+"""Groups of channels whose epochs change together; few, because they are never forgotten."""
 
 EPOCH_SIZE = 4
-"""Random bytes in what the epochs of one broker have in common."""
+"""Random bytes in the part that all epochs of one broker share."""
 
 
 class _Channel:
@@ -49,15 +49,15 @@ class MemoryBroker:
     """Keep histories in this process, for as long as it lives; see ``Broker``.
 
     A lock for each channel is held while a publication is appended and handed to the receiver, so
-    that both happen in one order. What has been appended has been delivered, too.
+    that both happen in one order. What has been appended has also been delivered.
 
-    Only a publication makes a history; reading one that does not exist leaves nothing behind. Its
-    epoch, which those who read before were told, is made of the channel's name and of how many
-    histories with similar names have been forgotten.
+    Only a publication creates a history; reading one that does not exist leaves nothing behind. Its
+    epoch, which earlier readers may already have been told, is made of the channel's name and the
+    number of forgotten histories in the same group of names.
 
     Args:
         clock: seconds that never go back.
-        presence: who is in the channels; None: kept in memory.
+        presence: tracks who is in the channels; None: in memory.
         control: what carries commands; None: this process is the only node.
     """
 
@@ -67,13 +67,13 @@ class MemoryBroker:
         self.control: Control = control or LocalControl()
         self._receiver: Receiver | None = None
         self._clock = clock
-        self._lock = threading.Lock()       # of the table of channels and of the keys
-        self._fleeting = threading.Lock()   # of all channels that remember nothing
+        self._lock = threading.Lock()       # for the table of channels and for the keys
+        self._fleeting = threading.Lock()   # for all channels without history
         self._channels: dict[str, _Channel] = {}
         self._keys: OrderedDict[tuple[str, str], tuple[float, Position]] = OrderedDict()
         self._key_locks: dict[tuple[str, str], threading.Lock] = {}
         self._epoch = secrets.token_hex(EPOCH_SIZE)
-        self._forgotten: dict[int, int] = {}    # histories, by a part of their names' checksums
+        self._forgotten: dict[int, int] = {}    # counts of histories, by group of names
         self._sweeping: list[str] = []
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class MemoryBroker:
         self._receiver = receiver
 
     def stop(self) -> None:
-        """See ``Broker.stop``; what is published from now on is remembered only."""
+        """See ``Broker.stop``; what is published from now on is only kept."""
         self._receiver = None
 
     def health(self) -> str:
@@ -117,7 +117,7 @@ class MemoryBroker:
 
     def _publish(self, channel: str, publication: Publication, limits: Limits) -> Position:
         if not limits.publications:
-            known = self._channels.get(channel)  # the others of this channel may be remembered
+            known = self._channels.get(channel)  # its other publications may be kept
             with self._fleeting if known is None else known.lock:
                 self._deliver(channel, publication, "")
             return NOWHERE
@@ -125,7 +125,7 @@ class MemoryBroker:
             found = self._channel(channel, limits)
             with found.lock:
                 if found.gone:
-                    continue  # swept away since; there is another by now
+                    continue  # swept since; the next one is new
                 history = found.history
                 history.limits = limits
                 position = history.append(publication)
@@ -134,7 +134,7 @@ class MemoryBroker:
 
     def _publish_once(self, channel: str, publication: Publication, limits: Limits,
                       key: str) -> Position:
-        """Publish unless this was done under the key; two threads with one key wait in turn."""
+        """Publish unless it was done with this key; threads with the same key take turns."""
         name = channel, key
         with self._lock:
             lock = self._key_locks.setdefault(name, threading.Lock())
@@ -170,17 +170,17 @@ class MemoryBroker:
         return found
 
     def _next_epoch(self, channel: str) -> str:
-        """Return what a channel's history will have if it is made now; another channel's differs.
+        """Return the epoch of a channel's history if it were made now; other channels' differ.
 
-        Needs the lock.
+        Requires the lock.
         """
         name = _checksum(channel)
         return f"{self._epoch}-{self._forgotten.get(name % NAME_GROUPS, 0)}-{name:x}"
 
     def _read(self, channel: str, limits: Limits, read: Callable[[History], Page]) -> Page:
-        """Read a history; one that nobody has published to is empty and is not kept."""
+        """Read a history; one without publications is empty and is not kept."""
         while True:
-            with self._lock:  # so that a history which comes later begins where this page ends
+            with self._lock:  # so that a history made later begins where this page ends
                 found, epoch = self._channels.get(channel), self._next_epoch(channel)
             if found is None:
                 return read(History(epoch, limits, self._clock))
@@ -210,7 +210,7 @@ class MemoryBroker:
                 found.history.remove()
 
     def sweep(self) -> None:
-        """See ``Broker.sweep``; one call looks at a thousand channels."""
+        """See ``Broker.sweep``; one call checks a thousand channels."""
         with self._lock:
             if not self._sweeping:
                 self._sweeping = list(self._channels)
@@ -229,7 +229,7 @@ class MemoryBroker:
                 found.gone = True
                 with self._lock:
                     del self._channels[name]
-                    if history.top:  # its offsets must not come again under its epoch
+                    if history.top:  # its offsets must not be reused under its epoch
                         group = _checksum(name) % NAME_GROUPS
                         self._forgotten[group] = self._forgotten.get(group, 0) + 1
 

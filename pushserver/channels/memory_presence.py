@@ -20,7 +20,7 @@ class _Gone(NamedTuple):
 
 
 class MemoryPresence:
-    """Keep who is in a channel in this process; see ``Presence``. It calls nobody.
+    """Track who is in a channel in this process; see ``Presence``. It calls no other part.
 
     Args:
         clock: returns seconds that never go back.
@@ -31,7 +31,7 @@ class MemoryPresence:
         self._lock = threading.Lock()
         self._channels: dict[str, dict[str, Info]] = {}
         self._lingering: dict[tuple[str, str], _Gone] = {}
-        self._of_user: dict[tuple[str, str], list[str]] = {}    # clients that linger, by user
+        self._of_user: dict[tuple[str, str], list[str]] = {}    # lingering clients, by user
         self._of_client: dict[str, dict[str, None]] = {}
         self._due: list[_Gone] = []
         self._count = 0
@@ -43,7 +43,7 @@ class MemoryPresence:
         """See ``Presence.start``."""
 
     def stop(self) -> None:
-        """See ``Presence.stop``; who was there stays until it leaves."""
+        """See ``Presence.stop``; clients stay present until they leave."""
 
     def health(self) -> str:
         """See ``Presence.health``."""

@@ -20,27 +20,27 @@ logger = logging.getLogger(__name__)
 
 
 class JoinRequest(NamedTuple):
-    """A channel to join, and what a client has seen of it; None: it asks for nothing."""
+    """A channel to join, and the last position the client has seen; None: no recovery."""
 
     channel: str
     since: Position | None
 
 
 Queue = Callable[..., None]
-"""Queues an answer, and after it the publications that have come since, an argument a channel."""
+"""Queues an answer, then the publications that have come since: one argument for each channel."""
 
 Answer = Callable[[Sequence[Page]], Queue]
-"""Makes the answer to subscriptions of what the histories returned, in the order in which they
-were asked for, and returns what queues it."""
+"""Makes the answer to subscriptions from what their histories returned, in the order of the
+requests, and returns what queues it."""
 
 
 class Arrival(NamedTuple):
-    """Somebody who is known to be in a channel.
+    """A client that was noted as present in a channel.
 
     Attributes:
         channel: its name.
-        info: what others see of them.
-        is_told: the others are to hear of it; not where somebody was only reconnecting.
+        info: what others see of the client.
+        is_told: the others are to be told; false if the client was only reconnecting.
     """
 
     channel: str
@@ -49,17 +49,17 @@ class Arrival(NamedTuple):
 
 
 class Node(Generic[M]):
-    """Publish to channels, let connections into them, and know who is there.
+    """Publish to channels, add connections to them, and track presence.
 
-    Any thread may call it but the loop's, with no lock held: what the broker and its presence are
-    asked may take them a network's time. Nothing here waits for a client.
+    Any thread except the loop's may call it, with no lock held: calls to the broker and its
+    presence may wait for a network. Nothing here waits for a client.
 
     Args:
         hub: the connections of this node.
-        rules: what holds for which channel.
-        broker: joins this node with the others, or is all there is.
+        rules: the channels' rules.
+        broker: connects this node with any others.
         delivery: queues bytes for connections.
-        on_linger: called when somebody has vanished who still counts as there: ``depart`` has to
+        on_linger: called when a client has vanished but still counts as present: ``depart`` must
             be called after ``next_departure`` seconds.
     """
 
@@ -79,13 +79,13 @@ class Node(Generic[M]):
         return f"<Node {self.rules!r}, {self.broker!r}>"
 
     def start(self) -> None:
-        """Join the other nodes; ``Delivery.begin`` comes first."""
+        """Join the other nodes; ``Delivery.begin`` must come first."""
         self._interest = Interest(self.broker, self._hub.has_channel)
         self._presence.start()
         self.broker.start(self)
 
     def stop(self) -> None:
-        """Leave the other nodes; nobody is connected any more."""
+        """Leave the other nodes; no connection is left."""
         self.broker.stop()
         self._presence.stop()
 
@@ -114,7 +114,7 @@ class Node(Generic[M]):
         self._hand_out(audience, channel, publication, epoch)
 
     def wake(self) -> None:
-        """Have what was delivered written; see ``Receiver.wake``."""
+        """Start writing what was delivered; see ``Receiver.wake``."""
         while self._jobs:
             try:
                 job = self._jobs.popleft()
@@ -145,12 +145,12 @@ class Node(Generic[M]):
     # Holes in what a broker delivers
 
     def _mend(self, channel: str, feed: Feed, offset: int) -> None:
-        """Deliver what was missing, or take those who keep positions out of the channel.
+        """Deliver what was missing, or remove those who keep positions from the channel.
 
         Args:
             channel: its name.
-            feed: how far its delivery has come.
-            offset: that of the publication before which others are missing.
+            feed: how far its delivery has got.
+            offset: of the publication that follows the hole.
         """
         logger.warning("channel %r: publications before offset %d have not arrived", channel,
                        offset)
@@ -165,16 +165,16 @@ class Node(Generic[M]):
     def _hand_out_mended(self, channel: str, found: Iterable[tuple[Publication, str]],
                          whole: bool) -> None:
         if not whole:
-            self._jobs.append(partial(logger.error, "channel %r: publications are lost: its "
-                                      "clients are told", channel))
+            self._jobs.append(partial(logger.error, "channel %r: publications are lost: "
+                                      "telling its clients", channel))
             self._take_out(channel, self._hub.members(channel))
         for publication, epoch in found:
             self._hand_out(self._hub.audience(channel), channel, publication, epoch)
 
     def _take_out(self, channel: str, members: tuple[M, ...]) -> None:
-        """Take those who keep positions out of a channel, so that they ask for what they missed.
+        """Remove those who keep positions from a channel, so that they ask for what they missed.
 
-        They get nothing of it from now on: their positions would step over what is lost.
+        They get no more from it: their positions would skip what is lost.
         """
         for member in members:
             if member.encoding.keeps_positions and self._hub.unsubscribe(member, channel):
@@ -191,12 +191,12 @@ class Node(Generic[M]):
     # Subscribing
 
     def subscribe(self, member: M, channel: str, info: Callable[[], Info]) -> bool:
-        """Put a connection into a channel from now on; False if it is in it, or has left.
+        """Add a connection to a channel; False if it is already in it, or has left.
 
         Args:
             member: the connection.
             channel: its name, checked.
-            info: makes what is told of it, where that is kept.
+            info: returns what others see of the client; called only if presence is kept.
         """
         if not self._hub.subscribe(member, channel):
             return False
@@ -210,21 +210,20 @@ class Node(Generic[M]):
 
     def join(self, member: M, requests: Sequence[JoinRequest], info: Callable[[str], Info],
              answer: Answer) -> bool | None:
-        """Put a connection into channels with what it has missed.
+        """Add a connection to channels, with what it has missed.
 
-        By the time a client has read the answer it is known to be there; the others are told
-        after that.
+        By the time a client reads the answer, it counts as present; the others are told later.
 
         Args:
             member: the connection.
             requests: the channels, their names checked.
-            info: makes what is told of it in a channel, where that is kept.
-            answer: called once with what was missed in each channel, or why not. What it returns
-                is called at most once, with locks held: it queues, and must neither wait nor wake
-                the loop, nor call this object.
+            info: returns what others in a channel see; called only if presence is kept.
+            answer: called once with a page for each channel, of what was missed. What it returns
+                is called at most once, with locks held: it must only queue, and must not wait,
+                wake the loop or call this object.
 
         Returns:
-            True: it is in the channels. False: it was in one already, or has left. None: there
+            True: it is in the channels. False: it was already in one, or has left. None: there
             was a hole; it is in none, and should begin again. If not True, nothing was queued.
         """
         entered: list[tuple[str, Joining]] = []
@@ -250,21 +249,21 @@ class Node(Generic[M]):
 
     def _take_back(self, member: M, entered: Iterable[tuple[str, Joining]],
                    arrivals: Iterable[Arrival]) -> None:
-        """Undo what a ``join`` did that came to nothing."""
+        """Undo a ``join`` that failed."""
         for channel, joining in entered:
             self._hub.withdraw(member, channel, joining)
         self._forget(arrivals)
         self._tidy()
 
     def _forget(self, arrivals: Iterable[Arrival]) -> None:
-        """Take back that somebody has come, of which nobody was told."""
+        """Undo arrivals that were never announced."""
         for one in arrivals:
             info = self._presence.leave(one.channel, one.info.client)
-            if not one.is_told:  # it had taken the place of one that the others know of
+            if not one.is_told:  # it had replaced a client that the others know about
                 self._announce_leave(one.channel, info)
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
-        """Take a connection out of a channel; tell whether it was in it."""
+        """Remove a connection from a channel; tell whether it was in it."""
         if not self._hub.unsubscribe(member, channel):
             return False
         self.left_channel(channel, client)
@@ -282,7 +281,7 @@ class Node(Generic[M]):
             logger.exception("cannot tell that %s has left %r", client, channel)
 
     def _tidy(self) -> None:
-        """Let go of channels that nobody is in any more, and write what was queued."""
+        """Unsubscribe from channels that no longer have connections; start writing the queue."""
         self._let_go(self._hub.take_deserted())
         self.wake()
 
@@ -297,14 +296,14 @@ class Node(Generic[M]):
     # Presence
 
     def enter(self, channels: Iterable[str], info: Callable[[str], Info]) -> list[Arrival]:
-        """Have channels delivered, and note who is in them where their rules say so.
+        """Start delivery of channels, and note the client as present where their rules say so.
 
         Args:
             channels: their names.
-            info: makes what others in a channel see.
+            info: returns what others in a channel see.
 
         Returns:
-            What ``announce`` takes as soon as the connection may hear of others.
+            The arguments for ``announce``, once the connection may hear about others.
         """
         arrivals = []
         for channel in channels:
@@ -317,9 +316,9 @@ class Node(Generic[M]):
         return arrivals
 
     def expect(self, channels: Collection[str], info: Callable[[str], Info]) -> list[Arrival]:
-        """Do as ``enter`` for a connection that the hub does not know yet.
+        """Do the same as ``enter``, for a connection that the hub does not know yet.
 
-        ``expected`` has to follow once it does. What is raised leaves nothing behind.
+        ``expected`` must follow once it does. If this raises, everything has been undone.
         """
         arrivals: list[Arrival] = []
         held: list[str] = []
@@ -336,17 +335,17 @@ class Node(Generic[M]):
         return arrivals
 
     def expected(self, channels: Iterable[str]) -> None:
-        """End what ``expect`` began: from now on the hub says who is in these channels."""
+        """Complete what ``expect`` began: from now on the hub says who is in these channels."""
         for channel in channels:
             self._interest.release(channel)
 
     def announce(self, member: M, arrivals: Iterable[Arrival]) -> None:
-        """Tell the others who has come, unless they left in this moment; what fails is logged."""
+        """Tell the others who has joined, and who has already left again; what fails is logged."""
         for arrival in arrivals:
             try:
                 self._announce(member, arrival)
             except Exception:
-                logger.exception("cannot tell that %s has come into %r", arrival.info.client,
+                logger.exception("cannot tell that %s has joined %r", arrival.info.client,
                                  arrival.channel)
         self.wake()
 
@@ -365,8 +364,8 @@ class Node(Generic[M]):
         """Note that a connection has ended; what fails is logged.
 
         Args:
-            client: names it; None: nobody has ever asked for its name.
-            vanished: it may come back at once, as in a reload.
+            client: its name; None: nothing has ever asked for it.
+            vanished: it may soon come back, as after a page reload.
         """
         try:
             if client is not None:
@@ -382,7 +381,7 @@ class Node(Generic[M]):
             self._on_linger()
 
     def depart(self) -> None:
-        """Tell of those who have vanished and did not come back; what fails for one is logged."""
+        """Announce that vanished clients have left; an error for one is logged."""
         for channel, info in self._presence.due():
             try:
                 self._announce_leave(channel, info)
@@ -397,7 +396,7 @@ class Node(Generic[M]):
         self._interest.sweep()
 
     def next_departure(self) -> float | None:
-        """Return the seconds until ``depart`` may have something to do; None: nothing."""
+        """Return the seconds until ``depart`` may have something to do; None if it has nothing."""
         return self._presence.next_due()
 
     def _announce_leave(self, channel: str, info: Info | None) -> None:
@@ -415,7 +414,7 @@ class Node(Generic[M]):
 
 def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,
             newer: tuple[Iterable[Publication], ...] = ()) -> bool:
-    """Settle all, each inside the one before, so that one answer is for them all."""
+    """Settle all, each inside the previous one, so that one answer covers them all."""
     index = len(newer)
     if len(pages) == 1:
         return joinings[0].settle(pages[0], queue)

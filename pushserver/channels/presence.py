@@ -1,4 +1,4 @@
-"""Who is in which channel: what is told of them, and the interface to what keeps it."""
+"""Who is in which channel: what others see of them, and the interface of what tracks them."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +10,7 @@ class Info(NamedTuple):
     Attributes:
         client: the connection's name.
         user: its user; empty if unknown.
-        connection: what the site tells others about the connection, as JSON data; None: nothing.
+        connection: what the site tells others about the connection, for JSON; None: nothing.
         channel: what it tells them in this channel; None: nothing.
     """
 
@@ -33,18 +33,18 @@ class Stats(NamedTuple):
 
 
 class Presence(Protocol):
-    """Keep who is in a channel, over all nodes of a site.
+    """Track who is in a channel, across all nodes of a site.
 
     A client that vanishes stays present for a while: it lingers. If a client of the same user
-    joins meanwhile, it takes over: nobody is said to have left or joined.
+    joins in that time, it takes over: no leave or join is announced.
 
     What the rest of the package relies on:
 
-    - Somebody for whom ``join`` has returned is in what ``of`` and ``stats`` return, on any node,
+    - Once ``join`` has returned for a client, ``of`` and ``stats`` include it, on any node,
       until ``leave`` or the end of the linger.
-    - Of several clients that take the place of one, ``join`` returns False to exactly one.
-    - A client that ``leave`` or ``due`` has returned is returned by neither again.
-    - Clients of a node that has died are gone from every answer within a bounded time.
+    - If several clients could take over from one, ``join`` returns False to exactly one of them.
+    - A client that ``leave`` or ``due`` has returned is not returned by either again.
+    - Clients of a node that has died disappear from every result within a bounded time.
 
     Any thread may call any method, with no lock held and never on the loop's thread: each may wait
     for a network, for a bounded time, and raise an error if it cannot be reached. ``start`` and
@@ -55,7 +55,7 @@ class Presence(Protocol):
         """Begin. A second ``start`` may follow ``stop``."""
 
     def stop(self) -> None:
-        """End what ``start`` has begun."""
+        """End what ``start`` began."""
 
     def health(self) -> str:
         """Return what is wrong, in one line; empty if nothing is."""
@@ -72,7 +72,7 @@ class Presence(Protocol):
             linger: seconds for which it stays present, if its user is known.
 
         Returns:
-            The client, if the others should be told now that it has left. If it lingers, ``due``
+            The client, if the others should now be told that it has left. If it lingers, ``due``
             returns it later, unless another client takes over.
         """
 
@@ -80,13 +80,13 @@ class Presence(Protocol):
         """Tell whether a client has vanished but still counts as present."""
 
     def due(self) -> list[tuple[str, Info]]:
-        """Remove this node's clients whose time is over; return them, each with its channel."""
+        """Remove this node's clients that have lingered long enough; return (channel, client)."""
 
     def next_due(self) -> float | None:
         """Return the seconds until ``due`` may find a client, or None if none lingers."""
 
     def of(self, channel: str) -> dict[str, Info]:
-        """Return who is in a channel, by client."""
+        """Return who is in a channel, by client name."""
 
     def stats(self, channel: str) -> Stats:
         """Return how many clients and users are in a channel."""

@@ -1,1 +1,1 @@
-"""What the site sees of a client, and what stands behind it."""
+"""What a site sees of a client, and what makes it work."""

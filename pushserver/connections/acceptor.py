@@ -1,4 +1,4 @@
-"""How a request becomes a connection: the side of the push server that the HTTP server meets."""
+"""How a request becomes a connection: the part of the push server that the HTTP side calls."""
 from __future__ import annotations
 
 import socket
@@ -21,15 +21,15 @@ from .link import Link
 
 
 class Acceptor:
-    """Keep places for connections to come, and take their sockets over. Any thread may call it.
+    """Reserve places for new connections, and take over their sockets. Any thread may call it.
 
     Args:
         settings: see ``Settings``.
-        tokens: what checks tokens, or None.
-        hub: who is connected.
-        node: channels.
-        lifecycle: says whether connections are taken.
-        events: who is told of connections.
+        tokens: checks tokens, or None.
+        hub: the connections.
+        node: the channels.
+        lifecycle: says whether connections are accepted.
+        events: told about connections.
         server: the push server, for the site's own handlers.
     """
 
@@ -48,15 +48,16 @@ class Acceptor:
         return f"<Acceptor of {self._server!r}>"
 
     def reserve(self, Id: str) -> None:
-        """Keep a place for a connection to come; ``accept`` or ``release`` has to follow.
+        """Reserve a place for a new connection; ``accept`` or ``release`` must follow.
 
         Raises:
             HandshakeRefused: 429 or 503, with ``Retry-After``.
         """
         try:
             links = self._lifecycle.check_running().links
-            if len(links) >= self.settings.max_connections:     # with those that are closing
-                raise HandshakeRefused(503, f"the server has its {len(links)} connections: "
+            if len(links) >= self.settings.max_connections:     # includes those that are closing
+                raise HandshakeRefused(503, "the server has reached its limit of "
+                                            f"{self.settings.max_connections} connections: "
                                             "try again later")
             self._hub.reserve(Id)
         except HandshakeRefused as refusal:
@@ -64,26 +65,26 @@ class Acceptor:
             raise
 
     def release(self, Id: str) -> None:
-        """Give a reserved place back."""
+        """Release a reserved place."""
         self._hub.release(Id)
 
     def accept(self, connection: Connection, sock: socket.socket, *, channels: Collection[str],
                answer: bytes, early: bytes, heartbeat: float = 0) -> None:
-        """Take over a socket whose handshake was good, and use up the place reserved for it.
+        """Take over a socket after a valid handshake, and use the place reserved for it.
 
         By the time the client can read the answer, the connection is in the hub.
 
         Args:
             connection: the application's object, which knows its Id.
             sock: connected; belongs to the loop from now on.
-            channels: those that it is in from the start.
-            answer: the handshake's answer, the first bytes to be written.
-            early: what the client has sent behind its handshake already.
-            heartbeat: seconds between empty messages, the first right behind the answer; 0: none.
+            channels: the channels that it is in from the start.
+            answer: the handshake's answer, the first bytes to write.
+            early: what the client has already sent after its handshake.
+            heartbeat: seconds between empty messages, the first right after the answer; 0: none.
 
         Raises:
             HandshakeRefused: 503: the server has begun to stop.
-            Exception: what a broker raises. The socket was not touched in either case.
+            Exception: what a broker raises. In neither case has the socket been touched.
         """
         try:
             runtime = self._lifecycle.check_running()
@@ -105,11 +106,11 @@ class Acceptor:
         self._node.announce(link, arrivals)
         for older in replaced:
             close(older, REPLACED)
-        if not runtime.loop.is_alive:   # stopped meanwhile: nobody else ends this one
+        if not runtime.loop.is_alive:   # stopped in between: nothing else ends this one
             link.abort()
 
     def _context_of(self, runtime: Runtime) -> Context:
-        """Return what all connections of a run share; one object for them all."""
+        """Return what all connections of a run share: the same object for all of them."""
         context = self._context
         if context is None or context.runtime is not runtime:
             context = self._context = Context(self.settings, self.tokens, runtime, self._hub,

@@ -14,12 +14,12 @@ Payload = Tuple[bool, bytes]
 
 
 class Codec(Hashable, Protocol):
-    """Turn what a server has to say into payloads. It keeps no state; any thread may call it.
+    """Turn what a server sends into payloads. It keeps no state; any thread may call it.
 
     Attributes:
         keeps_positions: its clients know which publication they saw last.
-        awaits_pings: its clients expect pings, so they are sent to those that are not silent, too.
-        reason: what a close frame says where nobody has given a reason; may be empty.
+        awaits_pings: its clients expect pings, so even those that are not silent get them.
+        reason: the default reason in a close frame; may be empty.
     """
 
     keeps_positions: bool
@@ -27,16 +27,16 @@ class Codec(Hashable, Protocol):
     reason: str
 
     def publication(self, channel: str, publication: Publication) -> Payload:
-        """Return what was published to a channel."""
+        """Encode a publication to a channel."""
 
     def message(self, publication: Publication) -> Payload | None:
-        """Return what was sent to an Id or to all; None: its clients do not get it."""
+        """Encode a message to an Id or to all; None: its clients do not get it."""
 
     def presence(self, channel: str, info: Info, joined: bool) -> Payload | None:
-        """Return who came or left; None: its clients are not told."""
+        """Encode that a client joined or left; None: its clients are not told."""
 
     def ping(self) -> Payload | None:
-        """Return what asks a client whether it is there; None: the transport's own ping does."""
+        """Return the ping of this protocol; None: the transport's own ping is used."""
 
 
 class PlainCodec:
@@ -58,7 +58,7 @@ class PlainCodec:
         return publication.kind == BINARY, publication.payload
 
     def presence(self, channel: str, info: Info, joined: bool) -> None:
-        """See ``Codec``: clients could not tell this from what is published."""
+        """See ``Codec``: clients could not tell this from a publication."""
 
     def ping(self) -> None:
         """See ``Codec``."""
@@ -68,10 +68,10 @@ PLAIN: Codec = PlainCodec()
 
 
 class FramedCodec:
-    """One codec in one transport's framing: an ``Encoding``. ``encoding`` makes each once.
+    """One codec in one transport's framing: an ``Encoding``. ``encoding`` makes each only once.
 
     Attributes:
-        ping: the bytes that ask a client whether it is there.
+        ping: the bytes of a ping.
     """
 
     def __init__(self, codec: Codec, framing: Framing) -> None:
@@ -101,5 +101,5 @@ class FramedCodec:
 
 @lru_cache(maxsize=None)
 def encoding(codec: Codec, framing: Framing) -> FramedCodec:
-    """Return the one object for a codec in a framing: those who share it get the same bytes."""
+    """Return the one object for a codec in a framing: those that share it get the same bytes."""
     return FramedCodec(codec, framing)

@@ -1,4 +1,4 @@
-"""What a site sees of one client: ws4py's WebSocket, with a loop behind it."""
+"""What a site sees of one client: the interface of ws4py's WebSocket, served by the loop."""
 from __future__ import annotations
 
 import socket
@@ -21,42 +21,42 @@ from .handle import Handle
 
 
 class Connection(WebSocket):  # type: ignore[misc]
-    """One client: subclass it to receive, and give the class to the tool as ``handler_cls``.
+    """One client: subclass it to receive, and pass the class to the tool as ``handler_cls``.
 
     ``opened``, ``received_message``, ``ponged`` and ``closed`` run on a worker thread, one at a
-    time and in order; blocking there keeps nobody else waiting. What they raise is logged and
-    closes this connection with 1011. The methods below may be called from any thread and never
-    wait for the socket.
+    time and in order; blocking there delays no other client. An exception in them is logged and
+    closes this connection with 1011. Any thread may call the methods below, which never wait for
+    the socket.
 
     Attributes:
         Id: who the client is, from ``?Id=``.
         user: ``cherrypy.request.login`` of the handshake, or None.
-        data: a dict for the site; what the page handler put into
-            ``cherrypy.request.push_data`` is in it.
-        session: what ``bind_session`` has bound it to, or None.
-        info: what others in a channel are told of this client, for JSON; None: nothing.
+        data: a dict for the site, with what the page handler put into
+            ``cherrypy.request.push_data``.
+        session: the session that ``bind_session`` has bound it to, or None.
+        info: what others in a channel see of this client, for JSON; None: nothing.
         environ: the WSGI environment of the handshake.
         protocols: the chosen subprotocol in a list, or an empty list.
 
-    Source: ws4py.websocket.WebSocket, whose place it takes.
+    Source: ws4py.websocket.WebSocket, which it replaces.
     """
 
     codec: Codec = PLAIN
 
     has_heartbeats = True
-    """Whether a client that asks for heartbeats gets them; where not, it has pings it can see."""
+    """Whether clients can ask for heartbeats; if not, they get pings that they can see."""
 
     refused_subprotocols: Mapping[str, str] = {}
-    """Subprotocols that a client must not ask for, with the line that says what to use."""
+    """Subprotocols that a client must not ask for, each with a line that says what to use."""
 
     needs_id = True
-    """Whether ``?Id=`` has to be in the URL."""
+    """Whether ``?Id=`` must be in the URL."""
 
     expires_itself = False
-    """Whether the class ends its connections after their tokens, those in a URL as well."""
+    """Whether the class itself closes its connections when tokens expire, even one in the URL."""
 
     has_id = True
-    """Whether it is known who the client is, by ``?Id=``, a token or the page handler."""
+    """Whether the client is known, by ``?Id=``, a token or the page handler."""
 
     def __init__(self, sock: socket.socket, protocols: Sequence[str] | None = None,
                  extensions: Sequence[str] | None = None,
@@ -70,32 +70,32 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.data: dict[str, Any] = {}
         self.info: Any = None
         self.session: Any = None
-        self.url_claims: Claims | None = None   # what the token in the URL says
+        self.url_claims: Claims | None = None   # of the token in the URL
         self._kept: DelayedJob | None = None
         self._client = ""
         self._handle: Handle | None = None
 
     def identify(self, *, Id: str, user: str | None, data: dict[str, Any],
                  peer: tuple[str, int] | str) -> None:
-        """Tell the connection who its client is; the endpoint does this before it is accepted."""
+        """Set who the client is; the endpoint does this before the connection is accepted."""
         self._peer_address = peer
         self.Id = Id
         self.user = user
         self.data = data
 
     def attach(self, handle: Handle) -> None:
-        """Give the connection what it reaches its socket by; the server does this first."""
+        """Give the connection its handle; the server does this first."""
         self._handle = handle
 
     def detach(self) -> None:
-        """Let go of the socket after ``closed``: an object that is kept keeps no socket."""
+        """Release the socket after ``closed``: a site that keeps this object keeps no socket."""
         self.keep(None)
         self._handle = None
         self.sock = None
 
     @property
     def handle(self) -> Handle:
-        """Return what reaches this connection's socket and its node.
+        """Return what gives access to this connection's socket and node.
 
         Raises:
             ConnectionClosed: the connection has ended.
@@ -105,13 +105,13 @@ class Connection(WebSocket):  # type: ignore[misc]
         return self._handle
 
     def keep(self, job: DelayedJob | None) -> None:
-        """Keep a delayed job until another takes its place, or the end of the connection."""
+        """Keep a delayed job until another replaces it or the connection ends: cancel it then."""
         kept, self._kept = self._kept, job
         if kept is not None:
             kept.cancel()
 
     def expire(self, seconds: float | None) -> None:
-        """Close the connection after some seconds, when its token ends; None: never.
+        """Close the connection after some seconds, when its token expires; None: never.
 
         The last call counts.
         """
@@ -119,16 +119,16 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.keep(None if handle is None or seconds is None else handle.expire(seconds))
 
     def channel_lost(self, channel: str) -> None:
-        """Take note of being out of a channel of which publications are lost.
+        """Handle removal from a channel because publications were lost.
 
-        Only connections whose codec keeps positions are taken out.
+        Only connections whose codec keeps positions are removed.
         """
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} Id={self.Id!r}{' closed' if self.terminated else ''}>"
 
     def starts_in(self, channels: Iterable[str]) -> tuple[str, ...]:
-        """Return the channels that it is in from the moment it is there on.
+        """Return the channels that it is in from the start.
 
         Args:
             channels: those that the tool names; a token in the URL may name others.
@@ -138,14 +138,14 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     @property
     def client(self) -> str:
-        """Return what names this connection among all that ever were."""
+        """Return a name for this connection that no other ever has."""
         if not self._client:
             self._client = str(uuid.uuid4())
         return self._client
 
     @property
     def has_client(self) -> bool:
-        """Tell whether anybody has asked for ``client``."""
+        """Tell whether ``client`` has been used."""
         return bool(self._client)
 
     def presence_info(self) -> Info:
@@ -166,18 +166,18 @@ class Connection(WebSocket):  # type: ignore[misc]
         return self._peer_address
 
     def opened(self) -> None:
-        """Do what the site does when a client is there. For subclasses."""
+        """Handle a new client. For subclasses."""
 
     def received_message(self, message: Message) -> None:
-        """Do what the site does with a message. For subclasses.
+        """Handle one message. For subclasses.
 
         Args:
-            message: ws4py's; ``message.data`` are bytes that stay, ``str(message)`` is the text,
-                ``message.is_binary`` tells which it was.
+            message: ws4py's; ``message.data`` is bytes, which may be kept, ``str(message)`` is
+                the text, and ``message.is_binary`` tells which kind it was.
         """
 
     def closed(self, code: int, reason: str | None = None) -> None:
-        """Do what the site does when a client has left; called exactly once. For subclasses.
+        """Handle the end of the connection; called exactly once. For subclasses.
 
         Args:
             code: of the close frame that was sent or received first; 1005 if the client's had
@@ -189,20 +189,20 @@ class Connection(WebSocket):  # type: ignore[misc]
         """Queue one message for this client.
 
         Args:
-            payload: text, a ws4py message, or anything that JSON can hold. Bytes go out as text
-                unless ``binary`` is true: ws4py's handlers echo ``message.data`` so. The pieces
-                of a generator become one message.
+            payload: text, a ws4py message, or anything that JSON can hold. Bytes are sent as text
+                unless ``binary`` is true, because ws4py's handlers echo ``message.data`` this way.
+                The pieces of a generator become one message.
             binary: send bytes as a binary message.
 
         Raises:
             ConnectionClosed: it is closing or closed; the client will not get this.
-            InvalidData: this cannot be put into a message.
+            InvalidData: a message cannot hold this.
             MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
         self._deliver(*encode_message(payload, binary))
 
     def ping(self, message: str | bytes) -> None:
-        """Queue a ping, whose answer ``ponged`` will get; the server's own pings go on.
+        """Queue a ping, whose answer goes to ``ponged``; the server's own pings continue.
 
         Args:
             message: at most 125 bytes.
@@ -220,7 +220,7 @@ class Connection(WebSocket):  # type: ignore[misc]
             raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
-        """Begin to close, behind all that was sent before. Does nothing when closing already.
+        """Begin to close, after all that was sent before. Does nothing if already closing.
 
         Args:
             code: 1000, 1001 or 3000 to 4999, for example.
@@ -241,13 +241,13 @@ class Connection(WebSocket):  # type: ignore[misc]
             self._handle.abort()
 
     def subscribe(self, channel: str) -> bool:
-        """Receive from now on what is published to a channel.
+        """Begin to receive what is published to a channel.
 
         Args:
             channel: 1 to 255 characters.
 
         Returns:
-            False if the connection was in the channel already, or is closed.
+            False if the connection was already in the channel, or is closed.
 
         Raises:
             InvalidSetting: this cannot be a channel's name.
@@ -256,6 +256,6 @@ class Connection(WebSocket):  # type: ignore[misc]
         return handle is not None and handle.subscribe(channel, self.presence_info)
 
     def unsubscribe(self, channel: str) -> bool:
-        """Receive no more of what is published to a channel; tell whether it was in it."""
+        """Stop receiving what is published to a channel; tell whether it was in it."""
         handle = self._handle
         return handle is not None and handle.unsubscribe(checked_channel(channel), self.client)

@@ -11,7 +11,7 @@ from ..tokens import Tokens
 
 
 class Events(Protocol):
-    """Who is told, on a worker thread, what happens to connections."""
+    """Told, on a worker thread, what happens to connections."""
 
     def opened(self, connection: Any) -> None:
         """A connection is open."""
@@ -24,15 +24,15 @@ class Events(Protocol):
 
 
 class Context(NamedTuple):
-    """What a connection's parts reach beyond themselves.
+    """What a connection's parts need from the rest of the server.
 
     Attributes:
-        settings: what the site has set.
-        tokens: what checks tokens, or None.
+        settings: the site's settings.
+        tokens: checks tokens, or None.
         runtime: the threads.
-        hub: who is connected.
-        node: channels.
-        events: who is told.
+        hub: the connections.
+        node: the channels.
+        events: told what happens to connections.
         server: the push server, for the site's own handlers.
     """
 

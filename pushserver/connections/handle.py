@@ -14,24 +14,24 @@ from .context import Context
 from .link import Link
 
 WORTH_A_HEAD = 64 * 1024
-"""Bytes of a payload that are worth not being copied behind their header."""
+"""The size of payload, in bytes, from which copying it after its header is worth avoiding."""
 
 
 class Handle:
-    """Reach one connection's link and its node. Any thread may call it.
+    """Give access to one connection's link and node. Any thread may call it.
 
     Nothing here waits for the client. ``subscribe`` and ``unsubscribe`` may wait for the broker.
-    Once the connection is closing, nothing is sent and nothing changes any more.
+    Once the connection is closing, nothing more is sent and nothing changes.
 
     Args:
         link: the connection's.
         context: what all connections share.
 
     Attributes:
-        link: to be given to the node; the rest of it is for the loop's thread.
+        link: to pass to the node; its other uses belong to the loop's thread.
         context: what all connections share.
         node: the channels of this node.
-        wake: has what was put written. Not to be called with a lock held.
+        wake: starts writing what was put. Must not be called with a lock held.
     """
 
     __slots__ = ("link", "context", "node", "wake", "_loop", "_hub")
@@ -50,7 +50,7 @@ class Handle:
     # Its own socket
 
     def check_size(self, size: int) -> None:
-        """Raise ``MessageTooLarge`` for a message of more bytes than may be sent."""
+        """Raise ``MessageTooLarge`` if a message has more bytes than may be sent."""
         check_size(size, self.context.settings.max_outbox)
 
     def send(self, opcode: int, payload: bytes) -> bool:
@@ -76,7 +76,7 @@ class Handle:
         return True
 
     def put(self, is_binary: bool, payload: bytes) -> bool:
-        """Queue one message that was checked before; ``wake`` has to follow.
+        """Queue one message that is already checked; ``wake`` must follow.
 
         Returns:
             False if the connection no longer takes any.
@@ -88,7 +88,7 @@ class Handle:
         return True
 
     def close(self, disconnect: Disconnect) -> bool:
-        """Begin to close; False if it is closing already."""
+        """Begin to close; False if it is already closing."""
         return close(self.link, disconnect)
 
     def abort(self) -> None:
@@ -97,10 +97,10 @@ class Handle:
             self._loop.call_for(self.link, self.link.end, ABNORMAL)
 
     def later(self, seconds: float, job: Callable[[], object]) -> DelayedJob | None:
-        """Have something done after some seconds, in order with the connection's callbacks.
+        """Run a job after some seconds, in order with the connection's callbacks.
 
         Returns:
-            What can take it back; None if the connection has ended.
+            The job, which can be cancelled; None if the connection has ended.
         """
         if not self._hub.has(self.link):
             return None
@@ -108,13 +108,13 @@ class Handle:
         return self.context.runtime.later(inbox, seconds, lambda: inbox.run(job))
 
     def expire(self, seconds: float) -> DelayedJob | None:
-        """Close after some seconds, because a token ends then; see ``later``."""
+        """Close after some seconds, because a token expires then; see ``later``."""
         return self.later(seconds, lambda: self.close(EXPIRED))
 
     # Who it is
 
     def rename(self, Id: str) -> None:
-        """Give a connection that came without one its Id, and close those that it replaces.
+        """Give a connection that came without an Id one, and close those that it replaces.
 
         Raises:
             ConnectionClosed: it has ended.
@@ -126,9 +126,9 @@ class Handle:
             close(older, REPLACED)
 
     def admit(self, codec: Codec, is_binary: bool, payload: bytes) -> bool:
-        """Send to the connection what is sent to its Id and to all, after a first message.
+        """Queue a first message, then let the connection get what is sent to its Id and to all.
 
-        ``wake`` has to follow. Returns False if the connection has ended.
+        ``wake`` must follow. Returns False if the connection has ended.
         """
         link, framing = self.link, self.link.transport.framing
         data = framing.message(is_binary, payload)
@@ -142,11 +142,11 @@ class Handle:
     # Channels
 
     def subscribe(self, channel: str, info: Callable[[], Info]) -> bool:
-        """Put the connection into a channel; False if it is in it, or closed."""
+        """Add the connection to a channel; False if it is already in it, or closed."""
         return self.node.subscribe(self.link, checked_channel(channel), info)
 
     def unsubscribe(self, channel: str, client: str) -> bool:
-        """Take the connection out of a channel; tell whether it was in it."""
+        """Remove the connection from a channel; tell whether it was in it."""
         return self.node.unsubscribe(self.link, channel, client)
 
     def is_in(self, channel: str) -> bool:
@@ -155,16 +155,16 @@ class Handle:
 
 
 def check_size(size: int, most: int) -> None:
-    """Check the size of what a site or a client passes on: once, and before it is encoded.
+    """Check the size of a site's or a client's message: once, and before it is encoded.
 
-    What it becomes in a client's protocol is not checked again; an outbox has room for it.
+    Its size in a client's protocol is not checked again; an outbox has room for it.
 
     Args:
         size: bytes of the message.
         most: ``max_outbox``.
 
     Raises:
-        MessageTooLarge: there are more.
+        MessageTooLarge: it is larger.
     """
     if size > most:
         raise MessageTooLarge(f"a message of {size} bytes: send at most {most}, or raise "
@@ -172,10 +172,10 @@ def check_size(size: int, most: int) -> None:
 
 
 def close(link: Link, disconnect: Disconnect) -> bool:
-    """Take a connection out of the hub at once, and close it after what it was sent.
+    """Remove a connection from the hub at once, and close it after what was queued for it.
 
     Returns:
-        False if it is closing already.
+        False if it is already closing.
     """
     context = link.context
     if not context.hub.remove(link):

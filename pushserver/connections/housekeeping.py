@@ -1,4 +1,4 @@
-"""What a node does now and then: free old histories, and tell of those who did not return."""
+"""What a node does from time to time: free old histories, and announce who did not return."""
 from __future__ import annotations
 
 import threading
@@ -10,20 +10,20 @@ from ..runtime.runtime import DelayedJob, Runtime
 from ..runtime.workers import Mailbox
 
 SWEEP_INTERVAL = 10.0
-"""Seconds between two looks for histories that are too old."""
+"""Seconds between two searches for histories that have expired."""
 
 SHORTEST_WAIT = 0.05
-"""Seconds to wait at least for somebody who lingers, so that many are done with at once."""
+"""The fewest seconds to wait for a lingering client, so that many are handled at once."""
 
 
 class Housekeeping:
-    """Do a node's regular work on a worker, while the server runs. Any thread may call it."""
+    """Do a node's regular work on a worker while the server runs. Any thread may call it."""
 
     def __init__(self) -> None:
         self._node: Node[Any] | None = None
         self._runtime: Runtime | None = None
         self._mailbox = Mailbox()
-        self._lock = threading.Lock()   # of the next two
+        self._lock = threading.Lock()   # for the next two
         self._departure: DelayedJob | None = None
         self._due = 0.0
 
@@ -31,7 +31,7 @@ class Housekeeping:
         return f"<Housekeeping{' of a departure' if self._departure else ''}>"
 
     def begin(self, runtime: Runtime, node: Node[Any]) -> None:
-        """Work for a node from now on, as long as the runtime's threads live."""
+        """Begin to work for a node, as long as the runtime's threads live."""
         self._runtime, self._node, self._departure = runtime, node, None
         runtime.later(self._mailbox, SWEEP_INTERVAL, lambda: self._sweep(runtime, node))
         self.expect_departures()
@@ -44,7 +44,7 @@ class Housekeeping:
             self.expect_departures()    # the last look may have failed
 
     def expect_departures(self) -> None:
-        """See to it that those who linger are looked at when their time is over."""
+        """Make sure that lingering clients are checked when their time is over."""
         runtime, node = self._runtime, self._node
         seconds = None if runtime is None or node is None else node.next_departure()
         if runtime is None or seconds is None:
@@ -54,7 +54,7 @@ class Housekeeping:
         with self._lock:
             due, before = time.monotonic() + seconds, self._departure
             if before is not None and due > self._due - SHORTEST_WAIT:
-                return  # soon enough: most come here for one that is expected already
+                return  # soon enough: most calls are for one that is already expected
             self._departure, self._due = job, due
         if before is not None:
             before.cancel()

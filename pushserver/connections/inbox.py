@@ -16,7 +16,7 @@ from .context import Context
 logger = logging.getLogger(__name__)
 
 MESSAGE_OVERHEAD = 256
-"""Bytes that a waiting message costs beside its data, so that empty ones count too."""
+"""Bytes that a waiting message costs besides its data, so that empty ones count too."""
 
 
 class Handler(Protocol):
@@ -28,7 +28,7 @@ class Handler(Protocol):
     server_terminated: bool
 
     def opened(self) -> None:
-        """The client is there."""
+        """The client has connected."""
 
     def received_message(self, message: Any) -> None:
         """The client has sent a message."""
@@ -37,17 +37,17 @@ class Handler(Protocol):
         """The client has sent a pong."""
 
     def channel_lost(self, channel: str) -> None:
-        """It was taken out of a channel of which publications are lost."""
+        """It was removed from a channel because publications were lost."""
 
     def closed(self, code: int, reason: str | None = None) -> None:
         """The client has left."""
 
     def detach(self) -> None:
-        """Nothing more will happen."""
+        """Nothing more will be called."""
 
 
 class InboxReader(Watched, Protocol):
-    """Who fills an inbox. An inbox calls it on the loop's thread only."""
+    """What fills an inbox. The inbox calls it on the loop's thread only."""
 
     def resume(self) -> None:
         """Read on: the handler has caught up."""
@@ -56,7 +56,7 @@ class InboxReader(Watched, Protocol):
 class Inbox(Mailbox):
     """Call the application for one connection: one call at a time, in order, on a worker.
 
-    The loop's thread calls everything here but ``run`` and the jobs (``_run_*``), which workers
+    The loop's thread calls everything here except ``run`` and the jobs (``_run_*``), which workers
     run.
 
     Args:
@@ -65,8 +65,8 @@ class Inbox(Mailbox):
         reader: its side on the loop's thread.
 
     Attributes:
-        is_full: more than ``max_inbox`` waits, so that nothing more is to be read. The reader
-            resets it when it reads on.
+        is_full: more than ``max_inbox`` is waiting, so nothing more should be read. The reader
+            resets it when it resumes.
     """
 
     __slots__ = ("is_full", "_connection", "_context", "_reader", "_received", "_handled",
@@ -87,17 +87,17 @@ class Inbox(Mailbox):
 
     @property
     def backlog(self) -> int:
-        """Return the bytes that were received and are not yet handled."""
+        """Return the number of bytes received and not yet handled."""
         return self._received - self._handled
 
     # On the loop's thread
 
     def open(self) -> None:
-        """Have the application told that the connection is open."""
+        """Tell the application that the connection is open."""
         self._context.runtime.post(self, self._run_opened)
 
     def put(self, message: Any) -> bool:
-        """Hand over a message; True if the inbox is full with it."""
+        """Hand over a message; True if it has filled the inbox."""
         self._received += len(message.data) + MESSAGE_OVERHEAD
         runtime = self._context.runtime
         if runtime.workers.post(self, partial(self._run_message, message)):
@@ -105,17 +105,17 @@ class Inbox(Mailbox):
         limit = self._context.settings.max_inbox
         if self.is_full or self._received - self._handled <= limit:
             return False
-        self.is_full = True  # before the second look: a worker that is done by now sees it
+        self.is_full = True  # before checking again: a worker that has just finished sees it
         if self.backlog <= limit // 2:
             self.is_full = False
         return self.is_full
 
     def let_go(self) -> None:
-        """Forget the reader, which has ended: the two refer to each other."""
+        """Drop the reference to the reader, which has ended: the two refer to each other."""
         self._reader = None
 
     def close(self, disconnect: Disconnect) -> None:
-        """Have the application told, behind all else, that the connection has ended."""
+        """Tell the application, after all else, that the connection has ended."""
         self._context.runtime.post(self, partial(self._run_closed, disconnect))
 
     # Jobs, on a worker
@@ -143,17 +143,17 @@ class Inbox(Mailbox):
         self._connection.detach()
 
     def run(self, job: Callable[..., object], *args: object) -> None:
-        """Do something for the connection, on a worker; not once it has failed or ended."""
+        """Run a job for the connection, on a worker, unless it has failed or ended."""
         if not self._deaf and self._reader is not None:
             self._run(job, *args)
 
     def _run(self, callback: Callable[..., object], *args: object) -> bool:
-        """Call the application; tell whether it went well. Its errors end only this connection."""
+        """Call the application; tell whether it succeeded. Its errors end only this connection."""
         try:
             callback(*args)
         except ConnectionClosed:
             logger.debug("Id %r: left while %s ran", self._connection.Id, _name(callback))
-        except BaseException:  # a SystemExit of a handler's ends its connection, not a worker
+        except BaseException:  # a handler's SystemExit ends its connection, not a worker
             logger.exception("Id %r: %s failed", self._connection.Id, _name(callback))
             self._deaf = True
             reader = self._reader

@@ -1,4 +1,4 @@
-"""Pings and heartbeats: how the two ends of a connection learn that the other is there."""
+"""Pings and heartbeats: how each end of a connection learns that the other is alive."""
 from __future__ import annotations
 
 from functools import partial
@@ -15,7 +15,7 @@ from .inbox import Inbox
 
 
 class Living(Watched, Protocol):
-    """Who is kept alive, and is told when its client seems to be gone."""
+    """A connection to keep alive; it is told when its client seems to be gone."""
 
     context: Context
     inbox: Inbox
@@ -23,7 +23,7 @@ class Living(Watched, Protocol):
     encoding: FramedCodec
     transport: Transport
     last_read: float
-    """The loop's time at which something came."""
+    """The loop's time when something last arrived."""
 
     def write(self, *pieces: bytes) -> None:
         """Queue a frame and write it."""
@@ -33,9 +33,9 @@ class Living(Watched, Protocol):
 
 
 class KeepAlive:
-    """Ping a client that is silent, and tell it by heartbeats that the server is there.
+    """Ping a silent client, and send heartbeats to show that the server is alive.
 
-    Made when a connection opens; ``stop`` has to follow when it begins to close. Only the loop's
+    Made when a connection opens; ``stop`` must follow when it begins to close. Only the loop's
     thread may call it.
 
     Args:
@@ -88,7 +88,7 @@ class KeepAlive:
         self._ping = self._later(seconds, self._check)
 
     def _beat(self, seconds: float) -> None:
-        """Say that the server is there, unless something else that waits will say it."""
+        """Send a heartbeat, unless something else is waiting to be sent."""
         self._heartbeat = self._later(seconds, partial(self._beat, seconds))
         if not self._link.outbox.size:
             self._link.write(self._link.transport.framing.heartbeat)

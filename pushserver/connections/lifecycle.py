@@ -18,21 +18,21 @@ from ..wire.disconnects import SHUTTING_DOWN
 logger = logging.getLogger(__name__)
 
 LEAVE_SHARE = 0.8
-"""The part of ``drain_timeout`` that clients have; the rest is for ``closed`` and the threads."""
+"""The share of ``drain_timeout`` for clients; the rest is for ``closed`` and the threads."""
 
 LAST_CALLBACKS = 0.25
-"""Seconds that workers have to end even when the HTTP server's stop took all of the time."""
+"""Seconds that workers have to finish even if stopping the HTTP server took all of the time."""
 
 
 class Lifecycle:
-    """Start the threads, say whether connections are taken, and end all connections.
+    """Start the threads, say whether connections are accepted, and end all connections.
 
     Any thread may call it. ``stop`` waits, for at most ``drain_timeout``.
 
     Args:
         settings: see ``Settings``.
         hub: the connections that take messages.
-        on_death: called, on the loop's thread, when that thread ends by an error.
+        on_death: called, on the loop's thread, if an error ends that thread.
 
     Attributes:
         runtime: the threads, or None while stopped.
@@ -60,7 +60,7 @@ class Lifecycle:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether connections are taken."""
+        """Tell whether connections are accepted."""
         return self.runtime is not None and not self._draining
 
     def start(self, begin: Callable[[Runtime], None]) -> bool:
@@ -93,7 +93,7 @@ class Lifecycle:
         return True
 
     def check_running(self) -> Runtime:
-        """Return the threads that take a connection.
+        """Return the threads that serve a new connection.
 
         Raises:
             HandshakeRefused: 503: they do not run, or are about to stop.
@@ -101,15 +101,15 @@ class Lifecycle:
         runtime = self.runtime
         if runtime is None and not self._was_started:
             self._was_started = True
-            logger.error("the push server was not started, so it takes no connections: call "
+            logger.error("the push server was not started, so it accepts no connections: call "
                          "push.subscribe() before the engine starts, or push.start()")
         if runtime is None or self._draining or self.failure is not None:
-            raise HandshakeRefused(503, "the server is not taking connections now: "
+            raise HandshakeRefused(503, "the server is not accepting connections now: "
                                         "try again later")
         return runtime
 
     def drain(self) -> Runtime | None:
-        """Take no more connections and begin to close all; return what is to be stopped."""
+        """Accept no more connections and begin to close all; return the threads to stop."""
         with self._lock:
             runtime = self.runtime
             if runtime is None or self._draining:
@@ -120,7 +120,7 @@ class Lifecycle:
         return runtime
 
     def _close_all(self, runtime: Runtime) -> None:
-        runtime.leaving = SHUTTING_DOWN     # for one whose socket is on its way to the loop
+        runtime.leaving = SHUTTING_DOWN     # for a connection that has yet to reach the loop
         runtime.on_empty = self._emptied.set
         for link in tuple(runtime.links):
             runtime.loop.guarded(link, link.close, SHUTTING_DOWN)
@@ -145,7 +145,7 @@ class Lifecycle:
         else:
             runtime.loop.stop(timeout)
         if not runtime.loop.is_alive:
-            self._abort_all(runtime)    # those that the loop no longer got to know
+            self._abort_all(runtime)    # those that never reached the loop
         runtime.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:
             if self.runtime is not runtime or self._is_changing:

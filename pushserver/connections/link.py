@@ -1,4 +1,4 @@
-"""One connection's life on the loop's thread, from the takeover of its socket to its close."""
+"""One connection's life on the loop's thread, from taking over its socket to closing it."""
 from __future__ import annotations
 
 import logging
@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 
 READS_PER_ROUND = 16
 READ_TIME = 0.002
-"""Reads of one connection, and seconds that they may take, before the others have their turn."""
+"""Reads of one connection, and seconds that they may take, before the others get their turn."""
 
 WRITES_WHEN_FEW = 4
-"""Times ``WRITE_SIZE`` that one connection may write while few others have to wait."""
+"""Times ``WRITE_SIZE`` that one connection may write while few others must wait."""
 
 HANDLER_GRACE = 1.0
 """Seconds that a handler has to answer what came before the client's close frame."""
 
 WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
 """States: not yet taken over by the loop; open; a close frame is queued or written; all is written
-and what still comes is thrown away; ended."""
+and anything that still arrives is discarded; ended."""
 
 _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 
@@ -43,7 +43,7 @@ _STATE_NAMES = ("waiting", "open", "closing", "lingering", "closed")
 class Link:
     """Own one connection's socket: read it, write it, and end it, in one place.
 
-    Only the loop's thread may call it, but for ``lost``. What is received goes to ``inbox``, from
+    Only the loop's thread may call it, except ``lost``. What is received goes to ``inbox``, from
     which workers take it; all that is written passes through ``outbox`` or finds it empty.
 
     Args:
@@ -51,7 +51,7 @@ class Link:
         Id: who the client is.
         sock: the socket, non-blocking.
         transport: what the connection is on the wire.
-        answer: the handshake's answer, the first bytes to be written.
+        answer: the handshake's answer, the first bytes to write.
         context: what all connections share.
     """
 
@@ -94,7 +94,7 @@ class Link:
 
     @property
     def Id(self) -> str:
-        """Return who the client is; the hub sets it, for the connection at the same time."""
+        """Return who the client is; the hub sets it, here and on the connection at once."""
         return self._Id
 
     @Id.setter
@@ -103,22 +103,22 @@ class Link:
         self._Id = self.connection.Id = Id
 
     def lost(self, channel: str) -> None:
-        """Have the connection told that it was taken out of a channel; see ``Member``."""
+        """Tell the connection that it was removed from a channel; see ``Member``."""
         self.context.runtime.workers.post(self.inbox,
                                           partial(self.inbox.run, self.connection.channel_lost,
                                                   channel))
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, also when the site has closed it behind our back."""
+        """Return the socket's descriptor, even if the site has closed it behind our back."""
         return self._fd
 
     # Beginning
 
     def open(self, early: bytes, heartbeat: float = 0) -> None:
-        """Take the socket over: write the handshake's answer, then what waits behind it.
+        """Take over the socket: write the handshake's answer, then what is queued after it.
 
         Args:
-            early: what the client has sent behind its handshake already.
+            early: what the client has already sent after its handshake.
             heartbeat: seconds between heartbeats; 0: none.
         """
         if self.state != WAITING:
@@ -141,7 +141,7 @@ class Link:
     # Reading
 
     def readable(self) -> None:
-        """Read until the socket and its TLS layer are empty, or the others have to have a turn."""
+        """Read until the socket and its TLS layer are empty, or the others must have a turn."""
         deadline = time.monotonic() + READ_TIME
         for _ in range(READS_PER_ROUND):
             if self.inbox.is_full or self.state == CLOSED:
@@ -160,7 +160,7 @@ class Link:
             self._loop.again(self)
 
     def _read_once(self) -> int | None:
-        """Read and handle what has come: its size, None if nothing has, 0 if nothing ever will."""
+        """Read and handle what has come; return its size, None if nothing came, 0 at the end."""
         place = self.transport.place() if self._can_place and self.transport.left else None
         if place is not None:
             size = self.socket.receive_to(*place)  # type: ignore[union-attr]
@@ -171,7 +171,7 @@ class Link:
         if size:
             self.last_read = self._loop.now
             if self.state == LINGERING:
-                pass  # thrown away
+                pass  # discarded
             elif data is None:
                 self._handle(self.transport.placed(size))
             else:
@@ -203,10 +203,10 @@ class Link:
             if type(self.connection).ponged is WebSocket.ponged:
                 return
         if self.inbox.put(message):
-            self._watch()  # not to read, until the handler has caught up
+            self._watch()  # stop reading until the handler has caught up
 
     def resume(self) -> None:
-        """Read on; see ``InboxReader``."""
+        """Continue reading; see ``InboxReader``."""
         if self.inbox.is_full and self.state != CLOSED:
             self.inbox.is_full = False
             self.last_read = self._loop.now
@@ -224,7 +224,7 @@ class Link:
         if self.state > OPEN or self.outbox.append(*pieces):
             return
         if self.state == OPEN:
-            self.flush()  # perhaps nobody had asked the socket for a while
+            self.flush()  # perhaps the socket has not been tried for a while
         if self.state > OPEN:
             return
         if not self.outbox.append(*pieces):
@@ -233,13 +233,13 @@ class Link:
             self.flush()
 
     def write(self, *pieces: bytes) -> None:
-        """Queue whole frames as ``enqueue``, and write them if nothing waits for the socket."""
+        """Queue whole frames like ``enqueue``, and write them if nothing waits for the socket."""
         self.enqueue(*pieces)
         if not self.busy:
             self.flush()
 
     def partial(self, data: bytes, sent: int) -> None:
-        """Queue what was begun, a message or short ones joined: ``sent`` of its bytes are out."""
+        """Queue the rest of a partly written message, or of several joined; ``sent`` is done."""
         if sent == LOST:
             self.end(ABNORMAL)
             return
@@ -247,7 +247,7 @@ class Link:
         self._wait_writable()
 
     def flush(self) -> None:
-        """Write what waits, as much as the socket takes and the others can wait for."""
+        """Write what waits, as much as the socket takes and is fair to the others."""
         room = WRITE_SIZE if self._loop.is_crowded else WRITE_SIZE * WRITES_WHEN_FEW
         while self.outbox.size and room > 0:
             data = self.outbox.peek(room)
@@ -284,7 +284,7 @@ class Link:
     # Ending
 
     def close(self, disconnect: Disconnect) -> None:
-        """Begin the closing handshake behind all that is queued. Safe to repeat."""
+        """Begin the closing handshake after all that is queued. Safe to repeat."""
         if self.state == WAITING:
             self.disconnect = self.disconnect or disconnect
         elif self.state == OPEN:
@@ -304,7 +304,7 @@ class Link:
         self.flush()
 
     def _set_deadline(self, seconds: float, action: Action) -> None:
-        """Have something done if the closing goes no further until then."""
+        """Do something after some seconds if closing has made no progress by then."""
         self._stop_timers()
         loop = self._loop
         self._deadline = loop.call_later(seconds, partial(loop.guarded, self, action))
@@ -325,7 +325,7 @@ class Link:
             self.flush()
 
     def _close_behind_handler(self, disconnect: Disconnect) -> None:
-        """Close once the handler has answered what had come before; not long after in any case."""
+        """Close once the handler has answered what came before, but soon in any case."""
         self.disconnect = self.disconnect or disconnect
         self._set_deadline(HANDLER_GRACE, partial(self.close, disconnect))
         close_behind_queued = partial(self._loop.call_for, self, self.close, disconnect)
@@ -335,7 +335,7 @@ class Link:
             close_behind_queued()
 
     def _fail(self, disconnect: Disconnect) -> None:
-        """Close on a peer that broke the protocol: its answer would not be understood."""
+        """Close after a protocol error by the peer: its answer could not be understood."""
         self._failed = True
         logger.debug("Id %r: closed with %d, %s", self.Id, *disconnect)
         if self.state == OPEN:
@@ -344,14 +344,14 @@ class Link:
             self.end(ABNORMAL)
 
     def _slow(self) -> None:
-        """Close on a client that does not read: what it has not seen is dropped."""
-        logger.debug("Id %r: slow, %d bytes waited", self.Id, self.outbox.size)
+        """Close on a client that does not read: what is still queued for it is dropped."""
+        logger.debug("Id %r: slow, %d bytes waiting", self.Id, self.outbox.size)
         if self.state == OPEN:
             self.outbox.drop_unsent(self.socket.pinned)
         self.close(SLOW)
 
     def no_pong(self) -> None:
-        """End on a client that has not answered a ping; see ``Living``."""
+        """End because the client has not answered a ping; see ``Living``."""
         if not self.outbox.size:
             self.socket.send(self.transport.framing.close(NO_PONG))
         logger.debug("Id %r: no pong", self.Id)
@@ -362,14 +362,14 @@ class Link:
         self.end(HANDLER_FAILED)
 
     def abort(self) -> None:
-        """End without a closing handshake, because the server stops."""
+        """End without a closing handshake, because the server is stopping."""
         self.end(SHUTTING_DOWN)
 
     def end(self, disconnect: Disconnect) -> None:
-        """End here and now; the one place where a connection ends. Safe to repeat.
+        """End immediately; the one place where a connection ends. Safe to repeat.
 
         Args:
-            disconnect: what ``closed`` is told if neither side has sent a close frame.
+            disconnect: passed to ``closed`` if neither side has sent a close frame.
         """
         if self.state == CLOSED:
             return

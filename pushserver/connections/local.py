@@ -1,4 +1,4 @@
-"""What commands do with the connections of this node."""
+"""What commands do to the connections of this node."""
 from __future__ import annotations
 
 from typing import Any, Callable, cast
@@ -16,10 +16,10 @@ from .link import Link
 
 
 class LocalConnections:
-    """Carry commands out on the connections of this node; see ``Control``. Any thread may call it.
+    """Carry out commands on the connections of this node; see ``Control``. Any thread may call it.
 
     Args:
-        hub: who is connected.
+        hub: the connections.
         delivery: queues bytes for connections.
     """
 
@@ -35,7 +35,7 @@ class LocalConnections:
         return f"<LocalConnections of {self._hub!r}>"
 
     def obey(self, command: ControlCommand) -> int:
-        """Carry a command out; return how many connections it concerned."""
+        """Carry out a command; return how many connections it affected."""
         return self._how[type(command)](command)
 
     def of_id(self, Id: str) -> list[Connection]:

@@ -1,4 +1,4 @@
-"""The interface of a transport: what stands between a socket's bytes and messages."""
+"""The interface of a transport: what turns a socket's bytes into messages, and back."""
 from __future__ import annotations
 
 from typing import Any, Hashable, Protocol, Sequence
@@ -10,65 +10,70 @@ class Framing(Hashable, Protocol):
     """Make bytes for the wire. It keeps no state, and all connections of a kind share it.
 
     Attributes:
-        ping: asks whether the client is there.
-        heartbeat: says that the server is there, to clients that cannot see a ping.
+        ping: asks whether the client is alive.
+        heartbeat: shows that the server is alive, to clients that cannot see a ping.
     """
 
     @property
     def ping(self) -> bytes:
-        """Return what asks whether the client is there."""
+        """Return a ping."""
 
     @property
     def heartbeat(self) -> bytes:
-        """Return what says that the server is there, in a way that a page can see."""
+        """Return a heartbeat, which a page can see."""
 
     def message(self, is_binary: bool, payload: bytes) -> bytes:
         """Return one message."""
 
     def frame(self, opcode: int, payload: bytes) -> bytes:
-        """Return one message, or another frame of a kind that ws4py's ``OPCODE_*`` names."""
+        """Return one message, or another kind of frame.
+
+        Args:
+            opcode: one of ws4py's ``OPCODE_*``.
+            payload: its bytes.
+        """
 
     def head(self, opcode: int, size: int) -> bytes | None:
-        """Return what stands before a payload, so that a long one need not be copied.
+        """Return what comes before a payload, so that a long one need not be copied.
 
-        None: something follows the payload too, so ``frame`` has to make it whole.
+        None: something also follows the payload, so ``frame`` must make it whole.
 
         Args:
             opcode: see ``frame``.
-            size: the payload's bytes.
+            size: the payload's length in bytes.
         """
 
     def close(self, disconnect: Disconnect) -> bytes:
-        """Return what says that the connection ends, and why."""
+        """Return what says that the connection is ending, and why."""
 
 
 class Transport(Protocol):
     """Read one connection. Only the loop's thread may call it.
 
     Attributes:
-        framing: the way back.
+        framing: makes bytes for this connection.
     """
 
     @property
     def framing(self) -> Framing:
-        """Return what makes bytes for this connection."""
+        """Return the framing of this connection."""
 
     @property
     def left(self) -> int:
-        """Return the bytes of the current message that have yet to arrive, if it is known."""
+        """Return how many bytes of the current message have yet to arrive, if known."""
 
     @property
     def failure(self) -> Disconnect | None:
-        """Return how the client broke the rules, once it has; nothing is read any more then."""
+        """Return how the client broke the protocol, once it has; nothing more is read then."""
 
     def feed(self, data: bytes) -> Sequence[Any]:
         """Return what these bytes complete, in order: messages, and a ``Disconnect`` at the end."""
 
     def place(self) -> tuple[bytes, int, bytes] | None:
-        """Return where to read the rest of a long message to; None: use ``feed``."""
+        """Return where to read the rest of a long message into; None: use ``feed``."""
 
     def placed(self, size: int) -> Sequence[Any]:
-        """Return what bytes complete that were read to their place; see ``feed``."""
+        """Return what is completed by bytes read into ``place``; see ``feed``."""
 
     def answer(self, message: Any) -> bytes | None:
-        """Return what a message asks the transport itself to answer, such as a ping; or None."""
+        """Return the transport's own answer to a message such as a ping; or None."""

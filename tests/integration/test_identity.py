@@ -178,13 +178,13 @@ def test_why_a_token_is_refused_is_in_the_sites_log(site, caplog):
         assert client.closing()[0] == 3500
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records
             if record.name.startswith("pushserver")] == [
-        "Signature verification failed", "it showed neither a token nor an Id"]
+        "Signature verification failed", "it sent neither a token nor an Id"]
 
 
 def test_without_a_token_nobody_connects_where_nobody_can_name_himself(site):
     with RawClient(site) as client:
         client.send(client.command("connect"))
-        assert client.closing() == (3500, "invalid token: none was shown")
+        assert client.closing() == (3500, "invalid token: none was sent")
     assert refused(site, PATH + "?Id=admin")[0] == 404
 
 
@@ -192,7 +192,7 @@ def test_a_site_without_a_key_takes_no_token():
     with running_site(root()) as site:
         with RawClient(site, "/connection/named?Id=42") as client:
             client.send(client.command("connect", token=token()))
-            assert client.closing() == (3500, "invalid token: the site takes none")
+            assert client.closing() == (3500, "invalid token: the site accepts none")
 
 
 def test_the_id_and_the_token_must_not_say_different_things(site):

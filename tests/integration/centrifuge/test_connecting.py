@@ -150,7 +150,7 @@ def test_an_anonymous_client_may_connect_where_the_handler_says_so(join):
     assert client.call("publish", channel="news:a", data=1) == 103
     refused = join(Id=None, connect=False, path="/connection/strict")
     refused.send(refused.command("connect"))
-    assert refused.closing() == (3500, "invalid token: none was shown")
+    assert refused.closing() == (3500, "invalid token: none was sent")
 
 
 def test_the_server_pings_with_an_empty_reply_and_hears_the_pong():

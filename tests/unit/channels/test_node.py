@@ -607,7 +607,7 @@ def test_what_fails_when_a_comer_is_told_of_harms_neither_it_nor_the_other_chann
         fails() if channel == "here:a" else presence(channel, *rest)
     assert world.join(bob, ("here:a", None), ("here:b", None))
     assert ann.got == ["+bob"] and bob.channels == {"here:a", "here:b"}
-    assert "cannot tell that bob has come into 'here:a'" in caplog.text
+    assert "cannot tell that bob has joined 'here:a'" in caplog.text
 
 
 def test_who_left_while_it_entered_is_not_kept(world):

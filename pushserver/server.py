@@ -24,6 +24,7 @@ from .connections.lifecycle import Lifecycle
 from .connections.link import Link
 from .connections.local import LocalConnections
 from .errors import InvalidSetting
+from .runtime.runtime import Runtime
 from .runtime.workers import Mailbox
 from .settings import Settings
 from .ticker import Ticker
@@ -324,17 +325,20 @@ class PushServer:
 
     def start(self) -> None:
         """Start the threads. Does nothing if they already run."""
-        runtime = self._lifecycle.start()
-        if runtime is None:
-            return
-        mailbox = Mailbox()
+        if self._lifecycle.start(self._begin):
+            for ticker in self._all_tickers():
+                ticker.start()
+
+    def _begin(self, runtime: Runtime) -> None:
         self._delivery.begin(runtime.loop.put, runtime.loop.wake,
-                             partial(runtime.workers.post, mailbox))
-        self._broker.control.start(self._local.obey)
-        self._node.start()
+                             partial(runtime.workers.post, Mailbox()))
+        try:
+            self._broker.control.start(self._local.obey)
+            self._node.start()
+        except BaseException:
+            self._end()
+            raise
         self._housekeeping.begin(runtime, self._node)
-        for ticker in self._all_tickers():
-            ticker.start()
 
     def drain(self) -> None:
         """Accept no more connections and begin to close all with 1001; ``stop`` must follow."""
@@ -349,10 +353,12 @@ class PushServer:
     def stop(self) -> None:
         """Close all connections and end the threads, within ``drain_timeout``."""
         self.drain()
-        if self._lifecycle.stop():
-            self._node.stop()
-            self._broker.control.stop()
-            self._delivery.end()
+        self._lifecycle.stop(self._end)
+
+    def _end(self) -> None:
+        self._node.stop()
+        self._broker.control.stop()
+        self._delivery.end()
 
     def _died(self, error: BaseException) -> None:
         self._delivery.end()

@@ -1,4 +1,4 @@
-/** A PushClient in channels, which go on where they were lost: Centrifugo's JSON protocol. */
+/** A PushClient with channels, which resume where they were lost: Centrifugo's JSON protocol. */
 
 import { PushClient as PlainClient, PushClientEvents, PushClientOptions, PushEvent }
   from "./push-client.js";
@@ -12,18 +12,18 @@ export interface Position {
   epoch: string;
 }
 
-/** A JWT for one channel; or what makes one, called with the channel's name for each subscription
- * and before a token expires. An empty one says that there is none for this client. */
+/** A JWT for one channel, or a function that returns one, called with the channel's name for each
+ * subscription and before a token expires. An empty one: this client gets no token. */
 export type ChannelToken = string | ((channel: string) => string | null | Promise<string | null>);
 
-/** Of a channel: what has been seen of it, its token, both, or neither. */
+/** For a channel: the position last seen, its token, both, or neither. */
 export type Wish = Position | ChannelToken | (Partial<Position> & { token?: ChannelToken }) | null;
 
 export interface ChannelOptions extends PushClientOptions {
-  /** Channels to be in; as an object, with a position, a token or both of each. Default: none. */
+  /** Channels to subscribe to; an object gives each its position, token or both. Default: none. */
   channels?: string[] | Record<string, Wish>;
-  /** Who the client is, as a JWT; or what makes one, called for each connection and before a token
-   * expires. */
+  /** A JWT that says who the client is, or a function that returns one, called for each connection
+   * and before a token expires. */
   token?: string | (() => string | null | Promise<string | null>);
 }
 
@@ -38,7 +38,7 @@ export interface ClientInfo {
 export interface Publication {
   /** What was published. */
   readonly data: any;
-  /** Its place in the history, from 1; 0 where nothing is remembered. */
+  /** Its place in the history, from 1; 0 if there is no history. */
   readonly offset: number;
   /** The client that published it; undefined: the site did. */
   readonly info?: ClientInfo;
@@ -47,16 +47,16 @@ export interface Publication {
 
 export interface PublicationEvent extends PushEvent<"publication">, Publication {
   readonly channel: string;
-  /** Names the history that the offset counts in; empty where nothing is remembered. */
+  /** Identifies the history that the offset counts in; empty if there is none. */
   readonly epoch: string;
 }
 
-/** What was missed of a channel cannot be made up for. */
+/** What the client missed in a channel is lost. */
 export interface GapEvent extends PushEvent<"gap"> {
   readonly channel: string;
 }
 
-/** The client is in a channel, as often as it comes into it. */
+/** The client is in a channel; dispatched each time it gets in. */
 export interface SubscribedEvent extends PushEvent<"subscribed"> {
   readonly channel: string;
   /** Whether nothing is missing between what was seen before and what follows. */
@@ -72,12 +72,12 @@ export interface LostEvent extends PushEvent<"lost"> {
   readonly reason: string;
 }
 
-/** What a channel needs cannot be had now; it is tried again. */
+/** A subscription or a token failed; the client will try again. */
 export interface RetryEvent extends PushEvent<"retry"> {
   /** Empty: the connection's token could not be refreshed. */
   readonly channel: string;
   readonly reason: string;
-  /** Milliseconds until then. */
+  /** Milliseconds until it tries. */
   readonly delay: number;
 }
 
@@ -96,7 +96,7 @@ export interface ChannelEvents extends PushClientEvents {
   leave: PresenceEvent<"leave">;
 }
 
-/** What the server has against a command. */
+/** The error with which the server answered a command. */
 export class ChannelError extends Error {
   constructor(error: { code: number; message?: string; temporary?: boolean });
   readonly code: number;
@@ -109,24 +109,24 @@ export class ChannelError extends Error {
  * the client is not open or the connection is lost before the answer. */
 export class PushClient extends PlainClient {
   constructor(url: string | URL, options?: ChannelOptions);
-  /** What the server calls this connection; empty before the first. */
+  /** What the server calls this connection; empty before the first one. */
   readonly client: string;
-  /** Be in one more channel from now on, connected or not. */
+  /** Subscribe to one more channel, connected or not. */
   subscribe(channel: string, wish?: Wish): void;
-  /** Be in a channel no more; nothing of it is dispatched after that. */
+  /** Leave a channel; nothing from it is dispatched after that. */
   unsubscribe(channel: string): void;
-  /** Publish what JSON can hold. */
+  /** Publish anything that JSON can hold. */
   publish(channel: string, data: unknown): Promise<void>;
   /** Call a method of the site; return its answer. */
   rpc(method: string, data?: unknown): Promise<any>;
   /** Return who is in a channel, by client. */
   presence(channel: string): Promise<Record<string, ClientInfo>>;
-  /** Return what a channel remembers, the oldest first. */
+  /** Return what a channel remembers, oldest first. */
   history(channel: string, options?: { limit?: number; reverse?: boolean; since?: Position }):
     Promise<Position & { publications: Publication[] }>;
-  /** Return the position of what was received last, or null. */
+  /** Return the position reached in a channel, or null. */
   position(channel: string): Position | null;
-  /** Send something that belongs to no channel. True: an open socket has it. */
+  /** Send something that belongs to no channel. True: an open socket took it. */
   send(data: unknown): boolean;
 
   addEventListener<Type extends keyof ChannelEvents>(type: Type,

@@ -1,15 +1,15 @@
-// Channels: a PushClient that speaks Centrifugo's protocol and goes on where it was lost.
+// Channels: a PushClient that speaks Centrifugo's protocol and resumes where it was lost.
 // How to use it: docs/browser.md. Its types: push-channels.d.ts.
 
 import { PushClient as PlainClient, PushEvent, isFinal } from "./push-client.js";
-import { Greeter, Places, welcomed } from "./push-protocol.js";
+import { ProtocolSocket, Subscriptions, checkedConnect } from "./push-protocol.js";
 
 export { PushEvent, isFinal };
 
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
-const DENIED = { code: 103, reason: "permission denied: the token function has none" };
+const DENIED = { code: 103, reason: "permission denied: the token function returned none" };
 
-/** What the server has against a command. */
+/** The error with which the server answered a command. */
 export class ChannelError extends Error {
   /** @param {{ code: number, message?: string, temporary?: boolean }} error */
   constructor({ code, message = "", temporary = false }) {
@@ -22,39 +22,39 @@ export class ChannelError extends Error {
 }
 
 /** Stay connected, and in channels. Dispatches `publication`, `gap`, `subscribed`, `lost`, `retry`,
- * `join` and `leave` beside `open`, `message`, `close` and `state`. */
+ * `join` and `leave` besides `open`, `message`, `close` and `state`. */
 export class PushClient extends PlainClient {
-  #places;
-  /** @type {Map<number, any>} */ #calls = new Map(); // what waits for an answer, by its number
+  #subscriptions;
+  /** @type {Map<number, any>} */ #calls = new Map(); // commands that wait for an answer, by number
   #number = 0;
   #client = "";
-  #timeout; // ms that a token function has
-  /** @type {Map<string, any>} */ #timers = new Map(); // one of a channel's, "" is the connection
+  #timeout; // ms that a token function may take
+  /** @type {Map<string, any>} */ #timers = new Map(); // one for each channel; "": the connection's
 
-  /** @param {string | URL} url of an address that speaks the protocol
+  /** @param {string | URL} url of a server that speaks the protocol
    * @param {import("./push-channels.js").ChannelOptions} [options] */
   constructor(url, options = {}) {
     const { channels = [], token, WebSocket = globalThis.WebSocket, ...rest } = options;
     if (typeof channels === "string") {
       throw new TypeError("channels is text: use an array of names");
     }
-    const places = new Places({ token, ...rest });
+    const subscriptions = new Subscriptions({ token, ...rest });
     const renews = typeof token === "function";
     const steps = { token: async () => renews ? token() : token,
       hello: (/** @type {string | null | undefined} */ shown) => this.#hello(shown),
-      welcome: (/** @type {string} */ line) => welcomed(line, renews),
+      welcome: (/** @type {string} */ line) => checkedConnect(line, renews),
       enter: (/** @type {any} */ result) => {
         this.#client = result.client;
-        this.#tell(this.#places.connected(result));
+        this.#report(this.#subscriptions.connected(result));
         this.#enter();
       },
       answered: (/** @type {string} */ line) => this.#answered(JSON.parse(line)),
       heartbeat: rest.heartbeat ?? 25 };
     super(url, { ...rest, autoConnect: false, WebSocket: WebSocket && /** @type {any} */ (
       function connect(/** @type {any} */ ...where) {
-        return new Greeter(new /** @type {any} */ (WebSocket)(...where), steps);
+        return new ProtocolSocket(new /** @type {any} */ (WebSocket)(...where), steps);
       }) });
-    this.#places = places;
+    this.#subscriptions = subscriptions;
     this.#timeout = 1000 * (rest.timeout ?? 10);
     for (const [name, wish] of Array.isArray(channels) ? channels.map((each) => [each])
       : Object.entries(channels)) {
@@ -65,25 +65,27 @@ export class PushClient extends PlainClient {
     }
   }
 
-  /** What the server calls this connection; empty before the first. */
+  /** What the server calls this connection; empty before the first one. */
   get client() { return this.#client; }
 
-  /** Be in one more channel from now on, connected or not.
+  /** Subscribe to one more channel, connected or not.
    * @param {string} channel
-   * @param {import("./push-channels.js").Wish} [wish] what has been seen of it, its token, both */
+   * @param {import("./push-channels.js").Wish} [wish] the position last seen, a token, or both */
   subscribe(channel, wish) {
-    this.#places.want(channel, wish);
+    this.#subscriptions.want(channel, wish);
     this.#enter();
   }
 
-  /** Be in a channel no more; nothing of it is dispatched after that.
+  /** Leave a channel; nothing from it is dispatched after that.
    * @param {string} channel */
   unsubscribe(channel) {
     this.#clear(channel);
-    this.#places.leave(channel) && this.#command("unsubscribe", { channel }, () => {}, () => {});
+    if (this.#subscriptions.leave(channel)) {
+      this.#command("unsubscribe", { channel }, () => {}, () => {});
+    }
   }
 
-  /** Publish what JSON can hold.
+  /** Publish anything that JSON can hold.
    * @param {string} channel
    * @param {unknown} data */
   async publish(channel, data) { await this.#call("publish", { channel, data }); }
@@ -106,22 +108,22 @@ export class PushClient extends PlainClient {
     return { offset: 0, epoch: "", ...top, publications };
   }
 
-  /** Return the offset and epoch of what was received last, or null.
+  /** Return the offset and epoch reached in a channel, or null.
    * @param {string} channel */
-  position(channel) { return this.#places.position(channel); }
+  position(channel) { return this.#subscriptions.position(channel); }
 
   /** Send something that belongs to no channel.
    * @param {unknown} data
-   * @returns {boolean} whether an open socket has it */
+   * @returns {boolean} whether an open socket took it */
   send(data) { return super.send({ send: { data } }); }
 
-  /** Take what a plain client would dispatch: its messages are pushes of the protocol's.
+  /** Take what a plain client would dispatch: its messages are the protocol's pushes.
    * @param {any} event
    * @returns {boolean} */
   dispatchEvent(event) {
     if (event.type === "message") {
       const { push } = event.data === "" ? {} : JSON.parse(event.data);
-      push && this.#tell(this.#places.pushed(push));
+      push && this.#report(this.#subscriptions.pushed(push));
       push?.unsubscribe && this.#enter();
       return true;
     }
@@ -137,7 +139,7 @@ export class PushClient extends PlainClient {
   }
 
   /** @param {Iterable<any>} events */
-  #tell(events) {
+  #report(events) {
     for (const { type, ...fields } of events) {
       const { channel, delay } = fields;
       type === "lost" && this.#clear(channel);
@@ -149,41 +151,43 @@ export class PushClient extends PlainClient {
   }
 
   #enter() {
-    for (const need of this.state === "open" ? this.#places.wanted() : []) {
+    for (const need of this.state === "open" ? this.#subscriptions.wanted() : []) {
       this.#pursue(need);
     }
   }
 
-  /** @param {string} channel whose time has come; empty: the connection's token is to be replaced */
+  /** @param {string} channel whose time has come; empty: the connection's token needs replacing */
   #due(channel) {
-    const need = this.#places.due(channel);
+    const need = this.#subscriptions.due(channel);
     need ? this.#pursue(need) : this.#enter();
   }
 
-  /** Give a command, with a token if it needs one, once that is there.
+  /** Send a command; if it needs a token, once that is there.
    * @param {any} need */
   #pursue({ command, channel, token, isWanted, request, done, fail }) {
     const ask = (/** @type {any} */ shown) => this.#command(command, request(shown),
-      (found) => this.#tell(done(found)), // a lost connection is no refusal: the next asks again
-      (error) => error instanceof ChannelError && this.#tell(fail(error)));
+      (found) => this.#report(done(found)),
+      // a lost connection is not a refusal: the next one asks again
+      (error) => error instanceof ChannelError && this.#report(fail(error)));
     if (typeof token !== "function") {
       ask(token);
       return;
     }
-    const failed = (/** @type {any} */ error) => this.#tell(
+    const failed = (/** @type {any} */ error) => this.#report(
       fail({ reason: `no token: ${error?.message ?? error}`, temporary: true }));
     this.#later(channel, this.#timeout, () => failed("the function has not returned in time"));
     new Promise((made) => made(channel ? token(channel) : token())).then((shown) => {
       if (isWanted()) {
         this.#clear(channel);
         const isText = typeof shown === "string" && shown;
-        isText || !shown ? (isText ? ask(shown) : this.#tell(fail(DENIED)))
-          : this.#tell(fail({ ...DENIED, reason: `the token function made ${typeof shown}` }));
+        const reason = `the token function returned ${typeof shown}`;
+        isText || !shown ? (isText ? ask(shown) : this.#report(fail(DENIED)))
+          : this.#report(fail({ ...DENIED, reason }));
       }
     }).catch(failed);
   }
 
-  /** @param {string} name of the one timer that this replaces
+  /** @param {string} name of the timer that this replaces
    * @param {number} delay
    * @param {() => void} action */
   #later(name, delay, action) {
@@ -219,7 +223,7 @@ export class PushClient extends PlainClient {
 
   /** @param {string | null | undefined} token */
   #hello(token) {
-    const subs = this.#places.begin();
+    const subs = this.#subscriptions.begin();
     return JSON.stringify({ id: ++this.#number,
       connect: { name: "push-channels.js", subs, ...(token && { token }) } });
   }

@@ -5,35 +5,35 @@ export type PushState = "connecting" | "open" | "waiting" | "closed";
 export interface PushClientOptions {
   /** Who the client is; becomes `?Id=`. */
   Id?: string;
-  /** Further query parameters; of an array, one for each item; null and undefined are left out. */
+  /** Further query parameters; one for each item of an array; null and undefined are left out. */
   params?: Record<string, unknown>;
   /** Subprotocols to offer. */
   protocols?: string | string[];
-  /** Connect when made; else `connect()` does. Default: true. */
+  /** Connect on construction, without a call of `connect()`. Default: true. */
   autoConnect?: boolean;
-  /** Seconds, 1 to 3600, after which the server is to say that it is there. 0: never. Default: 25. */
+  /** Seconds, 1 to 3600, between the server's heartbeats. 0: none. Default: 25. */
   heartbeat?: number;
-  /** Seconds: the widest that the first delay can be. Default: 0.5. */
+  /** Seconds: the longest that the first delay can be. Default: 0.5. */
   minDelay?: number;
-  /** Seconds: the widest that any delay can be. Default: 20. */
+  /** Seconds: the longest that any delay can be. Default: 20. */
   maxDelay?: number;
   /** Seconds for one attempt to connect. Default: 10. */
   timeout?: number;
   /** What binary messages arrive as. Default: "arraybuffer". */
   binaryType?: BinaryType;
-  /** The constructor of sockets; `WebSocket` of the package `ws`, for example. */
+  /** The constructor for sockets, for example `WebSocket` from the `ws` package. */
   WebSocket?: new (url: any, protocols?: any) => any;
 }
 
 export class PushEvent<Type extends string = string> extends Event {
   constructor(type: Type, fields?: object);
   readonly type: Type;
-  /** Return the data of a message as JSON has it; a SyntaxError if it is none. */
+  /** Return the data of a message, parsed as JSON; throws a SyntaxError if it is not JSON. */
   json(): any;
 }
 
 export interface PushMessageEvent extends PushEvent<"message"> {
-  /** Text, or what `binaryType` says. */
+  /** Text, or binary data as `binaryType` says. */
   readonly data: any;
 }
 
@@ -59,14 +59,14 @@ export interface PushClientEvents {
   state: PushStateEvent;
 }
 
-/** Tell whether a close code means that a client should not come back. */
+/** Tell whether a close code means that the client should not come back. */
 export function isFinal(code: number): boolean;
 
 /** Stay connected to a WebSocket address. */
 export class PushClient extends EventTarget {
   constructor(url: string | URL, options?: PushClientOptions);
   readonly state: PushState;
-  /** The address that is connected to, with its whole query. */
+  /** The address to connect to, with the whole query. */
   readonly url: string;
   /** The Id in that address, or null. */
   readonly Id: string | null;
@@ -74,12 +74,12 @@ export class PushClient extends EventTarget {
   readonly attempt: number;
   /** When the next attempt is due, in ms since 1970; null unless waiting. */
   readonly retryAt: number | null;
-  /** Connect: at once when waiting, anew when closed. Does nothing when connecting or open. */
+  /** Connect: at once if waiting, anew if closed. Does nothing if connecting or open. */
   connect(): void;
-  /** Send text or binary data as it is, anything else as JSON.
-   * True: an open socket has it. False: not open; nothing was sent or queued. */
+  /** Send text or binary data as it is, and anything else as JSON.
+   * True: an open socket took it. False: not open; nothing was sent or queued. */
   send(data: unknown): boolean;
-  /** Close for good; nothing that still comes is delivered. Does nothing when closed.
+  /** Close for good; nothing more is delivered. Does nothing if closed.
    * @param code 1000, or 3000 to 4999. Default: 1000.
    * @param reason at most 123 bytes of UTF-8. */
   close(code?: number, reason?: string): void;

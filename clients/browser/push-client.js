@@ -1,22 +1,22 @@
-// A WebSocket that stays connected: for browsers, for workers, and for Node with the package `ws`.
+// A WebSocket that stays connected: for browsers, for workers, and for Node with the `ws` package.
 // How to use it: docs/browser.md. Its types: push-client.d.ts.
 
-const SHORTEST_DELAY = 50; // ms; a server that has just died gets at least this
-const PROVED_AFTER = 5000; // ms open, after which the back-off starts anew even without a message
-const STEP = 5000; // ms; longer waits look at the clock so often: timers stand still in sleep
-const JUMP = 3000; // ms that a timer is late only where page or machine were asleep
-const WAKE_GRACE = 2000; // ms for what came meanwhile to be delivered
+const SHORTEST_DELAY = 50; // ms; a server that has just died is left alone this long
+const PROVED_AFTER = 5000; // ms open after which the back-off starts anew, even without a message
+const STEP = 5000; // ms; longer waits check the clock this often: timers stop during sleep
+const JUMP = 3000; // ms; a timer this late means that the page or the machine was asleep
+const WAKE_GRACE = 2000; // ms for messages that came meanwhile to be delivered
 const CLOSE_TIMEOUT = 5000; // ms for a server to answer a close
 const DEFAULTS = { heartbeat: 25, minDelay: 0.5, maxDelay: 20, timeout: 10, protocols: [],
   binaryType: "arraybuffer" };
 
-/** Tell whether a close code means that a client should not come back.
+/** Tell whether a close code means that the client should not come back.
  * @param {number} code */
 export function isFinal(code) {
   return code === 1000 || (code >= 3500 && code <= 3999) || (code >= 4500 && code <= 4999);
 }
 
-/** What a `PushClient` dispatches; its type says which fields it has. */
+/** What a `PushClient` dispatches; the type determines the fields. */
 export class PushEvent extends Event {
   /** @param {string} type
    * @param {object} [fields] */
@@ -25,7 +25,7 @@ export class PushEvent extends Event {
     Object.assign(this, fields);
   }
 
-  /** Return the data of a message as JSON has it; a SyntaxError if it is none. */
+  /** Return the data of a message, parsed as JSON; throws a SyntaxError if it is not JSON. */
   json() {
     const { data } = /** @type {any} */ (this);
     return JSON.parse(typeof data === "string" ? data : new TextDecoder().decode(data));
@@ -36,7 +36,7 @@ export class PushEvent extends Event {
 export class PushClient extends EventTarget {
   #options;
   #url;
-  #silence; // ms after which a server that sends heartbeats is held to be gone
+  #silence; // ms of silence after which a server that sends heartbeats counts as gone
   #state = "closed";
   #turn = 0; // counts changes of state
   #failures = 0;
@@ -44,10 +44,10 @@ export class PushClient extends EventTarget {
   /** @type {any} */ #socket = null;
   /** @type {any} */ #timer;
   /** @type {AbortController | undefined} */ #page;
-  #since = 0; // when the state changed last;
+  #since = 0; // when the state last changed
   #heardAt = 0;
   #hasReceived = false;
-  #isWatched = false; // the server has said that it sends heartbeats
+  #isWatched = false; // the server has shown that it sends heartbeats
 
   /** @param {string | URL} url absolute, or relative to the page; http becomes ws
    * @param {import("./push-client.js").PushClientOptions} [options] */
@@ -63,7 +63,7 @@ export class PushClient extends EventTarget {
       }
     }
     if (typeof all.WebSocket !== "function") {
-      throw new TypeError("there is no WebSocket here: give one as options.WebSocket");
+      throw new TypeError("there is no WebSocket here: pass one as options.WebSocket");
     }
     this.#options = all;
     this.#silence = 1000 * (all.heartbeat + Math.min(10, Math.max(2, 0.4 * all.heartbeat)));
@@ -77,7 +77,7 @@ export class PushClient extends EventTarget {
   /** "connecting", "open", "waiting" for the next attempt, or "closed" for good. */
   get state() { return this.#state; }
 
-  /** The address that is connected to, with its whole query. */
+  /** The address to connect to, with the whole query. */
   get url() { return this.#url.href; }
 
   /** The Id in that address, or null. */
@@ -89,22 +89,22 @@ export class PushClient extends EventTarget {
   /** When the next attempt is due, in ms since 1970; null unless waiting. */
   get retryAt() { return this.#retryAt; }
 
-  /** Connect: at once when waiting, anew when closed. Does nothing when connecting or open. */
+  /** Connect: at once if waiting, anew if closed. Does nothing if connecting or open. */
   connect() {
     if (this.#state === "closed") {
       this.#failures = 0;
-      this.#attend();
+      this.#watchPage();
       this.#connect();
     } else if (this.#state === "waiting") {
       this.#connect();
     }
   }
 
-  /** Send text or binary data as it is, anything else as JSON.
+  /** Send text or binary data as it is, and anything else as JSON.
    * @param {unknown} data
-   * @returns {boolean} true: an open socket has it. False: not open; nothing was sent or queued. */
+   * @returns {boolean} true: an open socket took it. False: not open; nothing sent or queued. */
   send(data) {
-    const kind = Object.prototype.toString.call(data); // another frame's are no instances of ours
+    const kind = Object.prototype.toString.call(data); // those of another frame fail instanceof
     const isBinary = ArrayBuffer.isView(data) || /ArrayBuffer|Blob|File/.test(kind);
     const payload = typeof data === "string" || isBinary ? data : JSON.stringify(data);
     if (payload === undefined) {
@@ -117,7 +117,7 @@ export class PushClient extends EventTarget {
     return true;
   }
 
-  /** Close for good; nothing that still comes is delivered. Does nothing when closed.
+  /** Close for good; nothing more is delivered. Does nothing if closed.
    * @param {number} [code] 1000, or 3000 to 4999
    * @param {string} [reason] at most 123 bytes of UTF-8 */
   close(code = 1000, reason = "") {
@@ -130,11 +130,11 @@ export class PushClient extends EventTarget {
     if (this.#state !== "closed") {
       const socket = this.#become("closed");
       socket?.close(code, reason);
-      if (socket?.terminate) { // of `ws`, which waits for long; browsers end by themselves
+      if (socket?.terminate) { // from `ws`, which waits long; browsers end by themselves
         const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT);
         socket.onclose = () => clearTimeout(timer);
       }
-      this.#tell("close", { code, reason, wasClean: true, final: true });
+      this.#report("close", { code, reason, wasClean: true, final: true });
     }
   }
 
@@ -143,28 +143,28 @@ export class PushClient extends EventTarget {
     let /** @type {any} */ socket;
     try {
       socket = new this.#options.WebSocket(this.#url.href, this.#options.protocols);
-    } catch (error) { // what was asked for cannot work, now or later
+    } catch (error) { // these settings can never work
       this.#become("closed");
-      this.#tell("close", { code: 1006, reason: String(error), wasClean: false, final: true });
+      this.#report("close", { code: 1006, reason: String(error), wasClean: false, final: true });
       throw error;
     }
     this.#socket = socket;
     this.#hasReceived = this.#isWatched = false;
     socket.binaryType = this.#options.binaryType;
-    const isOurs = () => socket === this.#socket; // those that were given up may still speak
-    socket.onopen = () => isOurs() && this.#become("open", socket) && this.#tell("open");
+    const isOurs = () => socket === this.#socket; // abandoned sockets may still fire events
+    socket.onopen = () => isOurs() && this.#become("open", socket) && this.#report("open");
     socket.onmessage = (/** @type {any} */ event) => isOurs() && this.#received(event.data);
     socket.onclose = (/** @type {any} */ event) => isOurs() && this.#lost(event);
-    socket.onerror = () => {}; // `ws` throws what nobody listens to; a close follows
+    socket.onerror = () => {}; // `ws` throws errors without a listener; a close follows
     this.#after(this.#options.timeout * 1000, () => this.#drop("no answer in time"));
-    this.#tell();
+    this.#report();
   }
 
   /** @param {unknown} data */
   #received(data) {
     this.#heardAt = Date.now();
     if (data === "" && this.#options.heartbeat && (this.#isWatched || !this.#hasReceived)) {
-      this.#isWatched = true; // who knows of heartbeats begins with one; others are not watched
+      this.#isWatched = true; // a server with heartbeats begins with one; others are not watched
       this.#check(false);
       return;
     }
@@ -173,8 +173,8 @@ export class PushClient extends EventTarget {
     this.dispatchEvent(new PushEvent("message", { data }));
   }
 
-  /** Drop a connection that has been silent for too long; else look again when it could be.
-   * @param {boolean} wasAsleep what came meanwhile is perhaps about to be delivered */
+  /** Drop a connection that has been silent for too long; otherwise check again later.
+   * @param {boolean} wasAsleep messages that came meanwhile may be about to be delivered */
   #check(wasAsleep) {
     const left = this.#silence - Math.max(0, Date.now() - this.#heardAt);
     if (left > 0 || wasAsleep) {
@@ -184,7 +184,7 @@ export class PushClient extends EventTarget {
     }
   }
 
-  /** Give a socket up without waiting for its close event, which may never come.
+  /** Abandon a socket without waiting for its close event, which may never come.
    * @param {string} reason
    * @param {boolean} [paused] */
   #drop(reason, paused) {
@@ -195,7 +195,7 @@ export class PushClient extends EventTarget {
   }
 
   /** @param {{ code: number, reason: string, wasClean: boolean }} event
-   * @param {boolean} [paused] no fault of the server's, and something will end the wait */
+   * @param {boolean} [paused] not the server's fault, and an event will end the wait */
   #lost({ code, reason, wasClean }, paused = globalThis.navigator?.onLine === false) {
     const final = isFinal(code);
     const proved = this.#state === "open" &&
@@ -210,10 +210,10 @@ export class PushClient extends EventTarget {
       this.#retryAt = Date.now() + delay;
       this.#after(delay, () => this.#connect());
     }
-    this.#tell("close", { code, reason, wasClean, final });
+    this.#report("close", { code, reason, wasClean, final });
   }
 
-  /** Change the state: whatever was waited for is over. Return the socket that is no longer ours.
+  /** Change the state and end the current wait. Return the socket that is no longer ours.
    * @param {string} state */
   #become(state, socket = null) {
     const old = this.#socket;
@@ -229,10 +229,10 @@ export class PushClient extends EventTarget {
     return old;
   }
 
-  /** Tell of a change of state, unless a listener has made another one meanwhile.
-   * @param {string} [type] what else to tell
+  /** Report a change of state, unless a listener has caused another one meanwhile.
+   * @param {string} [type] another event to dispatch
    * @param {object} [fields] */
-  #tell(type, fields) {
+  #report(type, fields) {
     const turn = this.#turn;
     const delay = this.#retryAt ? Math.max(0, this.#retryAt - Date.now()) : 0;
     const events = [new PushEvent("state", { state: this.#state, delay })];
@@ -242,7 +242,7 @@ export class PushClient extends EventTarget {
     }
   }
 
-  /** Call something after a while by the wall clock, which goes on in sleep.
+  /** Call something after a delay by the wall clock, which goes on during sleep.
    * @param {number} delay
    * @param {(wasAsleep: boolean) => void} action */
   #after(delay, action) {
@@ -250,13 +250,13 @@ export class PushClient extends EventTarget {
     const begun = Date.now();
     const step = Math.min(STEP, delay);
     this.#timer = setTimeout(() => {
-      const passed = Math.max(step, Date.now() - begun); // less where the clock was set back
+      const passed = Math.max(step, Date.now() - begun); // less if the clock was set back
       passed < delay ? this.#after(delay - passed, action) : action(passed - step > JUMP);
     }, step);
   }
 
-  /** Attend to the page, if there is one: the network comes and goes, the page sleeps and wakes. */
-  #attend() {
+  /** Watch the page, if there is one: the network comes and goes, the page sleeps and wakes. */
+  #watchPage() {
     this.#page = new AbortController();
     /** @type {(target: any, type: string, listener: () => void) => void} */
     const on = (target, type, listener) =>
@@ -271,7 +271,7 @@ export class PushClient extends EventTarget {
     };
     on(globalThis, "online", wake);
     on(globalThis, "offline", () => pause("offline"));
-    on(globalThis, "pageshow", wake); // browsers keep no page with an open socket to come back to
+    on(globalThis, "pageshow", wake); // browsers cache no page that has an open socket
     on(globalThis, "pagehide", () => pause("page hidden"));
     on(globalThis.document, "visibilitychange", () => document.hidden || wake());
   }

@@ -1,4 +1,4 @@
-"""A client of WebSocket pushes that stays connected, on a thread of its own."""
+"""A client for WebSocket pushes that stays connected, on a thread of its own."""
 from __future__ import annotations
 
 from .centrifuge.events import Gap, Presence, Publication

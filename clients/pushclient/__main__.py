@@ -26,7 +26,7 @@ USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds that the server has to answer the close: somebody waits at the terminal."""
+"""Seconds that the server has to answer the close: short, for a user at a terminal."""
 
 STDIN = 0
 CHUNK = 64 * 1024
@@ -70,7 +70,7 @@ class Command:
             on_gap=self._missed if options.channel else None)
 
     def run(self) -> int:
-        """Print messages until there were enough or no more come; return the exit status."""
+        """Print messages until ``--count`` or the end is reached; return the exit status."""
         with self._client:
             threading.Thread(target=self._send_lines, name="pushclient stdin", daemon=True).start()
             try:
@@ -110,11 +110,11 @@ class Command:
         _say(f"publications of channel {gap.channel!r} may be lost")
 
     def _send_lines(self) -> None:
-        """Send each line of stdin; when it ends, go on receiving."""
+        """Send each line of stdin; at its end, keep receiving."""
         rest = b""
         while True:
             try:
-                data = os.read(STDIN, CHUNK)  # not sys.stdin, whose lock would hold the program up at its end
+                data = os.read(STDIN, CHUNK)  # not sys.stdin: its lock would block the exit
             except OSError:
                 return
             *lines, rest = (rest + data).split(b"\n")
@@ -132,7 +132,7 @@ class Command:
                     self._client.publish(self._options.channel[0], line)
                 else:
                     self._client.send(line)
-            except NotConnected:  # it may be, later
+            except NotConnected:  # try again
                 continue
             except (CommandFailed, ConnectionClosed, TimeoutError) as error:
                 _say(f"not sent: {error}")
@@ -141,13 +141,13 @@ class Command:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pushclient", description="Print what a WebSocket server pushes, one message per line, "
-        "and send each line of stdin. Exit status: 0 success; 1 could not connect, or the server "
-        "ended it; 2 usage; 130 Ctrl-C.")
+        prog="pushclient", description="Print what a WebSocket server pushes, one message per "
+        "line, and send each line of stdin. Exit status: 0 success; 1 could not connect, or the "
+        "server ended it; 2 usage; 130 Ctrl-C.")
     parser.add_argument("url", metavar="URL", help="ws://, wss:// or ws+unix:///path/of/socket")
     parser.add_argument("--id", help="who you are: becomes ?Id= in the URL")
     parser.add_argument("--channel", action="append", default=[], metavar="NAME",
-                        help="subscribe, and after a loss go on where it was lost; lines of stdin "
+                        help="subscribe, and after a loss resume where it was lost; lines of stdin "
                         "are published to the first; the URL has to be one for Centrifugo's "
                         "protocol; may be given several times")
     parser.add_argument("--token", help="with --channel: a JWT that says who you are")

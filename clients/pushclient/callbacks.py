@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable
+from typing import Callable, TypeVar
 
 from .centrifuge.events import Gap, Presence
 from .errors import ChannelLost
@@ -10,12 +10,14 @@ from .inbox import Value
 
 logger = logging.getLogger("pushclient")
 
+T = TypeVar("T")
+
 
 class Callbacks:
-    """Call the functions that the application has given; what they raise is logged.
+    """Call the application's functions; exceptions in them are logged.
 
     Args:
-        label: names the client in the log.
+        label: what the log calls the client.
         on_message, on_state, on_gap, on_lost, on_presence: see ``PushClient``.
     """
 
@@ -31,28 +33,28 @@ class Callbacks:
         self._on_presence = on_presence
 
     def state(self, state: str) -> None:
-        """Tell a new state."""
+        """Report a new state."""
         if self._on_state is not None:
             self.call(self._on_state, state)
 
     def gap(self, gap: Gap) -> None:
-        """Tell a gap."""
+        """Report a gap."""
         if self._on_gap is not None:
             self.call(self._on_gap, gap)
 
     def presence(self, presence: Presence) -> None:
-        """Tell who came or left."""
+        """Report who joined or left."""
         if self._on_presence is not None:
             self.call(self._on_presence, presence)
 
     def lost(self, lost: ChannelLost) -> bool:
-        """Tell which channel is lost; return False if the application does not want to know."""
+        """Report a lost channel; return False if the application has no callback for that."""
         if self._on_lost is not None:
             self.call(self._on_lost, lost)
         return self._on_lost is not None
 
-    def call(self, callback: Callable[[Any], object], argument: Any) -> None:
-        """Call one function."""
+    def call(self, callback: Callable[[T], object], argument: T) -> None:
+        """Call one function with its argument."""
         try:
             callback(argument)
         except Exception:

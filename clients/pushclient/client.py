@@ -1,7 +1,7 @@
-"""The client: what a program calls, and how its parts are put together.
+"""The client: what a program calls, and how the parts fit together.
 
 ``Reconnector`` goes from one connection to the next; a ``PlainLink`` or a ``ChannelLink`` handles
-each; ``Delivery`` gets the messages to the program, ``Calls`` the program's commands to the server.
+each. ``Dispatcher`` takes messages to the program, ``Calls`` takes commands to the server.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .centrifuge.link import ChannelLink
 from .centrifuge.protocol import ChannelProtocol
 from .centrifuge.subscription import ChannelsOption, Since
 from .centrifuge.tokens import ChannelToken, Token, TokenCalls
-from .delivery import Delivery
+from .dispatch import Dispatcher
 from .errors import ChannelLost, ConnectionClosed, InvalidSetting, PushError
 from .inbox import Inbox, Value
 from .reconnect import OPEN, ClientLink, Reconnector
@@ -37,52 +37,52 @@ from .websocket.url import Address, parse_url
 class PushClient:
     """Receive what a server pushes, across lost connections, on a thread of its own.
 
-    Iterate over the messages, which come as ``str`` or ``bytes``, or give ``on_message``. With
-    ``channels`` they are ``Publication``s, and each channel goes on where it was lost. Every
-    method is safe from any thread, callbacks included; callbacks run on the client's thread, one
-    at a time, and what they raise is logged. While one blocks, or while the queue is full, nothing
-    is read: TCP then slows the server down, which in the end may disconnect the client as slow.
+    Iterate over the messages, which are ``str`` or ``bytes``, or pass ``on_message``. With
+    ``channels`` they are ``Publication``s, and each channel resumes where it was lost. Every
+    method is safe from any thread, callbacks included. Callbacks run on the client's thread, one
+    at a time; exceptions in them are logged. While one blocks, or while the queue is full, nothing
+    is read: TCP then slows the server down, which may in the end disconnect the client as slow.
 
-    A connection that is lost is made again after a delay drawn from a window that grows from 0.5
-    to 20 s. It stays closed after ``close()``, a final close code (``Disconnected``), an HTTP
-    status 4xx other than 408, 425 and 429 (``Refused``), ``max_attempts``, and, as long as no
-    connection has been open, a response that is not a WebSocket server's or a certificate that is
-    not to be trusted. Iteration then raises that error; after ``close()`` and a normal close by
-    the server (1000) it just ends.
+    A lost connection is made again after a delay drawn from a window that grows from 0.5 to 20 s.
+    The client stays closed after ``close()``, a final close code (``Disconnected``), an HTTP
+    status 4xx other than 408, 425 and 429 (``Refused``), ``max_attempts``, and, if no connection
+    has been open yet, a response that is not a WebSocket server's or a certificate that cannot be
+    trusted. Iteration then raises that error; after ``close()`` and a normal close by the server
+    (1000) it just ends.
 
-    The methods that ask the server something (``publish``, ``rpc``, ``presence``, ``history``)
-    need ``channels``. They wait for the answer, at most ``timeout`` seconds, the client's own by
-    default, and raise
+    The methods that ask the server for something (``publish``, ``rpc``, ``presence``, ``history``)
+    need ``channels``. They wait for the answer, for at most ``timeout`` seconds (by default the
+    client's own), and raise
 
     - ``CommandFailed``: the server answered with an error
     - ``NotConnected``: no connection was open in time; nothing was sent
     - ``ConnectionClosed``: the connection was lost meanwhile; the command may have been run
-    - ``QueueFull``: meanwhile so many messages came, which nobody takes, that reading has stopped;
+    - ``QueueFull``: the queue is full of messages that nobody takes, so the answer cannot be read;
       the command may have been run
     - ``TimeoutError``: no answer came in time
     - ``InvalidSetting``: the client was made without ``channels``
 
     Args:
         url: ``ws://``, ``wss://`` or ``ws+unix:///path/of/socket``.
-        Id: who the client is, 1 to 128 characters; becomes ``?Id=`` of the URL.
+        Id: who the client is, 1 to 128 characters; becomes ``?Id=`` in the URL.
         on_message: called with each message; nothing is queued then.
         on_state: called with each new state: "connecting", "open", "waiting", "closed".
-        channels: names of channels to be in, or a mapping from them to what has been seen of each
-            (offset and epoch), to the token of a private one, or to both as ``{"since": ...,
-            "token": ...}``. The URL has to be one for Centrifugo's protocol.
+        channels: names of the channels to subscribe to, or a mapping from them to the position
+            last seen (offset and epoch), the token of a private channel, or both as
+            ``{"since": ..., "token": ...}``. The URL has to be one for Centrifugo's protocol.
         token: with ``channels``, a JWT that says who the client is, or a function that returns one
-            for each connection. Token functions run on threads of their own; those of channels
-            are called with the channel's name. Before a token expires, its function is called for
-            another.
+            for each connection. Token functions run on threads of their own; a channel's is
+            called with the channel's name. Before a token expires, its function is called for
+            a new one.
         on_gap: called with a ``Gap`` when publications of its ``channel`` may be lost for good.
         on_lost: called with a ``ChannelLost`` when the server refuses a channel or takes the
-            client out of it; without it, that ends the client with this error.
-        on_presence: called with a ``Presence`` when somebody comes into a channel or leaves it.
+            client out of it; without ``on_lost``, that error ends the client.
+        on_presence: called with a ``Presence`` when somebody joins a channel or leaves it.
         headers: further request headers, pairs or a mapping.
         origin: the ``Origin`` header, as a browser would send it; None: no such header.
         subprotocols: those to offer.
-        ssl_context: instead of one that verifies against the system's certificates.
-        proxy: a URL ``http://user:password@host:port``; True: what the environment says, with
+        ssl_context: replaces the one that verifies against the system's certificates.
+        proxy: a URL ``http://user:password@host:port``; True: as the environment says, including
             ``no_proxy``; None: no proxy.
         unix_socket: the path of a Unix socket to connect to, instead of the URL's host.
         timeout: seconds for each step of connecting, for ``send`` to find an open connection, and
@@ -90,9 +90,9 @@ class PushClient:
         close_timeout: seconds that the server has to answer a close frame.
         ping_interval: seconds without traffic after which the server is pinged. 0: never.
         pong_timeout: seconds that it has to answer; any traffic counts.
-        max_message_size: bytes of one inbound message; past it the connection ends with 1009.
-        max_queue: messages waiting to be iterated over, of large ones only as many as make up
-            1 MiB; past it nothing more is read, unless a call waits for its answer: for that 16
+        max_message_size: bytes of one inbound message; a larger one ends the connection with 1009.
+        max_queue: messages that may wait to be iterated over, of large ones only as many as make
+            up 1 MiB. Once it is full, nothing more is read; while a call waits for its answer, 16
             times as much is taken.
         max_attempts: attempts that may fail in a row; None: no limit.
 
@@ -124,7 +124,7 @@ class PushClient:
         if channels is None and (token or on_gap or on_lost or on_presence):
             raise InvalidSetting("token and on_gap, on_lost, on_presence need channels=[...]")
         address = _address(url, Id, unix_socket)
-        find_proxy(proxy, address)  # to say at once that a proxy cannot work
+        find_proxy(proxy, address)  # so that a bad setting is reported at once
         request = Request(address, handshake.check_subprotocols(subprotocols),
                           *_headers(headers, origin), proxy, ssl_context)
         connection = options.ConnectionOptions(timeout, close_timeout, ping_interval, pong_timeout,
@@ -135,22 +135,22 @@ class PushClient:
         inbox = Inbox(options.check_count("max_queue", max_queue), self._wake,
                       len if channels is None else size_of)
         answers = None if channels is None else Answers()
-        delivery = Delivery(callbacks, inbox, answers)
+        dispatcher = Dispatcher(callbacks, inbox, answers)
         self._calls: Calls | None = None
         self._reconnector: Reconnector[ClientLink]
         if answers is None:
             self._reconnector = Reconnector(
-                request, lambda opened: PlainLink(connection, delivery.deliver, opened),
+                request, lambda opened: PlainLink(connection, dispatcher.deliver, opened),
                 callbacks, inbox.end, close_timeout, max_attempts)
         else:
             protocol, token_calls = ChannelProtocol(channels or (), token or None), TokenCalls()
             reconnector = Reconnector(
-                request, lambda opened: ChannelLink(connection, delivery.deliver, callbacks,
+                request, lambda opened: ChannelLink(connection, dispatcher.deliver, callbacks,
                                                     protocol, token_calls, answers, opened),
                 callbacks, inbox.end, close_timeout, max_attempts)
             self._calls = Calls(protocol, answers, reconnector, timeout)
             self._reconnector = reconnector
-        self._callbacks, self._inbox, self._delivery = callbacks, inbox, delivery
+        self._callbacks, self._inbox, self._dispatcher = callbacks, inbox, dispatcher
         self._timeout = timeout
 
     def __repr__(self) -> str:
@@ -189,11 +189,11 @@ class PushClient:
         return self
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
-        """Close the connection in good order and end the thread; a second call does nothing.
+        """Close the connection with a handshake and end the thread; a second call does nothing.
 
-        Returns when the thread is gone: at once, or when the server has answered, at the latest
-        after ``close_timeout`` and two seconds. From a callback it returns at once and the thread
-        ends behind that callback. What was received before stays to be iterated over.
+        Returns when the thread has ended: at once, or when the server has answered, after at most
+        ``close_timeout`` and two seconds. From a callback it returns at once, and the thread ends
+        after that callback. Messages received before can still be iterated over.
 
         Args:
             code: 1000, 1001 or 3000 to 4999.
@@ -203,7 +203,7 @@ class PushClient:
             InvalidSetting: one of them cannot be sent.
         """
         disconnect = checked_disconnect(code, reason)
-        self._delivery.stop()
+        self._dispatcher.stop()
         self._reconnector.close(disconnect)
 
     def __enter__(self) -> PushClient:
@@ -226,7 +226,7 @@ class PushClient:
 
         Raises:
             TimeoutError: none came in time.
-            PushError: none will come: the error that ended the client, or ``ConnectionClosed``.
+            PushError: none will come; the error that ended the client, or ``ConnectionClosed``.
         """
         self._check_may_wait()
         value = self._inbox.get(timeout)
@@ -248,21 +248,21 @@ class PushClient:
 
     def _check_may_wait(self) -> None:
         if self._callbacks.on_message is not None:
-            raise InvalidSetting("on_message gets the messages: leave it out to iterate")
+            raise InvalidSetting("on_message takes the messages: leave it out to iterate")
         if not self._reconnector.is_started and not self._reconnector.is_closing:
-            raise ConnectionClosed("not started: use the client in a with block or call start()")
+            raise ConnectionClosed("not started: use the client in a with block, or call start()")
         if self._reconnector.is_own_thread:
             raise ConnectionClosed("a callback cannot wait for a message: use on_message")
 
     # sending
 
     def send(self, data: Any, *, timeout: float | None = None) -> None:
-        """Send one message, on the connection that is open, or that opens in time.
+        """Send one message, on the connection that is open or opens in time.
 
         Args:
-            data: text, bytes-like for a binary message, or anything that JSON can hold.
-            timeout: seconds to wait for an open connection; None: the client's ``timeout``. On
-                the client's own thread there is no waiting.
+            data: text, a bytes-like object for a binary message, or anything that JSON can hold.
+            timeout: seconds to wait for an open connection; None: the client's ``timeout``. The
+                client's own thread does not wait.
 
         Raises:
             InvalidData: a message cannot hold this.
@@ -278,38 +278,38 @@ class PushClient:
 
     def subscribe(self, channel: str, since: Since = None, *,
                   token: ChannelToken = None) -> None:
-        """Be in one more channel from now on; returns at once, connected or not.
+        """Subscribe to one more channel; return at once, connected or not.
 
         Args:
             channel: its name.
-            since: what has been seen of it, an offset and an epoch; None: nothing.
+            since: the position last seen, an offset and an epoch; None: none.
             token: for a private channel, a JWT, or a function that is called with the channel's
                 name and returns one.
 
         Raises:
-            InvalidSetting: the client is in it already, or it cannot be a channel.
+            InvalidSetting: the client has it already, or an argument cannot work.
         """
-        self._server.subscribe(channel, since, token)
+        self._channel_calls.subscribe(channel, since, token)
 
     def unsubscribe(self, channel: str) -> None:
-        """Be in a channel no more; returns at once. Nothing of it is delivered after that."""
-        self._server.unsubscribe(channel)
+        """Leave a channel; return at once. Nothing from it is delivered after that."""
+        self._channel_calls.unsubscribe(channel)
 
     def publish(self, channel: str, data: Any, *, timeout: float | None = None) -> None:
-        """Publish what JSON can hold, where the server lets clients do that.
+        """Publish anything that JSON can hold, if the server lets clients publish.
 
-        From a callback it returns at once; if the server refuses, that is logged.
+        From a callback it returns at once; a refusal by the server is logged.
         """
-        self._server.publish({"channel": channel, "data": data}, timeout)
+        self._channel_calls.publish({"channel": channel, "data": data}, timeout)
 
     def rpc(self, method: str, data: Any = None, *, timeout: float | None = None) -> Any:
         """Call a method of the site and return its answer. Not from a callback."""
         request = {"method": method} if data is None else {"method": method, "data": data}
-        return self._server.run("rpc", request, timeout).get("data")
+        return self._channel_calls.run("rpc", request, timeout).get("data")
 
     def presence(self, channel: str, *, timeout: float | None = None) -> dict[str, Any]:
-        """Return who is in a channel: ``user``, ``client`` by client. Not from a callback."""
-        result = self._server.run("presence", {"channel": channel}, timeout)
+        """Return who is in a channel: ``user`` and ``client``, by client. Not from a callback."""
+        result = self._channel_calls.run("presence", {"channel": channel}, timeout)
         found: dict[str, Any] = result.get("presence", {})
         return found
 
@@ -319,27 +319,27 @@ class PushClient:
 
         Args:
             channel: its name.
-            limit: publications at most; -1: all.
-            since: only those behind this offset and epoch, or before it if reversed.
-            reverse: the newest first.
+            limit: how many publications at most; -1: all.
+            since: only those after this offset and epoch, or before it if reversed.
+            reverse: newest first.
             timeout: see the class.
         """
         request: dict[str, Any] = {"channel": channel, "limit": limit, "reverse": reverse}
         if since is not None:
             request["since"] = {"offset": since[0], "epoch": since[1]}
-        found = self._server.run("history", request, timeout)
+        found = self._channel_calls.run("history", request, timeout)
         return [Publication(channel, one["data"], one.get("offset", 0), found.get("epoch", ""),
                             one.get("info"), one.get("tags"))
                 for one in found.get("publications", ())]
 
     def position(self, channel: str) -> Position | None:
-        """Return the offset and epoch of what was received last; None: nothing to go on from."""
+        """Return the offset and epoch reached in a channel; None: nothing to resume from."""
         return self._calls.position(channel) if self._calls else None
 
     @property
-    def _server(self) -> Calls:
+    def _channel_calls(self) -> Calls:
         if self._calls is None:
-            raise InvalidSetting("this client speaks no protocol: make it with channels=[...]")
+            raise InvalidSetting("this client has no channels: make it with channels=[...]")
         return self._calls
 
 
@@ -352,7 +352,7 @@ def _address(url: str, Id: str | None, unix_socket: str | None) -> Address:
 
 def _headers(headers: options.Headers | None, origin: str | None
              ) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """Return the further headers, and the names of those to leave out."""
+    """Return the extra headers, and the names of the defaults to leave out."""
     pairs = options.header_pairs(headers)
     if origin is not None:
         pairs.append(("Origin", origin))

@@ -8,14 +8,14 @@ Each message is one line that names the cause::
     +-- ConnectionClosed    (RuntimeError)    the connection takes no messages
     |   +-- Disconnected                      how an open connection ended: code and reason
     |   +-- NotConnected                      no connection was open in time; nothing was sent
-    |   +-- QueueFull                         the answer is behind messages that nobody takes
+    |   +-- QueueFull                         messages that nobody takes block the answer
     +-- CommandFailed       (RuntimeError)    the server answered with an error: code, temporary
     |   +-- ChannelLost                       it refused a channel, or took the client out of it
     +-- ConnectFailed       (OSError)         no connection was made
         +-- UnknownHost                       the name has no address
         +-- ConnectTimeout  (TimeoutError)    a step of connecting took longer than ``timeout``
         +-- TlsFailed                         no TLS with this server
-        |   +-- CertificateRefused            its certificate is not to be trusted
+        |   +-- CertificateRefused            its certificate cannot be trusted
         +-- ProxyFailed                       the proxy made no tunnel
         +-- HandshakeFailed (ws4py's HandshakeError)   the response is not a WebSocket server's
             +-- Refused                       an HTTP status other than 101: status, retry_after
@@ -62,7 +62,7 @@ class NotConnected(ConnectionClosed):
 
 
 class QueueFull(ConnectionClosed):
-    """Say that an answer is behind more messages than the client queues while nobody takes any."""
+    """Say that the queue is full of messages that nobody takes, so the answer cannot be read."""
 
 
 class CommandFailed(PushError, RuntimeError):
@@ -118,7 +118,7 @@ class TlsFailed(ConnectFailed):
 
 
 class CertificateRefused(TlsFailed):
-    """Say why the server's certificate is not to be trusted."""
+    """Say why the server's certificate cannot be trusted."""
 
     is_lasting = True
 

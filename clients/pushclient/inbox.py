@@ -12,18 +12,17 @@ LIMIT_SIZE = 1024 * 1024
 """Characters or bytes worth queueing: of large messages the queue takes fewer."""
 
 AWAITED_FACTOR = 16
-"""How many times the limit, or ``LEAST_AWAITED``, may be queued while somebody waits for what comes
-behind."""
+"""While a thread waits for an answer, this many times the limit may be queued."""
 
 LEAST_AWAITED = 1024
-"""Messages that count as the limit then, if it is smaller."""
+"""The limit then, in messages, if the real one is smaller."""
 
 Value = Union[str, bytes, Publication]
 """A message: text or binary, or with channels a publication."""
 
 
 class Inbox:
-    """Hold messages between the client's thread and those that iterate; bounded.
+    """Hold a bounded number of messages from the client's thread for those that iterate.
 
     ``put`` belongs to the client's thread, ``get`` and ``end`` are for any.
 
@@ -31,7 +30,7 @@ class Inbox:
         limit: messages that it holds; of large ones only as many as make up 1 MiB, at least one.
         on_room: called when there is room again after ``put`` found too little, on the thread that
             made room.
-        size: returns what one message counts with.
+        size: returns the size of one message.
     """
 
     def __init__(self, limit: int, on_room: Callable[[], None],
@@ -50,7 +49,7 @@ class Inbox:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether half of it is free again, so that it is worth reading on."""
+        """Tell whether half of it is free, enough to resume reading."""
         return len(self._messages) <= self._limit_now // 2
 
     def put(self, messages: Sequence[Value], *, awaited: bool = False) -> Sequence[Value]:
@@ -58,13 +57,14 @@ class Inbox:
 
         Args:
             messages: at least one.
-            awaited: somebody waits for what comes behind them: there is far more room then.
+            awaited: a thread waits for an answer after them, so there is far more room.
         """
         largest = max(1, *map(self._size, messages))
         self._limit_now = min(self._limit, max(1, LIMIT_SIZE // largest))
         limit = self._limit_now
         if awaited:
-            limit = AWAITED_FACTOR * min(max(self._limit, LEAST_AWAITED), max(1, LIMIT_SIZE // largest))
+            limit = AWAITED_FACTOR * min(max(self._limit, LEAST_AWAITED),
+                                         max(1, LIMIT_SIZE // largest))
         room = max(0, limit - len(self._messages))
         taken = messages[:room]
         with self._changed:
@@ -75,7 +75,7 @@ class Inbox:
         return rest
 
     def put_all(self, messages: Sequence[Value]) -> None:
-        """Take the last messages, behind which nothing is read, whatever the limit."""
+        """Take the last messages, whatever the limit: nothing more will be read."""
         with self._changed:
             self._messages.extend(messages)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What both clients can set: the defaults and the checks. Pure."""
+"""The options of both clients: defaults and checks. Pure."""
 from __future__ import annotations
 
 import math
@@ -26,19 +26,19 @@ MAX_QUEUE = 1024
 """Messages received and not yet iterated over, before the client stops reading."""
 
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
-"""Further request headers: a mapping or pairs, in which a name may occur twice."""
+"""Further request headers: a mapping, or pairs, in which a name may occur twice."""
 
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """Hold what every connection of a client is given. Checked when it is made.
+    """Hold the options of each connection of a client. They are checked at once.
 
     Attributes:
         timeout: seconds for each step of connecting, and for a write to make progress.
         close_timeout: seconds that the server has to answer a close frame.
         ping_interval: seconds without traffic after which the server is pinged. 0: never.
         pong_timeout: seconds that it has to answer; any traffic counts.
-        max_message_size: bytes of one inbound message; past it the connection ends with 1009.
+        max_message_size: bytes of one inbound message; a larger one ends the connection with 1009.
 
     Raises:
         InvalidSetting: a value cannot work.
@@ -58,15 +58,15 @@ class ConnectionOptions:
 
 
 def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
-    """Return a length of time, once it is one that can work.
+    """Return a number of seconds, if it can work.
 
     Args:
-        name: what the argument is called.
+        name: the argument's.
         value: seconds.
-        zero: whether 0 has a meaning.
+        zero: whether 0 is allowed.
 
     Raises:
-        InvalidSetting: it is not a finite number, or it is too small.
+        InvalidSetting: it is not a finite number, or is too small.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidSetting(f"{name} is {value!r}: use a number of seconds")
@@ -76,7 +76,7 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
 
 
 def check_count(name: str, value: int) -> int:
-    """Return a whole number, once it is 1 or more.
+    """Return a whole number, if it is 1 or more.
 
     Raises:
         InvalidSetting: it is not.
@@ -87,7 +87,7 @@ def check_count(name: str, value: int) -> int:
 
 
 def header_pairs(headers: Headers | None) -> list[tuple[str, str]]:
-    """Return headers as pairs, however they were given."""
+    """Return headers as pairs, in whichever form they were given."""
     if headers is None:
         return []
     return list(headers.items() if isinstance(headers, Mapping) else headers)

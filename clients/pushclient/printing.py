@@ -37,7 +37,7 @@ def as_json(message: Value, now: float | None = None) -> str:
     """Return a message as a JSON object.
 
     Args:
-        message: text is put in as it is, bytes as base64 with ``"binary": true``.
+        message: text is kept as it is, bytes become base64 with ``"binary": true``.
         now: when it came, in seconds since 1970; None: now.
     """
     now = time.time() if now is None else now

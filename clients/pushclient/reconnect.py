@@ -27,14 +27,14 @@ WAITING = "waiting"
 CLOSED = "closed"
 
 PROVED_AFTER = 5.0
-"""Seconds after which an open connection has proved itself, even without a message."""
+"""Seconds open after which a connection has proved itself, even without a message."""
 
 JOIN_MARGIN = 1.0
-"""Seconds on top of what closing may take, for a busy machine."""
+"""Seconds added to what closing may take, for a busy machine."""
 
 
 class ClientLink(Protocol):
-    """One of the connections that a client goes through, with what handles it."""
+    """One of a client's connections in turn, with what handles it."""
 
     @property
     def connection(self) -> Connection:
@@ -46,22 +46,20 @@ class ClientLink(Protocol):
 
     @property
     def failure(self) -> PushError | None:
-        """Return what says more about the end than its close code, or None."""
+        """Return an error that says more about the end than the close code does, or None."""
 
 
 L = TypeVar("L", bound=ClientLink, covariant=True)
 
 
 class Reconnector(Generic[L]):
-    """Connect, again and again, until there is a reason to stop.
-
-    For any thread.
+    """Connect, again and again, until there is a reason to stop. For any thread.
 
     Args:
         request: what each connection asks for.
-        make_link: returns what handles the next connection, and calls its argument once that is
+        make_link: returns the link for the next connection; its argument is called once that is
             open.
-        callbacks: are told each new state.
+        callbacks: are told of each new state.
         on_end: called when there will be no more connections.
         close_timeout: seconds that the server has to answer a close.
         max_attempts: attempts that may fail in a row; None: no limit.
@@ -70,8 +68,8 @@ class Reconnector(Generic[L]):
         error: why the last connection or attempt ended; in the end, the final error or None.
         delay: seconds until the next attempt, in the state "waiting".
         state: "connecting", "open", "waiting" or "closed".
-        link: the link of this moment, open or not yet; None: there is none.
-        is_closing: ``close`` was called, or the end has come.
+        link: the current link, open or not yet; None: there is none.
+        is_closing: ``close`` was called, or the client has ended.
     """
 
     def __init__(self, request: Request, make_link: Callable[[Callable[[], None]], L],
@@ -103,7 +101,7 @@ class Reconnector(Generic[L]):
 
     @property
     def is_own_thread(self) -> bool:
-        """Tell whether this is the client's thread."""
+        """Tell whether the caller is on the client's thread."""
         return self._thread is threading.current_thread()
 
     # any thread
@@ -139,18 +137,18 @@ class Reconnector(Generic[L]):
         if not self.is_own_thread:
             thread.join(self._join_timeout)
             if thread.is_alive():
-                logger.warning("%s: a callback keeps the closed client's thread", self._label)
+                logger.warning("%s: closed, but a callback still keeps its thread", self._label)
 
     def wake(self) -> None:
-        """End whatever the client's thread waits for."""
+        """End the client's wait, whatever it is for."""
         if self._waker is not None:
             self._waker.wake()
 
     def open_link(self, timeout: float) -> L:
-        """Return an open link, waiting for it, but not on the client's own thread.
+        """Return an open link; wait for one, except on the client's own thread.
 
         Raises:
-            NotConnected: there was none in time.
+            NotConnected: none was open in time.
             ConnectionClosed: the client is closed, or not started.
         """
         deadline = time.monotonic() + timeout
@@ -179,7 +177,7 @@ class Reconnector(Generic[L]):
                 if error is None or self._is_last(error):
                     break
                 self._wait_after(error, waker)
-        except PushError as late:  # a setting that only shows when it is used
+        except PushError as late:  # a setting that cannot work shows only in use
             error = late
         except Exception as unexpected:
             logger.exception("%s: the client's thread failed", self._label)
@@ -189,7 +187,7 @@ class Reconnector(Generic[L]):
             self._end(error)
 
     def _connect_once(self, waker: Waker) -> PushError | None:
-        """Go through one connection; return how it ended, None if the client was closed."""
+        """Run one connection; return how it ended, or None if the client was closed."""
         self._set_state(CONNECTING)
         link = self._make_link(self._opened)
         with self._changed:

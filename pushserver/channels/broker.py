@@ -43,11 +43,13 @@ class Broker(Protocol):
       to be delivered, and can lack ones that have been. ``joining`` merges them by offset.
     - A history that is lost starts again under an epoch that it never had. A position of
       another epoch is never answered with ``recovered``.
+    - Before its first publication a channel is at position 0 of the epoch that this publication
+      gets.
     - A channel whose limits allow no publications has no history: its publications have offset 0
       and an empty epoch, but are still delivered in one order.
     - ``publish``, ``history``, ``recover``, ``remove_history``, ``subscribe`` and ``unsubscribe``
-      may wait for a network, for a bounded time. The node calls them with no lock held and never
-      on the loop's thread.
+      may wait for a network, for a bounded time, and raise an error if it cannot be reached. The
+      node calls them with no lock held and never on the loop's thread.
 
     Any thread may call any method, but ``start`` and ``stop`` belong to the server. Before
     ``start`` and after ``stop`` nothing is delivered.

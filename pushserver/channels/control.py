@@ -61,7 +61,9 @@ class Control(Protocol):
     - By the time ``tell`` returns, this node has carried out the command, on the calling thread.
     - Every other node carries it out once, or not at all if it cannot be reached in time. Commands
       from one thread arrive in the order in which it called ``tell``.
-    - ``obey`` queues and returns; it may be called on any thread, but with no lock held.
+    - ``obey`` waits for no client, but it calls the broker and presence to put connections into a
+      channel. Call it with no lock held, and neither on the loop's thread nor on one that their
+      answers depend on.
 
     Any thread may call ``tell`` and ``health``; ``start`` and ``stop`` belong to the server.
     """

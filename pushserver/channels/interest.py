@@ -62,6 +62,11 @@ class Interest:
             else:
                 self._tell(channel, done)
 
+    def sweep(self) -> None:
+        """Retry ``update`` where it failed when a channel's last connection left."""
+        for channel in self._told.copy():
+            self.update(channel)
+
     def _tell(self, channel: str, done: threading.Event) -> None:
         try:
             if self._wants(channel):

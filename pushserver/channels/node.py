@@ -116,7 +116,11 @@ class Node(Generic[M]):
     def wake(self) -> None:
         """Start writing what was delivered; see ``Receiver.wake``."""
         while self._jobs:
-            self._delivery.run(self._jobs.popleft())
+            try:
+                job = self._jobs.popleft()
+            except IndexError:  # another thread has taken the last one
+                break
+            self._delivery.run(job)
         self._delivery.wake()
 
     def _hand_out(self, audience: Audience, channel: str, publication: Publication,
@@ -266,15 +270,28 @@ class Node(Generic[M]):
         return True
 
     def left_channel(self, channel: str, client: str) -> None:
-        """Note that a client has left one channel, and tell the others."""
-        self._announce_leave(channel, self._presence.leave(channel, client))
+        """Note that a client has left one channel, and tell the others; errors are logged."""
+        self._leave(channel, client)
         self._tidy()
+
+    def _leave(self, channel: str, client: str, linger: float = 0.0) -> None:
+        try:
+            self._announce_leave(channel, self._presence.leave(channel, client, linger))
+        except Exception:
+            logger.exception("cannot tell that %s has left %r", client, channel)
 
     def _tidy(self) -> None:
         """Unsubscribe from channels that no longer have connections; start writing the queue."""
-        for channel in self._hub.take_deserted():
-            self._interest.update(channel)
+        self._let_go(self._hub.take_deserted())
         self.wake()
+
+    def _let_go(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            try:
+                self._interest.update(channel)
+            except Exception:   # ``sweep`` tries again
+                logger.exception("channel %r: the broker cannot be told that it is empty",
+                                 channel)
 
     # Presence
 
@@ -311,8 +328,9 @@ class Node(Generic[M]):
                 held.append(channel)
                 arrivals += self.enter([channel], info)
         except BaseException:
-            self._forget(arrivals)
             self.expected(held)
+            self._let_go(held)
+            self._forget(arrivals)
             raise
         return arrivals
 
@@ -320,40 +338,45 @@ class Node(Generic[M]):
         """Complete what ``expect`` began: from now on the hub says who is in these channels."""
         for channel in channels:
             self._interest.release(channel)
-            self._interest.update(channel)
 
     def announce(self, member: M, arrivals: Iterable[Arrival]) -> None:
-        """Tell the others who has joined, and who has already left again."""
-        for channel, info, is_told in arrivals:
-            if is_told:
-                self._tell(channel, info, True)
-            if self._hub.is_in(member, channel):
-                continue
-            if not self._presence.lingers(channel, info.client):
-                # it may have left before it was noted as present, so nobody else would see it; or
-                # the others may have been told that it left before they were told that it joined
-                self._presence.leave(channel, info.client)
-                self._announce_leave(channel, info)
+        """Tell the others who has joined, and who has already left again; errors are logged."""
+        for arrival in arrivals:
+            try:
+                self._announce(member, arrival)
+            except Exception:
+                logger.exception("cannot tell that %s has joined %r", arrival.info.client,
+                                 arrival.channel)
         self.wake()
 
+    def _announce(self, member: M, arrival: Arrival) -> None:
+        channel, info, is_told = arrival
+        if is_told:
+            self._tell(channel, info, True)
+        if not self._hub.is_in(member, channel) \
+                and not self._presence.lingers(channel, info.client):
+            # it may have left before it was noted as present, so nobody else would see it; or the
+            # others may have been told that it left before they were told that it joined
+            self._presence.leave(channel, info.client)
+            self._announce_leave(channel, info)
+
     def left(self, client: str | None, *, vanished: bool) -> None:
-        """Note that a connection has ended; an error in one channel is logged.
+        """Note that a connection has ended; errors are logged.
 
         Args:
             client: its name; None: nothing has ever asked for it.
             vanished: it may soon come back, as after a page reload.
         """
-        if client is not None:
-            self._leave_all(client, vanished)
+        try:
+            if client is not None:
+                self._leave_all(client, vanished)
+        except Exception:
+            logger.exception("cannot tell that %s has left", client)
         self._tidy()
 
     def _leave_all(self, client: str, vanished: bool) -> None:
         for channel in self._presence.channels(client):
-            try:
-                linger = self.rule(channel).linger if vanished else 0.0
-                self._announce_leave(channel, self._presence.leave(channel, client, linger))
-            except Exception:
-                logger.exception("cannot tell that %s has left %r", client, channel)
+            self._leave(channel, client, self.rule(channel).linger if vanished else 0.0)
         if vanished and self.next_departure() is not None:
             self._on_linger()
 
@@ -367,9 +390,10 @@ class Node(Generic[M]):
         self.wake()
 
     def sweep(self) -> None:
-        """Free what has expired."""
+        """Free what has expired, and unsubscribe from channels where that failed before."""
         self.broker.sweep()
         self._tidy()
+        self._interest.sweep()
 
     def next_departure(self) -> float | None:
         """Return the seconds until ``depart`` may have something to do; None if it has nothing."""

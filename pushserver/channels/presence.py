@@ -47,7 +47,8 @@ class Presence(Protocol):
     - Clients of a node that has died disappear from every result within a bounded time.
 
     Any thread may call any method, with no lock held and never on the loop's thread: each may wait
-    for a network, for a bounded time. ``start`` and ``stop`` belong to the server.
+    for a network, for a bounded time, and raise an error if it cannot be reached. ``start`` and
+    ``stop`` belong to the server.
     """
 
     def start(self) -> None:

@@ -41,6 +41,7 @@ class Housekeeping:
             node.sweep()
         finally:
             runtime.later(self._mailbox, SWEEP_INTERVAL, lambda: self._sweep(runtime, node))
+            self.expect_departures()    # the last check may have failed
 
     def expect_departures(self) -> None:
         """Make sure that lingering clients are checked when their time is over."""

@@ -48,6 +48,7 @@ class Lifecycle:
         self._on_death = on_death
         self._lock = threading.Lock()
         self._was_started = False       # or it was logged that it was not
+        self._is_changing = False       # a thread is starting it, or finishing its stop
         self._draining = False
         self._deadline = 0.0
         self._emptied = threading.Event()
@@ -62,24 +63,34 @@ class Lifecycle:
         """Tell whether connections are accepted."""
         return self.runtime is not None and not self._draining
 
-    def start(self) -> Runtime | None:
-        """Start the threads; return them, or None if they already run."""
-        if self.runtime is not None:
-            return None
-        runtime = Runtime(Loop(self._died), Workers(self._settings.workers))
+    def start(self, begin: Callable[[Runtime], None]) -> bool:
+        """Start the threads; False if they already run, or are being started or stopped.
+
+        Args:
+            begin: called once the threads run, before connections are accepted. If it raises, the
+                threads end and the exception is raised.
+        """
         with self._lock:
-            is_first = self.runtime is None
-            if is_first:
-                self.failure = None
-                self._was_started = True
-                self._draining = False
-                self._emptied.clear()
-                self.runtime = runtime
-        if not is_first:
-            runtime.loop.close()
-            return None
+            if self.runtime is not None or self._is_changing:
+                return False
+            self._is_changing = True
+        runtime = Runtime(Loop(self._died), Workers(self._settings.workers))
         runtime.start()
-        return runtime
+        try:
+            begin(runtime)
+        except BaseException:
+            runtime.loop.stop(self._settings.drain_timeout)
+            runtime.workers.stop(time.monotonic() + LAST_CALLBACKS)
+            self._is_changing = False
+            raise
+        with self._lock:
+            self.failure = None
+            self._was_started = True
+            self._draining = False
+            self._emptied.clear()
+            self.runtime = runtime
+            self._is_changing = False
+        return True
 
     def check_running(self) -> Runtime:
         """Return the threads that serve a new connection.
@@ -116,11 +127,15 @@ class Lifecycle:
         if not runtime.links:
             self._emptied.set()
 
-    def stop(self) -> bool:
-        """Close all connections and end the threads; tell whether this call did it."""
+    def stop(self, end: Callable[[], None]) -> None:
+        """Close all connections and end the threads.
+
+        Args:
+            end: called once no connection is left.
+        """
         runtime = self.drain()
         if runtime is None:
-            return False
+            return
         timeout = self._settings.drain_timeout
         if self.failure is None:
             started = self._deadline - timeout
@@ -133,10 +148,15 @@ class Lifecycle:
             self._abort_all(runtime)    # those that never reached the loop
         runtime.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:
-            if self.runtime is not runtime:     # another thread has stopped it, and restarted it
-                return False
-            self.runtime = None
-            return True
+            if self.runtime is not runtime or self._is_changing:
+                return  # another thread is stopping it, or has stopped and restarted it
+            self._is_changing = True
+        try:
+            end()
+        finally:
+            with self._lock:
+                self.runtime = None
+                self._is_changing = False
 
     def _abort_all(self, runtime: Runtime) -> None:
         for link in {*runtime.links, *self._hub.everyone()}:

@@ -178,12 +178,6 @@ class Loop:
         except OSError:
             pass  # full: it is already waking up; closed: it has stopped
 
-    def close(self) -> None:
-        """Free the resources of a loop that is never started."""
-        self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
-
     def stop(self, timeout: float) -> bool:
         """End the thread once all that is queued is done; tell whether it has ended.
 
@@ -245,7 +239,9 @@ class Loop:
         finally:
             self._sleeping = False
             self._switch_interval.stop()
-            self.close()
+            self._selector.close()
+            self._wake_in.close()
+            self._wake_out.close()
 
     def _round(self) -> None:
         self._sleeping = True

@@ -93,7 +93,7 @@ test("a function that fails is asked again, ever later, and disturbs no other ch
 for (const [what, made] of [["nothing", ""], ["null", null], ["no text", 5]]) {
   test(`a function that makes ${what} loses its channel`, async () => {
     const { said, client } = await connected({ channels: { a: maker(made) } });
-    assert.match(said.join(), /^lost a (permission denied: the token function has none|the token .*)$/);
+    assert.match(said.join(), /^lost a (permission denied: the token function returned none|the token .*)$/);
     pass(60);
     assert.equal(sent().length, 1);
     assert.equal(client.state, "open");
@@ -163,7 +163,7 @@ test("a refresh that fails is tried again, and the channel stays", async () => {
   answer("sub_refresh", {});
   say({ push: { channel: "a", pub: { data: 1 } } });
   assert.deepEqual(said, ["subscribed a", "retry a no token: not now",
-    "retry a 103: permission denied: the token function has none", "retry a 109: token expired",
+    "retry a 103: permission denied: the token function returned none", "retry a 109: token expired",
     "publication a"]);
 });
 

@@ -102,9 +102,9 @@ class Hosting:
 
 
 @contextlib.contextmanager
-def hosting(*, events=None, channels=(), **settings):
+def hosting(*, events=None, channels=(), broker=None, **settings):
     """Run a server; its clients vanish at the end."""
-    server = PushServer(Settings(**settings), events=events, channels=channels)
+    server = PushServer(Settings(**settings), events=events, channels=channels, broker=broker)
     server.start()
     hosting = Hosting(server)
     try:

@@ -25,7 +25,8 @@ SYSTEM_TYPES = tuple(kind for kind in (
     io.FileIO, io.TextIOWrapper, io.BufferedWriter) if kind)
 """Types of which any method may be a system call."""
 
-NO_SYSTEM_CALLS = ("get_ident", "get_native_id", "apply_mask", "blank", "fileno", "allocate_lock")
+NO_SYSTEM_CALLS = ("get_ident", "get_native_id", "apply_mask", "blank", "fileno", "allocate_lock",
+                   "daemon_threads_allowed")
 """The functions in these that are not."""
 
 

@@ -182,8 +182,8 @@ BROKEN = {
     "MemoryPresence.of": lambda run: run.server.presence("kept:a"),
     "LocalControl.tell": lambda run: run.server.broadcast("x"),
     "socket.send": lambda run: run.server._lifecycle.runtime.loop._wake(),
-    "start_new_thread": lambda run: run.server.every(60, lambda: "x"),
-    "waking the thread that waits": lambda run: run.server._lifecycle.runtime.workers._idle.pop().release()}
+    "start_": lambda run: run.server.every(60, lambda: "x"),
+    "waking the thread": lambda run: run.server._lifecycle.runtime.workers._idle.pop().release()}
 
 
 @pytest.mark.parametrize("what, act", BROKEN.items(), ids=BROKEN)

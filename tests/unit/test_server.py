@@ -12,6 +12,7 @@ from pushserver import (ChannelRule, Connection, ConnectionClosed, HandshakeRefu
 from pushserver.wire.disconnects import Disconnect
 from pushserver.server import acceptor_of
 from pushserver.wire.frames import OPCODE_TEXT
+from pushserver.channels.memory_broker import MemoryBroker
 from pushserver.connections.codec import PLAIN
 from tests.support.bare_server import codes, hosting
 from tests.support.site import recorder
@@ -441,4 +442,55 @@ def test_presence_and_history_outlive_a_stop_of_the_server():
     server.stop()
     server.start()
     assert server.publish("kept:a", "y").offset == 2
+    server.stop()
+
+
+@pytest.mark.parametrize("part", ["broker", "presence", "control"])
+def test_a_broker_that_cannot_start_leaves_no_thread_and_a_second_start_works(part):
+    broker = MemoryBroker()
+    broken = broker if part == "broker" else getattr(broker, part)
+    start = broken.start
+
+    def fails(*args):
+        broken.start = start
+        raise ConnectionError("the broker is away")
+
+    broken.start = fails
+    server = PushServer(broker=broker)
+    with pytest.raises(ConnectionError):
+        server.start()
+    assert refused(server) == 503
+    server.start()
+    acceptor_of(server).reserve("42")
+    server.stop()
+
+
+def test_a_broker_is_started_before_connections_are_taken_and_stopped_after_the_last():
+    log, broker = [], MemoryBroker()
+    start, stop = broker.start, broker.stop
+    broker.start = lambda receiver: (log.append(refused(server)), start(receiver))
+    broker.stop = lambda: (log.append(len(server)), stop())
+    server = PushServer(broker=broker)
+    server.start()
+    server.stop()
+    assert log == [503, 0]
+
+
+def test_threads_that_start_and_stop_a_server_leave_it_whole():
+    server, start = PushServer(Settings(drain_timeout=0.2)), threading.Barrier(4)
+
+    def change(act):
+        start.wait()
+        for _ in range(20):
+            act()
+
+    threads = [threading.Thread(target=change, args=(act,))
+               for act in (server.start, server.stop, server.start, server.stop)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    server.stop()
+    server.start()
+    acceptor_of(server).reserve("42")
     server.stop()

@@ -1,4 +1,4 @@
-"""The application's commands that wait for the server's answers."""
+"""The server's answers that the application's commands wait for."""
 from __future__ import annotations
 
 import threading
@@ -11,10 +11,10 @@ from .events import Reply
 
 
 class Answers:
-    """Hold what will have each answer, over all connections of a client. For any thread.
+    """Hold a future for each answer, across all connections of a client. For any thread.
 
-    An answer comes behind the messages that the server has sent before. So a thread that waits for
-    one says so with ``awaited``: until then more messages are taken than the client would queue.
+    An answer comes after the messages that the server sent before it. So a thread that waits for
+    one says so with ``awaited``: meanwhile more messages are taken than the client would queue.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Answers:
         self._threads = 0
 
     def __repr__(self) -> str:
-        return f"<Answers: {len(self._futures)} expected, {self._threads} threads wait>"
+        return f"<Answers: {len(self._futures)} expected, {self._threads} threads waiting>"
 
     @property
     def are_awaited(self) -> bool:
@@ -42,19 +42,19 @@ class Answers:
                 self._threads -= 1
 
     def expect(self, number: int) -> Future[Any]:
-        """Return what will have the result of a command, or the error."""
+        """Return a future for the result of a command, or its error."""
         future: Future[Any] = Future()
         with self._lock:
             self._futures[number] = future
         return future
 
     def forget(self, number: int) -> None:
-        """Expect no answer: the command was not sent."""
+        """Expect no answer after all: the command was not sent."""
         with self._lock:
             self._futures.pop(number, None)
 
     def take(self, reply: Reply) -> None:
-        """Give a reply to whoever expects it."""
+        """Pass a reply on to where it is expected."""
         with self._lock:
             future = self._futures.pop(reply.number, None)
         if future is None:
@@ -65,12 +65,12 @@ class Answers:
             future.set_result(reply.result)
 
     def lose(self) -> None:
-        """Fail all that is expected: the connection was lost."""
+        """Fail all expected answers: the connection was lost."""
         self._fail(ConnectionClosed, "the connection was lost")
 
     def give_up(self) -> None:
-        """Fail all that is expected: there is no room for what comes before the answers."""
-        self._fail(QueueFull, "too many messages came that nobody has taken")
+        """Fail all expected answers: there is no room for the messages before them."""
+        self._fail(QueueFull, "too many messages came that nobody took")
 
     def _fail(self, kind: type[PushError], why: str) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the application asks of the server's channels."""
+"""The application's calls: channels and commands."""
 from __future__ import annotations
 
 import logging
@@ -19,21 +19,21 @@ logger = logging.getLogger("pushclient")
 
 
 class Links(Protocol):
-    """Where calls find their connection; for any thread."""
+    """Where calls find their connection. For any thread."""
 
     @property
     def link(self) -> ChannelLink | None:
-        """Return the link of this moment, open or not yet; None: there is none."""
+        """Return the current link, open or not yet; None: there is none."""
 
     @property
     def is_own_thread(self) -> bool:
-        """Tell whether this is the client's thread, which has to read and must not wait."""
+        """Tell whether the caller is on the client's thread, which must read and not wait."""
 
     def open_link(self, timeout: float) -> ChannelLink:
-        """Return an open link, waiting for it.
+        """Return an open link; wait for one if need be.
 
         Raises:
-            NotConnected: there was none in time.
+            NotConnected: none was open in time.
             ConnectionClosed: the client is closed.
         """
 
@@ -43,9 +43,9 @@ class Calls:
 
     Args:
         protocol: what the client knows of its channels.
-        answers: hold the commands that wait for their answers.
-        links: where the connections are.
-        timeout: seconds for a connection, and then for an answer.
+        answers: hold a future for each command.
+        links: where the connection is found.
+        timeout: seconds to wait for a connection, and then for an answer.
     """
 
     def __init__(self, protocol: ChannelProtocol, answers: Answers, links: Links,
@@ -64,7 +64,7 @@ class Calls:
 
     def unsubscribe(self, channel: str) -> None:
         """See ``PushClient.unsubscribe``."""
-        with self._protocol.lock:  # a connection that begins meanwhile would still want it
+        with self._protocol.lock:  # else a connection that begins meanwhile subscribes to it
             link = self._links.link
             if link is not None:
                 link.leave(channel)
@@ -92,7 +92,7 @@ class Calls:
                 raise TimeoutError(f"no answer within {seconds:g} s") from None
 
     def publish(self, request: dict[str, Any], timeout: float | None = None) -> None:
-        """Publish, and wait until the server has; from a callback, log its error later instead."""
+        """Publish and wait for the server; in a callback, log a later error instead of waiting."""
         if self._links.is_own_thread:
             link = self._links.open_link(self._timeout if timeout is None else timeout)
             link.command("publish", request).add_done_callback(_log_failure)

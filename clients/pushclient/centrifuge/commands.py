@@ -1,4 +1,4 @@
-"""The client's commands, numbered, and which of them the protocol has sent itself. No I/O."""
+"""The client's commands, numbered, and which of them are the protocol's own. No I/O."""
 from __future__ import annotations
 
 from typing import Any
@@ -8,8 +8,8 @@ from pushserver.wire.payloads import encode_json
 Json = dict[str, Any]
 
 
-class Commands:
-    """Number all commands of a client; a number is used once over all its connections.
+class SentCommands:
+    """Number a client's commands; across all its connections, each number is used once.
 
     Not safe for several threads: the protocol's lock guards it.
     """
@@ -19,7 +19,7 @@ class Commands:
         self._ours: dict[int, tuple[str, str]] = {}
 
     def encode(self, name: str, request: Json) -> tuple[int, str]:
-        """Return a command's number and its text.
+        """Return a command's number and text.
 
         Raises:
             InvalidData: JSON cannot hold it.
@@ -28,15 +28,15 @@ class Commands:
         return self._number, encode_json({"id": self._number, name: request}).decode("utf-8")
 
     def ask(self, name: str, request: Json, channel: str = "") -> tuple[int, str]:
-        """Encode a command of the protocol's own, whose reply ``take`` will tell."""
+        """Encode one of the protocol's own commands; ``take`` recognizes its reply."""
         number, text = self.encode(name, request)
         self._ours[number] = name, channel
         return number, text
 
     def take(self, number: int) -> tuple[str, str]:
-        """Return the name and the channel of our command; both empty: the application's."""
+        """Return the name and channel of our own command; both empty: it is the application's."""
         return self._ours.pop(number, ("", ""))
 
     def forget(self) -> None:
-        """Expect no replies: the connection is another one."""
+        """Forget the commands of the last connection: no reply will come."""
         self._ours.clear()

@@ -1,4 +1,4 @@
-"""What a server of Centrifugo's protocol can say, as values."""
+"""What a server that speaks Centrifugo's protocol can say, as values."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Union
@@ -7,17 +7,17 @@ from ..errors import CommandFailed
 
 
 class Publication(NamedTuple):
-    """What was published to a channel.
+    """Something that was published to a channel.
 
     Attributes:
-        channel: its name; empty for what the site sent to the Id or to everybody.
-        data: what JSON made of it.
+        channel: its name; empty if the site sent this to the Id or to everybody.
+        data: what was published, decoded from JSON.
         offset: its place in the channel's history, from 1; 0 if the channel remembers nothing.
-        epoch: names the history; with ``offset`` this is the position to go on from.
-        info: the client that published it, with ``user`` and ``client``; None: the site.
-        tags: names and values that came with it, or None.
-        after_gap: right before this one, publications may have been lost.
-        size: characters that it had on the way.
+        epoch: identifies the history; with ``offset``, the position to resume from.
+        info: the client that published it, as ``user`` and ``client``; None: the site.
+        tags: a mapping that came with it, or None.
+        after_gap: publications may have been lost right before this one.
+        size: its length in transit, in characters.
     """
 
     channel: str
@@ -31,12 +31,12 @@ class Publication(NamedTuple):
 
 
 def size_of(publication: Publication) -> int:
-    """Return what a publication counts with in a queue."""
+    """Return the size of a publication in a queue."""
     return publication.size
 
 
 class Presence(NamedTuple):
-    """Who came into a channel, or left it; ``info`` has ``user`` and ``client``."""
+    """Who joined a channel, or left it; ``info`` has ``user`` and ``client``."""
 
     channel: str
     info: Any
@@ -48,25 +48,25 @@ class Ping(NamedTuple):
 
 
 class Connected(NamedTuple):
-    """The server knows the client, and calls it so; ``data`` is what it sent along, or None."""
+    """The server has accepted the client under this name; ``data`` came with that, or None."""
 
     client: str
     data: Any
 
 
 class Gap(NamedTuple):
-    """What the client has missed of a channel is lost."""
+    """What the client missed in a channel is lost."""
 
     channel: str
 
 
 class Retry(NamedTuple):
-    """A subscription or a token has failed, so many times in a row, and is to be tried again.
+    """A subscription or a token has failed and is to be tried again.
 
     Attributes:
         channel: its name; empty for the connection's token.
-        failures: 0: try again at once; else after a delay of the back-off.
-        why: what failed.
+        failures: how many in a row, which sets the delay; 0: try again at once.
+        why: what went wrong.
     """
 
     channel: str
@@ -75,14 +75,14 @@ class Retry(NamedTuple):
 
 
 class TokenExpiry(NamedTuple):
-    """A token is good for ``ttl`` seconds more; without a ``channel`` it is the connection's."""
+    """A token is valid for ``ttl`` more seconds; without ``channel`` it is the connection's."""
 
     channel: str
     ttl: float
 
 
 class Reply(NamedTuple):
-    """The server's answer to a command of the application: a result, or an error."""
+    """The server's answer to one of the application's commands: a result or an error."""
 
     number: int
     result: dict[str, Any]

@@ -1,4 +1,4 @@
-"""One of the connections that a ``PushClient`` with channels goes through."""
+"""The link of a ``PushClient`` with channels: one of its connections."""
 from __future__ import annotations
 
 import logging
@@ -16,64 +16,64 @@ from ..backoff import Backoff
 from ..errors import ChannelLost, CommandFailed, PushError
 from ..options import ConnectionOptions
 from ..websocket.connection import Connection
+from ..websocket.waker import NEVER
 from .answers import Answers
 from .events import Connected, Event, Gap, Ping, Presence, Publication, Reply, Retry, TokenExpiry
 from .protocol import PONG, ChannelProtocol
 from .replies import TOKEN_EXPIRED
-from .schedule import NEVER, Schedule
+from .schedule import Schedule
 from .tokens import TokenCalls, TokenRequest, token_problem
 
 logger = logging.getLogger("pushclient")
 
 REFRESH_AT = 0.8, 0.9
-"""The share of a token's time after which it is replaced: not at once for all clients."""
+"""The share of a token's lifetime after which it is replaced: not at once for all clients."""
 
 COMING_BACK = Disconnect(4000, "coming back")
-"""What the server is told when a connection is left for another one."""
+"""Tells the server that the client leaves this connection for another."""
 
 TOKEN_TOO_SLOW = Disconnect(ABNORMAL.code, "the token function has not returned in time")
 NO_ANSWER = Disconnect(ABNORMAL.code, "the server did not answer connect")
 
-Deliver = Callable[[Sequence[Publication], Connection], None]
-"""Takes publications, and the connection that they came on; returns once they are stored or
-handled."""
+DeliverPublications = Callable[[Sequence[Publication], Connection], None]
+"""Takes publications and their connection; returns once they are stored or handled."""
 
 
 class Listener(Protocol):
-    """What is told besides publications; always on the client's thread."""
+    """Is told everything but publications, always on the client's thread."""
 
     def gap(self, gap: Gap) -> None:
         """Take note of a gap."""
 
     def presence(self, presence: Presence) -> None:
-        """Take note of somebody who came or left."""
+        """Take note of who joined or left."""
 
     def lost(self, lost: ChannelLost) -> bool:
-        """Take note of a lost channel; return False if nobody did."""
+        """Take note of a lost channel; return False if nobody handles that."""
 
 
 class ChannelLink:
-    """A connection that subscribes to the client's channels and hands on publications.
+    """A connection that subscribes to the client's channels and passes on publications.
 
-    It is open for the client once the server has answered ``connect``. ``command``, ``enter`` and
-    ``leave`` are for any thread; the rest belongs to the client's.
+    To the client it is open once the server has answered ``connect``. ``command``, ``enter`` and
+    ``leave`` are for any thread; the rest belongs to the client's thread.
 
     Args:
-        options: of the connection.
+        options: the connection's.
         deliver: gets publications.
-        listener: is told all else.
-        protocol: of the client, over all its connections.
+        listener: is told everything else.
+        protocol: the client's, for all its connections.
         token_calls: call token functions.
         answers: to the application's commands.
-        opened: called when the server knows the client.
+        opened: called when the server has accepted the client.
 
     Attributes:
         connection: the connection.
-        failure: what says more about the end than its code, or None.
+        failure: an error that says more about the end than the close code does, or None.
         has_received: whether a publication has come.
     """
 
-    def __init__(self, options: ConnectionOptions, deliver: Deliver, listener: Listener,
+    def __init__(self, options: ConnectionOptions, deliver: DeliverPublications, listener: Listener,
                  protocol: ChannelProtocol, token_calls: TokenCalls, answers: Answers,
                  opened: Callable[[], None]) -> None:
         self.connection = Connection(self, options, values=True)
@@ -87,7 +87,7 @@ class ChannelLink:
         self._deliver = deliver
         self._listener = listener
         self._turn = 0              # the protocol's, once this connection has begun
-        self._is_known = False      # the server has answered ``connect``
+        self._is_accepted = False   # the server has answered ``connect``
         self._answer_by = NEVER
         self._schedule = Schedule()     # guarded by the protocol's lock
         self._tokens: deque[tuple[TokenRequest, Any, BaseException | None]] = deque()
@@ -95,12 +95,12 @@ class ChannelLink:
     # any thread
 
     def command(self, name: str, request: dict[str, Any], *, wake: bool = False) -> Future[Any]:
-        """Send a command; return what will have its result.
+        """Send a command; return a future for its result.
 
         Args:
             name: the command's.
-            request: its contents.
-            wake: whether somebody is going to wait for the result: the client may not be reading.
+            request: its fields.
+            wake: whether a thread is going to wait for the result: the client may not be reading.
 
         Raises:
             InvalidData: JSON cannot hold it.
@@ -118,7 +118,7 @@ class ChannelLink:
         return future
 
     def enter(self) -> None:
-        """Subscribe to what is wanted: now if the server knows the client, else when it does."""
+        """Subscribe to what is wanted: now, or once the server has accepted the client."""
         with self._protocol.lock:
             if self._turn == self._protocol.turn:
                 self._say(self._protocol.enter())
@@ -135,21 +135,21 @@ class ChannelLink:
 
     def _call_for_token(self, request: TokenRequest) -> None:
         self._token_calls.call(request, self._token_made)
-        self.connection.wake()  # it may be about to wait for longer
+        self.connection.wake()  # its current wait may be too long
 
     def _token_made(self, request: TokenRequest, token: Any, error: BaseException | None) -> None:
         self._tokens.append((request, token, error))
         self.connection.wake()
 
     def _say(self, text: str) -> None:
-        """Send a frame of the protocol's own, unless it is empty."""
+        """Send one of the protocol's own frames, unless it is empty."""
         if text:
             self.connection.sender.try_send(OPCODE_TEXT, text.encode("utf-8"))
 
-    # what the connection tells
+    # told by the connection
 
     def opened(self) -> None:
-        """Say who the client is, once that is known."""
+        """Say who the client is, as soon as that is known."""
         source = self._protocol.token.source
         if callable(source):
             self._answer_by = time.monotonic() + self._timeout
@@ -164,18 +164,18 @@ class ChannelLink:
             self._turn = self._protocol.turn
 
     def received(self, messages: Sequence[Any]) -> None:
-        """Hand publications on, and act on all else, in the order in which it was said."""
+        """Deliver publications and act on everything else, in the order in which it came."""
         publications: list[Publication] = []
         for message in messages:
             for event in self._events(message):
                 if type(event) is Publication:
                     publications.append(event)
                     continue
-                publications = self._hand_on(publications)
+                publications = self._pass_on(publications)
                 self._act(event)
             if self.failure is not None:
                 return
-        self._hand_on(publications)
+        self._pass_on(publications)
 
     def _events(self, message: Any) -> list[Event]:
         try:
@@ -183,7 +183,7 @@ class ChannelLink:
         except CommandFailed as error:
             return [error]
 
-    def _hand_on(self, publications: list[Publication]) -> list[Publication]:
+    def _pass_on(self, publications: list[Publication]) -> list[Publication]:
         if publications:
             self.has_received = True
             self._deliver(publications, self.connection)
@@ -193,7 +193,7 @@ class ChannelLink:
         """Do nothing: any traffic counts as an answer."""
 
     def closed(self, end: Disconnect) -> None:
-        """Tell those who wait for answers that none will come."""
+        """Fail the commands that wait for answers: none will come."""
         self._token_calls.forget()
         self._answers.lose()
 
@@ -202,15 +202,16 @@ class ChannelLink:
         """Return when ``run_due`` has something to do."""
         if self._tokens:
             return 0.0
-        return self._schedule.next if self._is_known else min(self._schedule.next, self._answer_by)
+        due = self._schedule.next
+        return due if self._is_accepted else min(due, self._answer_by)
 
     def run_due(self) -> None:
-        """Go on with all whose time, or whose token, has come."""
-        if not self._is_known and time.monotonic() >= self._answer_by:
+        """Do what is due, and use the tokens that have come."""
+        if not self._is_accepted and time.monotonic() >= self._answer_by:
             self.connection.drop(NO_ANSWER if self._turn else TOKEN_TOO_SLOW)
             return
         self._take_tokens()
-        self._keep_times()
+        self._do_due()
 
     # what the server says
 
@@ -218,7 +219,7 @@ class ChannelLink:
         if isinstance(event, Ping):
             self._say(PONG)
         elif isinstance(event, Connected):
-            self._is_known = True
+            self._is_accepted = True
             self._opened()
             self.enter()
         elif isinstance(event, Retry):
@@ -235,8 +236,8 @@ class ChannelLink:
             self._failed(event)
 
     def _failed(self, error: CommandFailed) -> None:
-        """End the connection, unless only a channel is lost and somebody takes note of that."""
-        if not self._is_known:
+        """End the connection, unless only a channel is lost and the listener handles that."""
+        if not self._is_accepted:
             self._refused(error)
         elif not error.code or not isinstance(error, ChannelLost):
             self._fail(error)
@@ -246,7 +247,7 @@ class ChannelLink:
                 self._fail(error)
 
     def _refused(self, error: CommandFailed) -> None:
-        """End a connection that the server does not want, for good unless time may help."""
+        """End a connection that the server refused; for good, unless trying again may help."""
         if error.temporary or error.code == TOKEN_EXPIRED and self._protocol.token.is_renewable:
             self._come_back(f"connect was answered with {error}")
         else:
@@ -260,7 +261,7 @@ class ChannelLink:
     def _come_back(self, why: str) -> None:
         self.connection.close_with(COMING_BACK, because=Disconnect(ABNORMAL.code, why))
 
-    # what is done later
+    # done later
 
     def _retry(self, event: Retry) -> None:
         if not event.failures:
@@ -274,7 +275,7 @@ class ChannelLink:
         with self._protocol.lock:
             self._schedule.at(channel, time.monotonic() + seconds)
 
-    def _keep_times(self) -> None:
+    def _do_due(self) -> None:
         now = time.monotonic()
         if now < self._schedule.next:
             return
@@ -286,7 +287,7 @@ class ChannelLink:
         self.enter()
 
     def _take_tokens(self) -> None:
-        """Go on with what tokens have come for."""
+        """Use the tokens that have come, or act on their failure."""
         while self._tokens:
             request, token, error = self._tokens.popleft()
             if error is not None:
@@ -313,7 +314,7 @@ class ChannelLink:
             self._act(event)
 
     def _take_first(self, token: Any, error: BaseException | None) -> None:
-        """Begin with the token that this connection was waiting for; "" or None: without one."""
+        """Begin with the token that this connection waited for; "" or None: without one."""
         if error is not None:
             self._come_back(token_problem(token, error))
         elif isinstance(token, str) or token is None:

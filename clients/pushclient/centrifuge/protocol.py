@@ -13,7 +13,7 @@ from pushserver.channels.publication import Position
 from pushserver.channels.rules import checked_channel
 
 from ..errors import ChannelLost, InvalidSetting
-from .commands import Commands, Json
+from .commands import SentCommands, Json
 from .events import Event, Retry
 from .replies import Replies
 from .subscription import (AWAITING_TOKEN, BACKING_OFF, OUT, SUBSCRIBED, SUBSCRIBING,
@@ -21,7 +21,7 @@ from .subscription import (AWAITING_TOKEN, BACKING_OFF, OUT, SUBSCRIBED, SUBSCRI
 from .tokens import ChannelToken, Token, TokenRequest, TokenState, checked_token
 
 PERMISSION_DENIED = 103
-"""A server's error for a token that it does not accept; ours for a function that has none."""
+"""The server's error for a token that it does not accept; ours if a function returns none."""
 
 TOO_SLOW = "the token function has not returned in time"
 
@@ -29,22 +29,22 @@ PONG = "{}"
 
 
 class ChannelProtocol:
-    """Keep what a client knows of its channels, over all its connections. For any thread.
+    """Keep the state of a client's channels, across all its connections. For any thread.
 
-    On each connection, ``begin`` gives what to say first, ``receive`` takes what the server says,
-    and once that was ``Connected``, ``enter`` gives what to say next. The tokens that this needs
-    are in ``take_requests``; ``token_came`` or ``token_failed`` tells about each. ``due`` is for a
-    channel whose time has come, after ``Retry`` or ``TokenExpiry``.
+    On each connection, ``begin`` returns what to say first and ``receive`` takes what the server
+    says; after ``Connected``, ``enter`` returns what to say next. ``take_requests`` returns the
+    tokens that this needs; each is followed by ``token_came`` or ``token_failed``. ``due`` is for
+    a channel whose time has come, after ``Retry`` or ``TokenExpiry``.
 
     Args:
-        channels: those to be in.
+        channels: those to subscribe to.
         token: what says who the client is.
-        clock: seconds.
+        clock: returns seconds.
 
     Attributes:
-        lock: held from the moment of asking what to say until it is said, so that the order stays.
-        turn: counts connections: what ``enter`` gives is for the latest only.
-        token: what is known of the connection's token.
+        lock: held from asking what to say until it is said, which keeps the order.
+        turn: counts connections: what ``enter`` returns is for the latest only.
+        token: the state of the connection's token.
     """
 
     def __init__(self, channels: ChannelsOption = (), token: Token = None,
@@ -54,7 +54,7 @@ class ChannelProtocol:
         self.token = TokenState(checked_token(token))
         self._subscriptions = {name: Subscription(options)
                                for name, options in checked_channels(channels).items()}
-        self._commands = Commands()
+        self._commands = SentCommands()
         self._replies = Replies(self._subscriptions, self.token, self._commands, clock)
         self._tickets = 0
         self._requests: list[TokenRequest] = []
@@ -63,21 +63,21 @@ class ChannelProtocol:
         return f"<ChannelProtocol in {len(self.subscribed())} of {len(self._subscriptions)}>"
 
     def position(self, channel: str) -> Position | None:
-        """Return what has been seen of a channel; None: nothing, or it remembers nothing."""
+        """Return the position reached in a channel; None: none, or it has no history."""
         with self.lock:
             one = self._subscriptions.get(channel)
             return Position(one.offset, one.epoch) if one and one.epoch else None
 
     def subscribed(self) -> list[str]:
-        """Return the channels that the client is in at this moment."""
+        """Return the channels that the client is in now."""
         with self.lock:
             return [name for name, one in self._subscriptions.items() if one.state == SUBSCRIBED]
 
     def receive(self, text: str) -> list[Event]:
-        """Return what a frame of the server says, in order.
+        """Return what a frame from the server says, in order.
 
         Raises:
-            CommandFailed: it is not of this protocol.
+            CommandFailed: it does not belong to this protocol.
         """
         with self.lock:
             return self._replies.read(text)
@@ -85,7 +85,7 @@ class ChannelProtocol:
     # what to say
 
     def begin(self, token: str = "") -> str:
-        """Return the first frame of a new connection, to which nothing said before belongs."""
+        """Return the first frame of a new connection; drop what belongs to the last one."""
         with self.lock:
             self.turn += 1
             self._commands.forget()
@@ -105,7 +105,7 @@ class ChannelProtocol:
             return self._commands.ask("connect", request)[1]
 
     def enter(self) -> str:
-        """Return a frame that subscribes to what is wanted and not asked for; empty: nothing."""
+        """Return a frame that subscribes to what is wanted but not yet requested; or empty."""
         with self.lock:
             if not self._replies.is_connected:
                 return ""
@@ -114,8 +114,9 @@ class ChannelProtocol:
             return "\n".join(filter(None, lines))
 
     def _enter(self, channel: str, subscription: Subscription) -> str:
-        if not subscription.token.is_renewable:
-            return self._subscribe(channel, subscription, subscription.token.source)
+        source = subscription.token.source
+        if not callable(source):
+            return self._subscribe(channel, subscription, source)
         subscription.state = AWAITING_TOKEN
         self._request_token(channel, subscription.token)
         return ""
@@ -129,19 +130,19 @@ class ChannelProtocol:
         return text
 
     def subscribe(self, channel: str, since: Since = None, token: ChannelToken = None) -> None:
-        """Want one more channel, which the next ``enter`` subscribes to.
+        """Add a channel, which the next ``enter`` subscribes to.
 
         Raises:
-            InvalidSetting: it is wanted already, or an argument has a value that cannot work.
+            InvalidSetting: it was added before, or an argument cannot work.
         """
         options = checked_options(since, token)
         with self.lock:
             if channel in self._subscriptions:
-                raise InvalidSetting(f"channel {channel!r} is subscribed to already")
+                raise InvalidSetting(f"channel {channel!r} is already subscribed to")
             self._subscriptions[checked_channel(channel)] = Subscription(options)
 
     def unsubscribe(self, channel: str) -> str:
-        """Want a channel no more; return a frame that says so, empty if there is no need."""
+        """Remove a channel; return a frame that says so, or empty if the server need not know."""
         with self.lock:
             subscription = self._subscriptions.pop(channel, None)
             if subscription is None or subscription.state not in (SUBSCRIBING, SUBSCRIBED):
@@ -149,7 +150,7 @@ class ChannelProtocol:
             return self.command("unsubscribe", {"channel": channel})[1]
 
     def command(self, name: str, request: Json) -> tuple[int, str]:
-        """Return the number and the text of a command of the application.
+        """Return the number and text of one of the application's commands.
 
         Raises:
             InvalidData: JSON cannot hold it.
@@ -160,7 +161,7 @@ class ChannelProtocol:
     # tokens that functions return
 
     def take_requests(self) -> list[TokenRequest]:
-        """Return the tokens that are needed since the last call."""
+        """Return the requests for tokens made since the last call."""
         with self.lock:
             requests, self._requests = self._requests, []
             return requests
@@ -176,7 +177,7 @@ class ChannelProtocol:
             if subscription is not None and state == BACKING_OFF:
                 subscription.state = OUT
             elif state == AWAITING_TOKEN:
-                return [self._without_token(channel, token, TOO_SLOW)]  # though it may come yet
+                return [self._without_token(channel, token, TOO_SLOW)]  # but it may still come
             elif token.ticket:
                 token.ticket = 0
                 return [self._without_token(channel, token, TOO_SLOW)]
@@ -185,7 +186,7 @@ class ChannelProtocol:
             return []
 
     def token_came(self, request: TokenRequest, token: str) -> str:
-        """Return what to say with a token; empty: it is no longer needed."""
+        """Return a frame that uses a token; empty: it is no longer needed."""
         with self.lock:
             if self._take(request) is None:
                 return ""
@@ -201,13 +202,13 @@ class ChannelProtocol:
 
     def token_failed(self, request: TokenRequest, why: str, *, for_good: bool = False
                      ) -> list[Event]:
-        """Take note that there is no token; return what follows from that.
+        """Take note that there is no token; return what follows.
 
         Args:
             request: the one that failed.
             why: in a few words.
-            for_good: there will be none. The client stays in what it is in, until the server ends
-                that.
+            for_good: there will be none. If the client is subscribed, it stays until the server
+                ends that.
         """
         with self.lock:
             token = self._take(request)
@@ -243,7 +244,7 @@ class ChannelProtocol:
         self._requests.append(TokenRequest(channel, token.ticket, get))
 
     def _take(self, request: TokenRequest) -> TokenState | None:
-        """Return what a token is for, None if it is no longer needed."""
+        """Return the state that a token is for, None if it is no longer needed."""
         token = self._token_of(request.channel)
         if token is None or token.ticket != request.ticket:
             return None

@@ -1,4 +1,4 @@
-"""What a server of Centrifugo's protocol says, and what the client makes of it. No I/O.
+"""What a server that speaks Centrifugo's protocol says, as events. No I/O.
 
 Source: Centrifugo client protocol, version 2.
 """
@@ -8,25 +8,25 @@ import json
 from typing import Callable, Iterator, NamedTuple
 
 from ..errors import ChannelLost, CommandFailed
-from .commands import Commands, Json
+from .commands import SentCommands, Json
 from .events import (Connected, Event, Gap, Ping, Presence, Publication, Reply, Retry,
                      TokenExpiry)
 from .subscription import SUBSCRIBED, Subscription
 from .tokens import TokenState
 
 ALREADY_SUBSCRIBED = 105
-"""The error for a channel that the server has put the client into already."""
+"""The error for a channel that the server has already subscribed the client to."""
 
 TOKEN_EXPIRED = 109
-"""The error for a token that has to be replaced."""
+"""The error for a token that needs replacing."""
 
 FIRST_RESUBSCRIBE = 2500
-"""From this code on, an unsubscription by the server means: subscribe again."""
+"""An unsubscription by the server with this code or a higher one means: subscribe again."""
 
 LEFT_BY_SERVER = 2000, "server unsubscribe"
 
 SHORTEST_TTL = 1.0
-"""Seconds for which a token is taken to be good, even if the server says less."""
+"""Seconds for which a token is taken to be valid, even if the server says less."""
 
 
 class Failure(NamedTuple):
@@ -38,22 +38,22 @@ class Failure(NamedTuple):
 
 
 class Replies:
-    """Read what the server says, and bring the client's subscriptions up to date.
+    """Read what the server says, and update the client's subscriptions.
 
-    Not safe for several threads: the protocol's lock guards it, and all that it is given.
+    Not safe for several threads: the protocol's lock guards it and its arguments.
 
     Args:
-        subscriptions: of the client, by channel.
+        subscriptions: the client's, by channel.
         token: the connection's.
-        commands: what the client has asked.
-        clock: seconds.
+        commands: those that the client has sent.
+        clock: returns seconds.
 
     Attributes:
         is_connected: the server has answered ``connect`` on this connection.
     """
 
     def __init__(self, subscriptions: dict[str, Subscription], token: TokenState,
-                 commands: Commands, clock: Callable[[], float]) -> None:
+                 commands: SentCommands, clock: Callable[[], float]) -> None:
         self.is_connected = False
         self._subscriptions = subscriptions
         self._token = token
@@ -64,7 +64,7 @@ class Replies:
         """Return what a frame says, in order.
 
         Raises:
-            CommandFailed: it is not of this protocol.
+            CommandFailed: it does not belong to this protocol.
         """
         try:
             return [event for line in text.split("\n") if line
@@ -157,7 +157,7 @@ class Replies:
         if subscription is None:
             return
         if code >= FIRST_RESUBSCRIBE and subscription.is_wanted:
-            yield Retry(channel, subscription.put_out(self._clock()), f"{code}: {reason}")
+            yield Retry(channel, subscription.removed(self._clock()), f"{code}: {reason}")
         else:
             del self._subscriptions[channel]
             yield ChannelLost(channel, code, reason)
@@ -176,14 +176,14 @@ def _entered(channel: str, subscription: Subscription, result: Json, size: int, 
 def _publication(channel: str, subscription: Subscription, said: Json, size: int) -> Publication:
     gap, subscription.gap = subscription.gap, False
     offset = said.get("offset", 0)
-    subscription.offset = offset or subscription.offset  # 0: not remembered, moves nothing
+    subscription.offset = offset or subscription.offset  # 0: not in the history
     return Publication(channel, said["data"], offset, subscription.epoch, said.get("info"),
                        said.get("tags"), gap, size)
 
 
 def _refreshed(channel: str, token: TokenState, result: Json, failure: Failure | None
                ) -> Iterator[Event]:
-    """Take the answer to a new token; if that was refused, the one before still holds."""
+    """Take the answer to a new token; if it was refused, the old one remains valid."""
     if failure is not None:
         token.failures += 1
         yield Retry(channel, token.failures, f"{failure.code}: {failure.message}")
@@ -193,6 +193,6 @@ def _refreshed(channel: str, token: TokenState, result: Json, failure: Failure |
 
 
 def _expiry(channel: str, token: TokenState, result: Json) -> Iterator[Event]:
-    """Say when a token expires, if that is known and another one can be had."""
+    """Say when a token expires, if that is known and a new one can be fetched."""
     if result.get("expires") and token.is_renewable:
         yield TokenExpiry(channel, max(SHORTEST_TTL, float(result.get("ttl", 0))))

@@ -1,14 +1,14 @@
-"""What a connection has to do later. Pure: no clock of its own."""
+"""What a connection has to do later. Pure: it has no clock of its own."""
 from __future__ import annotations
 
-NEVER = float("inf")
+from ..websocket.waker import NEVER
 
 
 class Schedule:
-    """Know when it is which channel's turn; each has one time. Not safe for several threads.
+    """Hold one time for each channel. Not safe for several threads.
 
     Attributes:
-        next: the earliest of all times.
+        next: the earliest time; ``NEVER``: there is none.
     """
 
     def __init__(self) -> None:
@@ -16,22 +16,22 @@ class Schedule:
         self.next = NEVER
 
     def at(self, channel: str, when: float) -> None:
-        """Set a channel's time, in place of the one before."""
+        """Set a channel's time, replacing any earlier one."""
         self._times[channel] = when
-        self._look()
+        self._update()
 
     def drop(self, channel: str) -> None:
         """Forget a channel's time, if there is one."""
         if self._times.pop(channel, None) is not None:
-            self._look()
+            self._update()
 
     def take(self, now: float) -> list[str]:
-        """Return the channels whose time has come, and forget those times."""
+        """Return the channels whose time has come, and forget these times."""
         due = [channel for channel, when in self._times.items() if when <= now]
         for channel in due:
             del self._times[channel]
-        self._look()
+        self._update()
         return due
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         self.next = min(self._times.values(), default=NEVER)

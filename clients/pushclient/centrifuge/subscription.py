@@ -1,4 +1,4 @@
-"""One channel of a client: what the application wants of it, and where the client is in it."""
+"""One of a client's channels: the application's options, and the client's state in it."""
 from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, NamedTuple, Union
@@ -9,32 +9,31 @@ from ..errors import InvalidSetting
 from .tokens import ChannelToken, TokenState, checked_token
 
 Since = Union["tuple[int, str]", None]
-"""What has been seen of a channel, as an offset and an epoch; None: nothing."""
+"""The position last seen in a channel, as an offset and an epoch; None: none."""
 
 ChannelsOption = Union[Iterable[str], Mapping[str, Any]]
-"""Names of channels. In a mapping each has what has been seen of it, its token, both as
+"""Names of channels. A mapping gives for each its position, its token, both as
 ``{"since": ..., "token": ...}``, or None."""
 
 PROVED_AFTER = 5.0
-"""Seconds in a channel after which being put out of it does not count as another failure."""
+"""Seconds in a channel after which being removed does not count as another failure."""
 
 OUT, BACKING_OFF, AWAITING_TOKEN, SUBSCRIBING, SUBSCRIBED = range(5)
-"""Out of the channel; out until a delay is over, until a token comes, until the server answers; in
-the channel."""
+"""Out of the channel; out until a delay ends, a token comes or the server answers; in it."""
 
 
 class ChannelOptions(NamedTuple):
-    """What the application says of a channel that it wants."""
+    """The application's options for a channel."""
 
     since: Since = None
     token: ChannelToken = None
 
 
 def checked_channels(channels: ChannelsOption) -> dict[str, ChannelOptions]:
-    """Return channels by name.
+    """Return the options of channels, by name.
 
     Raises:
-        InvalidSetting: they are given in another form, or one has a value that cannot work.
+        InvalidSetting: this is neither names nor a mapping, or an option cannot work.
     """
     if isinstance(channels, (str, bytes)) or not isinstance(channels, Iterable):
         raise InvalidSetting(f"channels is {channels!r:.80}: use a list of names")
@@ -56,10 +55,10 @@ def _options(name: str, given: Any) -> ChannelOptions:
 
 
 def checked_options(since: Any = None, token: Any = None) -> ChannelOptions:
-    """Return what the application says of a channel.
+    """Return the options for a channel.
 
     Raises:
-        InvalidSetting: it is not a position, or not a token.
+        InvalidSetting: one of them is not a position, or not a token.
     """
     return ChannelOptions(checked_position(since), checked_token(token))
 
@@ -83,20 +82,20 @@ def checked_position(since: Any) -> Since:
 
 
 class Subscription:
-    """What is known of one channel, over all connections. Not safe for several threads.
+    """The state of one channel, across all connections. Not safe for several threads.
 
     Args:
-        options: what the application says.
-        is_wanted: the application wants the channel; else the server has put the client into it.
+        options: the application's.
+        is_wanted: the application asked for the channel; else the server subscribed the client.
 
     Attributes:
-        offset, epoch: what was received last.
-        token: what is known of its token.
+        offset, epoch: the position reached.
+        token: the state of its token.
         state: one of ``OUT`` to ``SUBSCRIBED``.
         command: the number of the command whose answer counts.
-        by_server: the server has put the client into the channel.
+        by_server: the server subscribed the client to the channel.
         gap: the next publication comes after a gap.
-        failures: how often in a row the client did not come in, or did not stay.
+        failures: how many times in a row the client did not get in, or did not stay.
     """
 
     __slots__ = ("offset", "epoch", "token", "state", "command", "is_wanted", "by_server", "gap",
@@ -112,21 +111,21 @@ class Subscription:
         self.by_server = False
         self.gap = False
         self.failures = 0
-        self._has_begun = options.since is not None     # so that whatever is missing is a gap
+        self._has_begun = options.since is not None     # so anything missing is a gap
         self._can_recover = self._has_begun and bool(self.epoch or not self.offset)
         self._entered_at = 0.0
 
     def request(self) -> dict[str, Any]:
-        """Return what a subscription asks for."""
+        """Return the fields of a subscribe request that ask for recovery."""
         return {"recover": True, "offset": self.offset, "epoch": self.epoch} \
             if self._can_recover else {}
 
     def reset(self) -> None:
-        """Begin a new connection: the client is out, and no failure counts."""
+        """Begin on a new connection: the client is out, and past failures do not count."""
         self.state, self.failures, self.token.ticket = OUT, 0, 0
 
     def enter(self, result: dict[str, Any], now: float) -> bool:
-        """Take the server's result; return False if something is missing."""
+        """Apply the server's result; return False if publications are missing."""
         missing = self._has_begun and not result.get("recovered")
         self.gap = self.gap or missing
         self.state, self._has_begun = SUBSCRIBED, True
@@ -136,15 +135,15 @@ class Subscription:
         self._entered_at = now
         return not missing
 
-    def put_out(self, now: float) -> int:
-        """Be out, to subscribe again; return the earlier failures, for the back-off."""
+    def removed(self, now: float) -> int:
+        """Leave, to subscribe again; return the earlier failures, for the back-off."""
         lasted = self.state == SUBSCRIBED and now - self._entered_at >= PROVED_AFTER
         before = 0 if lasted else self.failures
         self.state, self.failures = (BACKING_OFF if before else OUT), before + 1
         return before
 
     def fail(self) -> int:
-        """Be out for a while; return how often in a row that was."""
+        """Stay out for a while; return how many failures in a row that makes."""
         self.state = BACKING_OFF
         self.failures += 1
         return self.failures

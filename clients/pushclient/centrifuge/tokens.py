@@ -1,4 +1,4 @@
-"""Tokens: what the application gives, what is known of each, and the threads that fetch them."""
+"""Tokens: where they come from, the state of each, and the threads that fetch them."""
 from __future__ import annotations
 
 import threading
@@ -7,18 +7,21 @@ from typing import Any, Callable, NamedTuple, Union
 from ..errors import InvalidSetting
 
 Token = Union[str, Callable[[], Any], None]
-"""Who the client is, as a JWT; or a function that returns one, called for each connection and
-before a token expires."""
+"""A JWT that says who the client is, or a function that returns one, called for each connection
+and before a token expires."""
 
 ChannelToken = Union[str, Callable[[str], Any], None]
-"""A JWT for one channel; or a function that returns one, called with the channel's name for each
-subscription and before a token expires; None: the channel needs none."""
+"""A JWT for one channel, or a function that returns one, called with the channel's name for each
+subscription and before a token expires. None: the channel needs none."""
+
+TokenSource = Union[str, Callable[..., Any], None]
+"""A token, or a function that returns one: the connection's or a channel's."""
 
 MAX_THREADS = 8
-"""Token functions that run at a time; further ones wait for them."""
+"""How many token functions run at a time; further calls wait."""
 
 
-def checked_token(token: Any) -> Any:
+def checked_token(token: object) -> TokenSource:
     """Return a token, a function that returns one, or None.
 
     Raises:
@@ -27,45 +30,45 @@ def checked_token(token: Any) -> Any:
     if token is None or callable(token) or isinstance(token, str) and token:
         return token
     raise InvalidSetting(f"token is {'empty' if token == '' else type(token).__name__}: use text, "
-                         "or a function that returns it")
+                         "or a function that returns one")
 
 
 def token_problem(token: Any, error: BaseException | None) -> str:
-    """Return why what a function returned or raised is not a token; empty: it is one."""
+    """Return why a function gave no token; empty: what it returned is one."""
     if error is not None:
         return f"the token function failed: {error!r:.200}"
     if token is None or token == "":
-        return "permission denied: the token function has none"
+        return "permission denied: the token function returned none"
     return "" if isinstance(token, str) else \
         f"the token function returned {type(token).__name__}, not text"
 
 
 class TokenState:
-    """What is known of the token for one channel, or for the connection.
+    """The state of the token for one channel, or for the connection.
 
     Attributes:
         source: a JWT, a function that returns one, or None.
-        ticket: of the request whose token counts; 0: none is expected.
-        failures: how often in a row a new token has failed.
+        ticket: that of the request whose token counts; 0: no token is expected.
+        failures: how many times in a row no new token was had.
     """
 
     __slots__ = ("source", "ticket", "failures")
 
-    def __init__(self, source: Any = None) -> None:
+    def __init__(self, source: TokenSource = None) -> None:
         self.source = source
         self.ticket = self.failures = 0
 
     @property
     def is_renewable(self) -> bool:
-        """Tell whether another token can be had."""
+        """Tell whether a new token can be fetched."""
         return callable(self.source)
 
 
 class TokenRequest(NamedTuple):
-    """A token that is needed.
+    """A request for a token.
 
     Attributes:
-        channel: what it is for; empty: the connection.
+        channel: which needs it; empty: the connection.
         ticket: tells this request from earlier and later ones.
         get: the application's function.
     """
@@ -80,10 +83,10 @@ TokenAnswer = Callable[[TokenRequest, Any, "BaseException | None"], None]
 
 
 class TokenCalls:
-    """Call token functions on threads of their own, which end when none is left. For any thread.
+    """Call token functions on threads of their own, which end when idle. For any thread.
 
     A function may take long, or hang. Until it returns, it is not called again for its channel,
-    and what it returns in the end is for the latest request. So a function that hangs costs one
+    and what it finally returns answers the latest request. So a function that hangs costs one
     thread, not one for each attempt.
     """
 
@@ -103,7 +106,7 @@ class TokenCalls:
         threading.Thread(target=self._run, name="pushclient token", daemon=True).start()
 
     def forget(self) -> None:
-        """Drop the requests that wait: nobody needs their tokens now."""
+        """Drop the requests that wait: their tokens are no longer needed."""
         with self._lock:
             self._waiting.clear()
 
@@ -122,7 +125,7 @@ class TokenCalls:
         token = error = None
         try:
             token = request.get()
-        except BaseException as failure:  # a SystemExit, too, ends only this function
+        except BaseException as failure:  # even a SystemExit ends only this function
             error = failure
         with self._lock:
             self._running.discard(request.channel)

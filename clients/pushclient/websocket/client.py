@@ -1,7 +1,7 @@
 """ws4py's threaded client, on a connection of our own: change the import, keep the rest.
 
-The messages are ws4py's, and so are the methods and callbacks. Underneath, nothing of ws4py is
-left: ``Request`` connects, ``Connection`` reads, ``Sender`` writes.
+The messages, methods and callbacks are ws4py's. Underneath, nothing of ws4py is left: ``Request``
+connects, ``Connection`` reads, ``Sender`` writes.
 
 Source: ws4py.client.threadedclient.
 """
@@ -19,18 +19,18 @@ from ws4py.websocket import WebSocket
 
 from .. import options
 from . import handshake
-from .connection import NEVER, Connection
+from .connection import Connection
 from .proxy import ProxyOption
 from .request import Request
 from .resolver import Resolver
 from .url import Address, parse_url
-from .waker import Waker
+from .waker import NEVER, Waker
 
 logger = logging.getLogger("pushclient")
 
 
 def _of_connection(get: Callable[[Connection], Any]) -> property:
-    """Return an attribute that the connection keeps; what ws4py's constructor sets is dropped."""
+    """Return an attribute read from the connection; what ws4py's constructor sets is dropped."""
     return property(lambda self: get(self._connection), lambda self, value: None)
 
 
@@ -38,11 +38,11 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
     """Hold one WebSocket connection, which is read on a thread of its own.
 
     Subclass it and override ``opened``, ``received_message``, ``ponged`` and ``closed``: they run
-    on that thread, one at a time. What they raise is logged and closes the connection with 1011.
-    ``connect`` and ``run_forever`` belong to one thread; ``send``, ``ping`` and ``close`` are safe
-    from any, callbacks included.
+    on that thread, one at a time. An exception in one is logged and closes the connection with
+    1011. ``connect`` and ``run_forever`` belong to one thread; ``send``, ``ping`` and ``close`` are
+    safe from any, callbacks included.
 
-    It differs from ws4py's client where that one loses, hangs or trusts too much: ``connect`` is
+    It differs from ws4py's client where that loses data, hangs or trusts too much: ``connect`` is
     bounded and tries every address, TLS is verified, responses are checked, the subprotocol in
     ``protocols`` is text as the server spelled it, ``heartbeat_freq`` sends pings and expects
     answers, a message keeps its ``data``, ``closed`` gets its reason as text.
@@ -52,9 +52,9 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
 
     Args:
         url: ``ws://``, ``wss://`` or ``ws+unix:///path/of/socket``, with credentials if the server
-            wants Basic authentication.
+            requires Basic authentication.
         protocols: subprotocols to offer.
-        extensions: as ws4py's: kept, not offered.
+        extensions: as in ws4py; kept, not offered.
         heartbeat_freq: seconds without traffic after which the server is pinged. None or 0: never.
         ssl_options: see ``tls.make_context``.
         headers: further request headers, pairs or a mapping.
@@ -62,10 +62,10 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         ssl_context: a context of your own, instead of ``ssl_options``.
         proxy: see ``proxy.find_proxy``.
         unix_socket: the path of a Unix socket to connect to, instead of the URL's host.
-        timeout: seconds for each step of connecting, and for a write to make any progress.
+        timeout: seconds for each step of connecting, and for a write to make progress.
         close_timeout: seconds that the server has to answer a close frame.
         pong_timeout: seconds that it has to answer a ping; any traffic counts.
-        max_message_size: bytes of one inbound message; past it the connection ends with 1009.
+        max_message_size: bytes of one inbound message; a larger one ends the connection with 1009.
 
     Raises:
         InvalidSetting: an argument has a value that cannot work.
@@ -101,9 +101,9 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         self._ssl_context = ssl_context
         self._proxy = proxy
         options.check_seconds("heartbeat_freq", heartbeat_freq or 0, zero=True)
-        self._connection = Connection(_Callbacks(self), options.ConnectionOptions(
-            timeout=timeout, close_timeout=close_timeout, ping_interval=heartbeat_freq or 0,
-            pong_timeout=pong_timeout, max_message_size=max_message_size))
+        connection = options.ConnectionOptions(timeout, close_timeout, heartbeat_freq or 0,
+                                               pong_timeout, max_message_size)
+        self._connection = Connection(_CallbackHandler(self, self._callback_failed), connection)
         self.daemon = True
         self._th: threading.Thread | None = None
         self._waker: Waker | None = None
@@ -125,7 +125,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
 
     @property
     def bind_addr(self) -> str | tuple[str, int]:
-        """Return where the connection goes, as ws4py does."""
+        """Return where to connect to, as ws4py does."""
         return self.unix_socket_path or (self.host, self.port)
 
     @property
@@ -149,7 +149,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         """Connect, shake hands and start to read. Works once.
 
         Raises:
-            ConnectFailed: no connection was made, and why; nothing is left open.
+            ConnectFailed: why no connection was made; nothing is left open.
             ConnectionClosed: it was closed meanwhile, or connected before.
         """
         request = replace(self._request, head=self.handshake_request)
@@ -191,18 +191,18 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
     def send(self, payload: Any, binary: bool = False) -> None:
         """Send one message; return once the kernel has it.
 
-        In a callback it does not wait for that: the thread that it is called on has to read, or
-        two sides that answer each other would wait for each other. It waits there only while more
-        than 1 MiB is queued.
+        In a callback it does not wait for that: the callback's thread has to read, or two sides
+        that answer each other would wait for each other. It waits there only while more than 1 MiB
+        is queued.
 
         Args:
             payload: text, bytes, a ws4py message, or anything that JSON can hold. The pieces of a
-                generator become fragments of one message, which holds other messages back.
-            binary: send it as binary; bytes are sent as text otherwise, as with ws4py.
+                generator become fragments of one message; other messages wait for its end.
+            binary: send it as binary; otherwise even bytes are sent as text, as with ws4py.
 
         Raises:
             ConnectionClosed: it is closed or not connected yet, or the server took nothing for
-                ``timeout``. A message that was under way may not have arrived.
+                ``timeout``. A message that was being sent may not have arrived.
             InvalidData: a message cannot hold this.
         """
         self._connection.sender.send(payload, binary)
@@ -217,7 +217,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
     # closing: any thread
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
-        """Begin to close, behind all that was sent before, or stop connecting; never block.
+        """Begin to close, after everything sent before, or stop connecting; never block.
 
         The thread ends when the server has answered, or after ``close_timeout``; ``run_forever``
         waits for that. A second call does nothing.
@@ -233,6 +233,9 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
             reason = reason.decode("utf-8", "replace")
         self._connection.close(checked_disconnect(code, reason))
 
+    def _callback_failed(self) -> None:
+        self._connection.close_with(HANDLER_FAILED)
+
     def close_connection(self) -> None:
         """End the connection at once, without a closing handshake."""
         self._connection.shut_down("closed by close_connection()")
@@ -242,13 +245,14 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         self.close_connection()
 
 
-class _Callbacks:
-    """Call a client's methods; what they raise is logged and ends that connection only."""
+class _CallbackHandler:
+    """Call a client's methods; an exception is logged and ends only that connection."""
 
     due = NEVER
 
-    def __init__(self, client: WebSocketClient) -> None:
+    def __init__(self, client: WebSocketClient, failed: Callable[[], None]) -> None:
         self._client = client
+        self._failed = failed
 
     def opened(self) -> None:
         self._call(self._client.opened)
@@ -271,4 +275,4 @@ class _Callbacks:
             callback(*arguments)
         except Exception:
             logger.exception("%s failed", getattr(callback, "__qualname__", callback))
-            self._client._connection.close_with(HANDLER_FAILED)
+            self._failed()

@@ -1,7 +1,7 @@
 """A connected socket to a server: each address in turn, through a proxy, with TLS.
 
-Every step is bounded by a ``StepDeadline`` and ends when another thread closes the connection.
-When a step fails, every socket is closed again.
+A ``StepDeadline`` bounds each step, which also ends when another thread closes the connection.
+If a step fails, every socket is closed.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .url import Address
 from .waker import WRITE, StepDeadline
 
 HEAD_START = 0.25
-"""Seconds that an address has before the next is tried beside it (RFC 8305 section 5)."""
+"""Seconds before the next address is tried in parallel (RFC 8305 section 5)."""
 
 UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
@@ -33,7 +33,7 @@ def open_socket(address: Address, proxy: Proxy | None, context: ssl.SSLContext |
 
     Args:
         address: the server's.
-        proxy: which makes a tunnel to the server, or None.
+        proxy: the one that makes a tunnel to the server, or None.
         context: for TLS, or None.
         resolver: looks the name up.
         deadline: bounds each step.
@@ -77,12 +77,12 @@ def connect(addresses: Iterable[SocketAddress], deadline: StepDeadline, name: st
             ) -> socket.socket:
     """Return a socket connected to the first address that answers.
 
-    Each is tried in turn; the next one starts beside the last when that has had its head start.
+    Each is tried in turn; the next starts once the last one has had its head start.
 
     Args:
         addresses: in order of preference.
         deadline: bounds the step.
-        name: what the addresses belong to, for errors.
+        name: what errors call the server.
 
     Raises:
         ConnectFailed: none answered; the message says why for each.
@@ -91,7 +91,7 @@ def connect(addresses: Iterable[SocketAddress], deadline: StepDeadline, name: st
     race = _Race(addresses)
     deadline.begin(f"connecting to {name}")
     try:
-        while race.winner is None and race.is_on:
+        while race.winner is None and race.is_going_on:
             race.start_next()
             if race.winner is None and race.under_way:
                 ready = deadline.wait(dict.fromkeys(race.under_way, WRITE), race.next_start)
@@ -104,7 +104,7 @@ def connect(addresses: Iterable[SocketAddress], deadline: StepDeadline, name: st
 
 
 class _Race:
-    """Hold the sockets that are connecting, and the first that was."""
+    """Hold the sockets that are connecting, and the first that connected."""
 
     def __init__(self, addresses: Iterable[SocketAddress]) -> None:
         self.winner: socket.socket | None = None
@@ -114,7 +114,7 @@ class _Race:
         self._next_start = 0.0
 
     @property
-    def is_on(self) -> bool:
+    def is_going_on(self) -> bool:
         return bool(self._waiting or self.under_way)
 
     @property
@@ -130,7 +130,7 @@ class _Race:
     def _start(self, address: SocketAddress) -> None:
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
-        except OSError as error:  # this machine lacks the family
+        except OSError as error:  # no such address family here
             self._failed(address, error.errno)
             return
         self.under_way[sock] = address
@@ -167,7 +167,7 @@ class _Race:
 
 
 def _is_its_own_peer(sock: socket.socket) -> bool:
-    """Tell whether the socket got the dead server's port itself, which TCP then connects to it."""
+    """Tell whether the socket got the dead server's own port, and TCP connected it to itself."""
     try:
         return sock.family != getattr(socket, "AF_UNIX", None) \
             and bool(sock.getsockname() == sock.getpeername())

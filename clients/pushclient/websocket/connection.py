@@ -1,4 +1,4 @@
-"""One WebSocket connection: it reads, keeps itself alive and ends, and tells its handler.
+"""One WebSocket connection: it reads, keeps itself alive, ends, and tells its handler.
 
 Source: RFC 6455.
 """
@@ -23,20 +23,18 @@ from .request import Request
 from .resolver import Resolver
 from .sending import MAX_OUTBOX, Sender
 from .transport import LOST, Transport
-from .waker import StepDeadline, Waker
+from .waker import NEVER, StepDeadline, Waker
 
 logger = logging.getLogger("pushclient")
 
 READ_SIZE = 1024 * 1024
-"""Bytes of one read: all that is there. A read a quarter as large costs a third more CPU."""
+"""Bytes of one read: all there is. With a quarter of this, reading costs a third more CPU."""
 
 END_TIMEOUT = 1.0
 """Seconds that the server has to hang up after the closing handshake."""
 
-NEVER = float("inf")
-
 LONGEST_WAIT = 24 * 3600.0
-"""Seconds that one wait may last: selectors take no more than some weeks."""
+"""Seconds that one wait may last: selectors accept no more than a few weeks."""
 
 SERVER_SILENT = Disconnect(ABNORMAL.code, "no pong")
 NO_CLOSE = Disconnect(ABNORMAL.code, "the server did not answer the close")
@@ -44,14 +42,14 @@ NO_CLOSE = Disconnect(ABNORMAL.code, "the server did not answer the close")
 _CONTROL = frozenset({PingControlMessage, PongControlMessage, Disconnect})
 
 
-class Handler(Protocol):
-    """What is told about a connection, always on the thread that reads it."""
+class ConnectionHandler(Protocol):
+    """Is told about a connection, always on the thread that reads it."""
 
     @property
     def due(self) -> float:
-        """Return when to call ``run_due``, in ``time.monotonic``'s seconds; ``NEVER``: not at all.
+        """Return when to call ``run_due``, as a time of ``time.monotonic``; ``NEVER``: not at all.
 
-        Whoever makes it earlier on another thread has to call ``Connection.wake``.
+        A thread that makes it earlier has to call ``Connection.wake``.
         """
 
     def opened(self) -> None:
@@ -67,28 +65,27 @@ class Handler(Protocol):
         """Do what is due."""
 
     def closed(self, end: Disconnect) -> None:
-        """Take note of the end; called once."""
+        """Take note of the end. Called once."""
 
 
 class Connection:
     """Hold one WebSocket connection.
 
-    ``connect`` and then ``run`` belong to one thread, or to two, one after the other. Everything
-    else is for any thread.
+    ``connect`` and then ``run`` belong to one thread, or to two in turn. Everything else is for
+    any thread, unless it says otherwise.
 
     Args:
-        handler: what is told.
+        handler: is told of messages and of the end.
         options: how long to wait, and how much to take.
-        values: messages are given to the handler as ``str`` and ``bytes``, not as ws4py's
-            messages. A ping among them is answered first, because it may take the handler long to
-            take them.
+        values: give the handler messages as ``str`` and ``bytes``, not as ws4py's messages. A ping
+            among them is answered first, because the handler may take long.
 
     Attributes:
         sender: sends messages.
         subprotocol: the one that the server chose, or None.
     """
 
-    def __init__(self, handler: Handler, options: ConnectionOptions, *,
+    def __init__(self, handler: ConnectionHandler, options: ConnectionOptions, *,
                  values: bool = False) -> None:
         self.sender = Sender(options.timeout)
         self.subprotocol: str | None = None
@@ -112,7 +109,7 @@ class Connection:
 
     @property
     def sock(self) -> socket.socket | None:
-        """Return the socket, or None before there is one and once the connection has ended."""
+        """Return the socket; None before there is one and once the connection has ended."""
         return self._transport.sock if self._transport and not self._is_finished else None
 
     @property
@@ -122,7 +119,7 @@ class Connection:
 
     @property
     def server_closed(self) -> bool:
-        """Tell whether the server has closed or broken the protocol, or it all has ended."""
+        """Tell whether the server closed or broke the protocol, or the connection has ended."""
         return self._server_closed or self._is_finished
 
     @property
@@ -142,11 +139,11 @@ class Connection:
 
         Args:
             request: what to ask for.
-            waker: ends this connection's waits, until it has ended; the caller closes it.
+            waker: ends this connection's waits; the caller closes it after the end.
             resolver: looks the name up.
 
         Raises:
-            ConnectFailed: there is no connection, and why; nothing is left open.
+            ConnectFailed: why no connection was made; nothing is left open.
             ConnectionClosed: it was closed meanwhile, or connected before.
         """
         with self._lock:
@@ -214,7 +211,7 @@ class Connection:
             self._server_closed = True
             self.close_with(item, because=item)
         elif isinstance(item, PingControlMessage):
-            if self.queued < MAX_OUTBOX:  # else the pong to a later ping will do
+            if self.queued < MAX_OUTBOX:  # else the pong to a later ping is enough
                 self.sender.try_send(OPCODE_PONG, item.data)
         else:
             self._handler.ponged(item)
@@ -229,7 +226,7 @@ class Connection:
             transport.flush()
 
     def _is_over(self) -> bool:
-        """Tell whether to stop reading; before that, do what is due, and ping."""
+        """Do what is due, and ping; tell whether to stop reading."""
         now = time.monotonic()
         if self._end_by is None and now >= self._handler.due:
             self._handler.run_due()
@@ -256,19 +253,19 @@ class Connection:
         return left if seconds is None else min(left, seconds)
 
     def wait_without_reading(self) -> None:
-        """Write what waits to be written, until woken. For the handler, on its thread."""
+        """Until woken, only write what is queued. For the handler, on its thread."""
         if self._transport is not None:
             self._transport.wait(None, reading=False)
 
     def wake(self) -> None:
-        """End the wait of the thread that reads, so that it looks at what is due."""
+        """End the reading thread's wait, so that it looks at what is due."""
         if self._waker is not None:
             self._waker.wake()
 
     # ending
 
     def close(self, disconnect: Disconnect) -> None:
-        """Begin to close, behind all that was sent before, or stop connecting; never block."""
+        """Begin to close, after everything sent before, or stop connecting; never block."""
         with self._lock:
             self._close_asked = True
         if self._transport is not None:
@@ -277,11 +274,11 @@ class Connection:
             self.wake()
 
     def close_with(self, disconnect: Disconnect, *, because: Disconnect | None = None) -> None:
-        """Send a close frame, unless one was sent, and give the server some time to leave.
+        """Send a close frame, unless one was sent, and give the server time to hang up.
 
         Args:
             disconnect: what the frame says.
-            because: how the connection ended, from our side; None: the server will say.
+            because: how the connection ended, as we see it; None: the server will say.
         """
         if because is not None:
             self._note_end(because)
@@ -305,7 +302,7 @@ class Connection:
             self._transport.shut_down(why)
 
     def _note_end(self, end: Disconnect) -> None:
-        """Keep the first reason for the end: what follows from it says less."""
+        """Keep the first reason for the end: later ones follow from it and say less."""
         if self._end is None:
             self._end = end
 

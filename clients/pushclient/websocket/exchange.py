@@ -1,6 +1,6 @@
 """HTTP requests and responses on a socket, before WebSocket begins on it.
 
-Both the handshake and a proxy's tunnel start so. Every wait is bounded by a ``StepDeadline``.
+Both the handshake and a proxy's tunnel begin this way. A ``StepDeadline`` bounds each wait.
 """
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .waker import READ, WRITE, StepDeadline
 
 CHUNK = 64 * 1024
 MAX_REFUSAL = 1024
-"""Bytes of a refusal's body that are read, for its first line."""
+"""Bytes of a refusal's body that are read: its first line is shown."""
 
 
 def exchange(sock: socket.socket, request: bytes, deadline: StepDeadline) -> tuple[bytes, bytes]:
-    """Send a request; return the response's head, and what came behind it.
+    """Send a request; return the response's head, and what came after it.
 
     Raises:
-        ConnectFailed: the server left.
+        ConnectFailed: the server hung up.
         HandshakeFailed: the head is over 64 KiB.
         ConnectTimeout, Interrupted: see ``StepDeadline.wait``.
     """
@@ -41,13 +41,13 @@ def exchange(sock: socket.socket, request: bytes, deadline: StepDeadline) -> tup
 
 def read_body(sock: socket.socket, response: Response, rest: bytes, deadline: StepDeadline
               ) -> bytes:
-    """Return the beginning of a response's body, if its length is given.
+    """Return the beginning of a response's body, or b"" if its length is not given.
 
     Args:
-        sock: what the response came from.
+        sock: the one that the response came on.
         response: its head.
         rest: what came with the head.
-        deadline: of the step that the response belongs to.
+        deadline: bounds the step.
     """
     length = response.first("content-length")
     size = min(int(length), MAX_REFUSAL) if length.isascii() and length.isdigit() else 0
@@ -64,7 +64,7 @@ def read_body(sock: socket.socket, response: Response, rest: bytes, deadline: St
 
 
 def _receive(sock: socket.socket, size: int, deadline: StepDeadline) -> bytes:
-    """Return what comes next, b"" once the server has left."""
+    """Return what comes next, or b"" once the server has hung up."""
     while True:
         try:
             return sock.recv(size)

@@ -1,6 +1,6 @@
 """The opening handshake: the request's text, and whether a response makes a connection.
 
-Pure: no socket is touched. ``exchange`` sends and reads what is built and checked here.
+Pure: it touches no socket. ``exchange`` sends and reads what is built and checked here.
 
 Source: RFC 6455 sections 4.1 and 4.2.2.
 """
@@ -21,7 +21,7 @@ MAX_HEAD = 64 * 1024
 """Bytes of a response's status line and headers."""
 
 MAX_SHOWN = 200
-"""Characters of what the server said that an error repeats."""
+"""Characters that an error quotes of what the server said."""
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -43,7 +43,7 @@ class Response(NamedTuple):
         version: "1.1".
         status: 100 to 999.
         phrase: the server's name for the status.
-        headers: values by lower-case name, in the order in which they came.
+        headers: values by lower-case name, in the order received.
     """
 
     version: str
@@ -52,12 +52,12 @@ class Response(NamedTuple):
     headers: dict[str, list[str]]
 
     def all(self, name: str) -> list[str]:
-        """Return the comma-separated items of a header, over all its lines."""
+        """Return the comma-separated items of a header, from all its lines."""
         values = ",".join(self.headers.get(name, ()))
         return [item.strip() for item in values.split(",") if item.strip()]
 
     def first(self, name: str) -> str:
-        """Return a header's first value, "" if there is none."""
+        """Return a header's first value, or "" if there is none."""
         return self.headers.get(name, [""])[0]
 
 
@@ -72,7 +72,7 @@ def basic(credentials: str) -> str:
 
 
 def check_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return a caller's headers, once it is certain that each stays in its line.
+    """Return a caller's headers, if each fits into one line.
 
     Raises:
         InvalidSetting: a name is not a token, a value has a control character, or the handshake
@@ -82,7 +82,7 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     for name, value in headers:
         check_header(name, value)
         if name.lower() in OURS:
-            raise InvalidSetting(f"header {name}: the handshake sets it, leave it out")
+            raise InvalidSetting(f"header {name}: leave it out, the handshake sets it")
         checked.append((name, value))
     return checked
 
@@ -99,7 +99,7 @@ def check_subprotocols(subprotocols: Iterable[str]) -> list[str]:
     """Return the subprotocols to offer.
 
     Raises:
-        InvalidSetting: one is not a token, or is there twice.
+        InvalidSetting: one is not a token, or occurs twice.
     """
     if isinstance(subprotocols, str):
         raise InvalidSetting(f"subprotocols: use a list, [{subprotocols!r}]")
@@ -136,7 +136,7 @@ def parse_response(head: bytes) -> Response:
         head: the bytes before the empty line.
 
     Raises:
-        HandshakeFailed: this is not HTTP.
+        HandshakeFailed: it is not HTTP.
     """
     status_line, *lines = head.decode("latin-1").split("\r\n")
     match = _STATUS_LINE.fullmatch(status_line)
@@ -152,10 +152,10 @@ def parse_response(head: bytes) -> Response:
 
 
 def check_response(response: Response, key: bytes, offered: Sequence[str]) -> str | None:
-    """Return the subprotocol that the server chose, once its response makes a connection.
+    """Return the subprotocol that the server chose, if its response makes a connection.
 
     Args:
-        response: one with status 101.
+        response: the server's, with status 101.
         key: the request's ``Sec-WebSocket-Key``.
         offered: the request's subprotocols.
 
@@ -202,7 +202,7 @@ def refusal(response: Response, body: bytes) -> Refused:
 
     Args:
         response: the server's.
-        body: as much of its body as was read; if it is plain text, the error has its first line.
+        body: as much of it as was read; of plain text, the error shows the first line.
     """
     words = [f"the server answered {response.status}"]
     if response.phrase:
@@ -218,7 +218,7 @@ def refusal(response: Response, body: bytes) -> Refused:
 
 
 def retry_after(value: str, now: datetime | None = None) -> float:
-    """Return the seconds that a ``Retry-After`` header asks for; 0 if it makes no sense.
+    """Return the seconds that a ``Retry-After`` header asks for, or 0 if it is malformed.
 
     Source: RFC 9110 section 10.2.3.
     """
@@ -234,6 +234,6 @@ def retry_after(value: str, now: datetime | None = None) -> float:
 
 
 def shown(text: str) -> str:
-    """Return what a server said, shortened, without what could spoil a line or a terminal."""
+    """Return what a server said, shortened and safe to print on one line."""
     line = _UNSHOWABLE.sub(" ", text).strip()
     return line if len(line) <= MAX_SHOWN else line[:MAX_SHOWN] + "..."

@@ -1,4 +1,4 @@
-"""One of the connections that a ``PushClient`` without channels goes through."""
+"""The link of a ``PushClient`` without channels: one of its connections."""
 from __future__ import annotations
 
 from typing import Callable, Sequence, Union
@@ -7,30 +7,31 @@ from pushserver.wire.disconnects import Disconnect
 from ws4py.messaging import PongControlMessage
 
 from ..options import ConnectionOptions
-from .connection import NEVER, Connection
+from .connection import Connection
+from .waker import NEVER
 
-Deliver = Callable[[Sequence[Union[str, bytes]], Connection], None]
-"""Takes messages, and the connection that they came on; returns once they are stored or handled."""
+DeliverMessages = Callable[[Sequence[Union[str, bytes]], Connection], None]
+"""Takes messages and their connection; returns once they are stored or handled."""
 
 
 class PlainLink:
     """A connection whose messages are what the site sends: text and bytes.
 
     Args:
-        options: of the connection.
+        options: the connection's.
         deliver: gets the messages.
         opened: called when the server has agreed.
 
     Attributes:
         connection: the connection.
-        failure: None: how it ended says all there is to say.
+        failure: always None: the close code says it all.
         has_received: whether a message has come.
     """
 
     due = NEVER
     failure = None
 
-    def __init__(self, options: ConnectionOptions, deliver: Deliver,
+    def __init__(self, options: ConnectionOptions, deliver: DeliverMessages,
                  opened: Callable[[], None]) -> None:
         self.connection = Connection(self, options, values=True)
         self.has_received = False
@@ -42,7 +43,7 @@ class PlainLink:
         self._opened()
 
     def received(self, messages: Sequence[Union[str, bytes]]) -> None:
-        """Hand messages on."""
+        """Pass messages on."""
         self.has_received = True
         self._deliver(messages, self.connection)
 

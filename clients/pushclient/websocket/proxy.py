@@ -14,7 +14,7 @@ from .handshake import END_OF_HEAD, Response, basic, parse_response, shown
 from .url import Address
 
 ProxyOption = Union[str, bool, None]
-"""A proxy's URL; True: what the environment says; False or None: no proxy."""
+"""A proxy's URL; True: as the environment says; False or None: no proxy."""
 
 HTTP_PORT = 80
 OK = range(200, 300)
@@ -42,12 +42,12 @@ def find_proxy(option: ProxyOption, address: Address) -> Proxy | None:
 
     Args:
         option: the caller's choice. True reads ``ws_proxy`` and ``http_proxy`` for ``ws``,
-            ``wss_proxy`` and ``https_proxy`` for ``wss``, then ``all_proxy``; hosts that
-            ``no_proxy`` names need no proxy.
-        address: where the connection goes.
+            ``wss_proxy`` and ``https_proxy`` for ``wss``, then ``all_proxy``; hosts named in
+            ``no_proxy`` use none.
+        address: where to connect to.
 
     Raises:
-        InvalidSetting: it is not an HTTP proxy.
+        InvalidSetting: the URL is not an HTTP proxy's.
     """
     if not option or address.unix_socket:
         return None
@@ -72,7 +72,7 @@ def parse_proxy(url: str) -> Proxy:
         url: ``http://[user:password@]host[:port]``; the scheme may be left out.
 
     Raises:
-        InvalidSetting: it is not one.
+        InvalidSetting: it is not such a URL.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -104,7 +104,7 @@ def check_tunnel(head: bytes, rest: bytes) -> None:
 
     Args:
         head: its bytes before the empty line.
-        rest: what came behind it; in a new tunnel the client speaks first.
+        rest: what came after it: nothing, because the client speaks first in a new tunnel.
 
     Raises:
         ProxyFailed: there is no tunnel.

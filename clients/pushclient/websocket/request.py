@@ -1,4 +1,4 @@
-"""What one connection asks its server for, from the socket to the agreement.
+"""One request for a connection, from the socket to the server's agreement.
 
 Source: ws4py.client; RFC 6455 section 4.1.
 """
@@ -28,7 +28,7 @@ class Accepted(NamedTuple):
     Attributes:
         sock: connected and non-blocking.
         subprotocol: the one that the server chose, or None.
-        early: bytes that came behind the server's response.
+        early: bytes that came after the server's response.
     """
 
     sock: socket.socket
@@ -41,7 +41,7 @@ class Request:
     """Ask a server for one connection.
 
     Attributes:
-        address: where the connection goes.
+        address: where to connect to.
         subprotocols: those to offer.
         extra_headers: further headers; one of these replaces a default.
         exclude_headers: names, in lower case, of headers to leave out.
@@ -84,7 +84,7 @@ class Request:
         """Connect to the server and shake hands.
 
         Raises:
-            ConnectFailed, Interrupted: there is no connection; nothing is left open.
+            ConnectFailed, Interrupted: no connection was made; nothing is left open.
         """
         proxy = find_proxy(self.proxy, self.address)
         sock = connect.open_socket(self.address, proxy, self._context(), resolver, deadline)

@@ -10,7 +10,7 @@ from .waker import StepDeadline, Waker
 
 
 class SocketAddress(NamedTuple):
-    """One of a name's addresses, as ``socket`` takes it."""
+    """One of a name's addresses, in the form that ``socket`` takes."""
 
     family: int
     sockaddr: Any
@@ -22,16 +22,16 @@ class SocketAddress(NamedTuple):
 class Resolver:
     """Look names up without blocking the thread that asks.
 
-    ``getaddrinfo`` cannot be stopped, so it runs on a thread of its own. If it takes longer than
-    the step may, the next lookup of that name waits for the same thread: a resolver that hangs
-    costs one thread, not one for each attempt. Not safe for several threads.
+    ``getaddrinfo`` cannot be interrupted, so it runs on a thread of its own. If it outlasts the
+    step, the next lookup of that name waits for the same thread: a resolver that hangs costs one
+    thread, not one for each attempt. Not safe for several threads.
     """
 
     def __init__(self) -> None:
         self._pending: dict[tuple[str, int], _Lookup] = {}
 
     def resolve(self, host: str, port: int, deadline: StepDeadline) -> list[SocketAddress]:
-        """Look up a host's addresses, each time anew.
+        """Look up a host's addresses, anew each time.
 
         Raises:
             UnknownHost: it has none.
@@ -55,7 +55,7 @@ class Resolver:
 
 
 def _literal(host: str, port: int) -> SocketAddress | None:
-    """Return the address of a host that is given as one: it needs no lookup."""
+    """Return the address that a host is given as, or None if it needs a lookup."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)

@@ -1,4 +1,4 @@
-"""How messages become frames, and in which order they go out."""
+"""How messages become frames, and in which order they are sent."""
 from __future__ import annotations
 
 import os
@@ -15,18 +15,18 @@ from ..errors import ConnectionClosed, InvalidData
 from .transport import Transport
 
 MAX_OUTBOX = 1024 * 1024
-"""Bytes that a callback's ``send`` leaves to be written later before it waits."""
+"""Bytes that ``send`` in a callback leaves queued without waiting."""
 
 
 class Sender:
-    """Send messages as masked frames, each whole, and behind the close frame none. For any thread.
+    """Send messages as masked frames, each whole, none after the close frame. For any thread.
 
     Args:
-        timeout: seconds for which the server may take nothing while a ``send`` waits.
+        timeout: seconds for which the server may take nothing while ``send`` waits.
 
     Attributes:
         is_closed: the close frame was sent.
-        reading_thread: the one that reads, which must not wait for the server to read.
+        reading_thread: the one that reads, which must not wait until the server reads.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -44,7 +44,7 @@ class Sender:
             self._transport = transport
 
     def close(self, disconnect: Disconnect) -> bool:
-        """Send the close frame, without waiting; return False if one was sent before."""
+        """Send the close frame without waiting; return False if one was sent before."""
         with self._lock:
             if self.is_closed:
                 return False
@@ -62,7 +62,7 @@ class Sender:
     def send_frame(self, opcode: int, payload: bytes) -> None:
         """Send one message or control frame; return once the kernel has it.
 
-        On the reading thread, return while at most ``MAX_OUTBOX`` bytes wait to be written.
+        On the reading thread, return once at most ``MAX_OUTBOX`` bytes are queued.
 
         Raises:
             ConnectionClosed: see ``WebSocketClient.send``.
@@ -79,7 +79,7 @@ class Sender:
     def try_send(self, opcode: int, payload: bytes) -> None:
         """Send one frame without waiting, if the connection still takes any.
 
-        For what the protocol has to say: whoever reads learns why a connection was lost.
+        For the protocol's own frames: the reading thread learns anyway why a connection was lost.
         """
         self._try_write(frame(opcode, payload, _new_mask_key()))
 

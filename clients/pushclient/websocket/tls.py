@@ -15,9 +15,9 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     """Return a context that verifies the server's certificate and its host name.
 
     Args:
-        options: as ws4py's ``ssl_options``: ``certfile``, ``keyfile`` and ``password`` of a
-            client's certificate, ``ca_certs`` to trust instead of the system's, ``ciphers``, and
-            ``cert_reqs``, of which only ``ssl.CERT_NONE`` turns the verification off.
+        options: as ws4py's ``ssl_options``: ``certfile``, ``keyfile`` and ``password`` of a client
+            certificate, ``ca_certs`` to trust instead of the system's, ``ciphers``, and
+            ``cert_reqs``, which turns verification off only if it is ``ssl.CERT_NONE``.
 
     Raises:
         InvalidSetting: an option is not one of these, or a file cannot be used.
@@ -43,10 +43,10 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
 
 def start_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: StepDeadline
               ) -> ssl.SSLSocket:
-    """Return a socket that speaks TLS, once the handshake is done; the one given is used up.
+    """Return a socket that has done the TLS handshake; it replaces the one given.
 
     Raises:
-        CertificateRefused: the server's certificate is not to be trusted.
+        CertificateRefused: the server's certificate cannot be trusted.
         TlsFailed: there is no TLS with this server.
         ConnectTimeout, Interrupted: see ``StepDeadline.wait``.
     """

@@ -16,10 +16,10 @@ class Transport:
     """Read a non-blocking socket from one thread, and write to it from any.
 
     ``receive``, ``wait`` and ``release`` belong to the reading thread; any thread may call
-    ``write``, ``finish``, ``flush`` and ``shut_down``. All that is written goes through one queue,
-    so no frame is cut in two by another. The lock is never held during a wait. A TLS socket does
-    not allow a read beside a write, so with TLS reads take the lock too; they do not block, so
-    they hold no write up.
+    ``write``, ``finish``, ``flush`` and ``shut_down``. Everything written goes through one queue,
+    so no frame can split another. The lock is never held during a wait. A TLS socket does not
+    allow a read during a write, so with TLS reads take the lock too; they do not block, so they
+    do not hold up a write.
 
     Args:
         sock: connected and non-blocking; the transport owns it.
@@ -53,7 +53,7 @@ class Transport:
     # the reading thread
 
     def receive(self, size: int) -> bytes | None:
-        """Return what has come: None if nothing has, b"" at the end."""
+        """Return what has come; None if nothing has, b"" at the end."""
         try:
             if not self._tls:
                 return self.sock.recv(size)
@@ -73,11 +73,11 @@ class Transport:
     def wait(self, seconds: float | None, *, reading: bool = True) -> None:
         """Wait until there is something to read, the waker is woken or the time is up.
 
-        Meanwhile, write what waits to be written.
+        Meanwhile, write what is queued.
 
         Args:
             seconds: at most this long; None: for as long as it takes.
-            reading: False to leave in the kernel what comes, so that TCP slows the server down.
+            reading: False leaves in the kernel what comes, so that TCP slows the server down.
         """
         wants_write = self.queued or self._read_wants_write
         self._watch((READ if reading else 0) | (WRITE if wants_write else 0))
@@ -116,7 +116,7 @@ class Transport:
         """Queue whole frames and write as much as the kernel takes; never wait.
 
         Returns:
-            The goal to give to ``finish``, to wait until all of it is written.
+            The goal for ``finish``, which waits until all of it is written.
 
         Raises:
             ConnectionClosed: nothing more can be sent.
@@ -137,7 +137,8 @@ class Transport:
 
         Args:
             goal: how many bytes have to be written, counted from the transport's first.
-            timeout: seconds for which the server may take nothing; then the connection is given up.
+            timeout: seconds for which the server may take nothing before the connection is given
+                up.
 
         Raises:
             ConnectionClosed: the connection was lost or given up meanwhile.
@@ -151,21 +152,21 @@ class Transport:
                 raise ConnectionClosed(f"not all was sent: {self.failure}")
 
     def flush(self) -> None:
-        """Write what the kernel takes now."""
+        """Write as much as the kernel takes now."""
         with self._lock:
-            if self._flushing:  # a signal handler writes in the midst of a write, which goes on
+            if self._flushing:  # a signal handler interrupted a write, which goes on
                 return
             self._flushing = True
             try:
                 self._send_queued()
             except BaseException:
-                self._fail(LOST)  # nobody knows how much was sent
+                self._fail(LOST)  # how much was sent is unknown
                 raise
             finally:
                 self._flushing = False
 
     def shut_down(self, failure: str) -> None:
-        """End the connection at once, for the thread that reads and for those that write."""
+        """End the connection at once, for the reading thread and for writers."""
         with self._lock:
             self._fail(failure)
             if not self._released:
@@ -213,7 +214,7 @@ class Transport:
 
     def _shut_down(self) -> None:
         try:
-            # not SSLSocket.shutdown: it would have what still comes read as plain text
+            # not SSLSocket.shutdown: what still comes would be read as plain text
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
         except OSError:  # the server was faster
             pass

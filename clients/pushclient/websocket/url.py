@@ -1,4 +1,4 @@
-"""What a URL says: where to connect, and what to ask for. Pure: nothing is looked up.
+"""What a URL says: where to connect, and what to ask for. Pure: it looks nothing up.
 
 Source: RFC 6455 section 3; ws4py for ``ws+unix``.
 """
@@ -29,7 +29,7 @@ class Address:
         scheme: "ws", "wss" or "ws+unix".
         host: the name or address in ASCII; an IPv6 address without brackets.
         port: 1 to 65535.
-        resource: path and query, as the request has them.
+        resource: path and query, as in the request.
         unix_socket: the path of a Unix socket to use instead of host and port, or None.
         credentials: "user:password" from the URL, or None; never shown.
     """
@@ -48,7 +48,7 @@ class Address:
 
     @property
     def netloc(self) -> str:
-        """Return host and port as a ``Host`` header has them."""
+        """Return host and port in the form of a ``Host`` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = PORTS.get(self.scheme, self.port)
         return host if self.port == default else f"{host}:{self.port}"
@@ -57,7 +57,7 @@ class Address:
         """Return this address with ``Id`` in its query.
 
         Raises:
-            InvalidSetting: no server would take this Id, or the URL already has one.
+            InvalidSetting: no server would accept this Id, or the URL already has one.
         """
         if not isinstance(Id, str) or not 0 < len(Id) <= MAX_ID_LENGTH \
                 or _NOT_IN_AN_ID.search(Id):
@@ -65,7 +65,7 @@ class Address:
                                  "control characters")
         path, mark, query = self.resource.partition("?")
         if any(name == "Id" for name, _ in parse_qsl(query, keep_blank_values=True)):
-            raise InvalidSetting("Id: the URL already has one: give it in one place")
+            raise InvalidSetting("Id: the URL already has one: give only one of them")
         query += f"{'&' if query else ''}Id={quote(Id, safe='')}"
         return replace(self, resource=f"{path}?{query}")
 

@@ -14,20 +14,23 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector",
                                                  selectors.SelectSelector)
-"""``poll`` where there is one: it takes any descriptor, and needs none of its own."""
+"""``poll`` where the system has it: it takes any descriptor, and needs none of its own."""
+
+NEVER = float("inf")
+"""A time of ``time.monotonic`` that does not come."""
 
 _CLEARED_AT_ONCE = 4096
 
 
 class Interrupted(ConnectionClosed):
-    """Say that ``close()`` was called before there was a connection."""
+    """Say that ``close()`` was called before a connection was made."""
 
 
 class Waker:
     """End another thread's wait.
 
-    ``wake`` may be called from any thread, at any time, from signal handlers and after ``close``
-    too. ``clear`` and ``sleep`` belong to the thread that waits.
+    ``wake`` may be called from any thread at any time, even from a signal handler or after
+    ``close``. ``clear`` and ``sleep`` belong to the thread that waits.
     """
 
     def __init__(self) -> None:
@@ -45,7 +48,7 @@ class Waker:
         self.close()
 
     def fileno(self) -> int:
-        """Return the descriptor that a selector waits for."""
+        """Return the descriptor for a selector to wait for."""
         return self._receiver.fileno()
 
     def wake(self) -> None:
@@ -54,11 +57,11 @@ class Waker:
             if not self._closed:
                 try:
                     self._sender.send(b"\0")
-                except BlockingIOError:  # full of wakes that nobody has cleared yet
+                except BlockingIOError:  # full of wakes that are not cleared yet
                     pass
 
     def clear(self) -> None:
-        """Take back all wakes so far."""
+        """Discard all wakes so far."""
         try:
             while len(self._receiver.recv(_CLEARED_AT_ONCE)) == _CLEARED_AT_ONCE:
                 pass
@@ -66,14 +69,14 @@ class Waker:
             pass
 
     def sleep(self, seconds: float) -> None:
-        """Return after so many seconds, or when woken."""
+        """Return after this many seconds, or when woken."""
         with Selector() as selector:
             selector.register(self, READ)
             if selector.select(seconds):
                 self.clear()
 
     def close(self) -> None:
-        """Give the descriptors back; a second call does nothing."""
+        """Close the descriptors; a second call does nothing."""
         with self._lock:
             self._closed = True
             self._receiver.close()
@@ -100,17 +103,17 @@ class StepDeadline:
         self._ends_at = time.monotonic() + timeout
 
     def begin(self, step: str) -> None:
-        """Start the time of a step, named as in "the TLS handshake"."""
+        """Begin a step, named for errors, as in "the TLS handshake"."""
         self._step = step
         self._ends_at = time.monotonic() + self.timeout
 
     def wait(self, events: Mapping[socket.socket, int], until: float | None = None
              ) -> list[socket.socket]:
-        """Return which sockets are ready; none when woken, or when it is ``until``.
+        """Return the sockets that are ready; none if woken, or once it is ``until``.
 
         Args:
             events: ``READ`` or ``WRITE`` for each socket.
-            until: a time of ``time.monotonic`` at which to return, if the step lasts so long.
+            until: a time of ``time.monotonic`` at which to return, if the step lasts that long.
 
         Raises:
             ConnectTimeout: the step took too long.

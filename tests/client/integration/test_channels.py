@@ -239,7 +239,7 @@ def test_channels_are_entered_and_left_at_run_time(site, person, name):
     lose(site)
     entered(site, other)
     assert name not in site.push.channels()
-    with pytest.raises(InvalidSetting, match="subscribed to already"):
+    with pytest.raises(InvalidSetting, match="already subscribed to"):
         client.subscribe(other)
 
 

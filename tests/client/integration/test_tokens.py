@@ -106,7 +106,8 @@ def test_a_refused_token_loses_its_channel_and_nothing_else(site, person, name, 
 
 def test_a_refused_token_ends_a_client_that_does_not_listen(person, name):
     client = person({name: Maker(None)})
-    with pytest.raises(ChannelLost, match="^103: permission denied: the token function has none: "):
+    with pytest.raises(ChannelLost, match="^103: permission denied: the token function returned "
+                                          "none: "):
         client.receive(PATIENCE)
 
 

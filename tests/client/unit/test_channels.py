@@ -217,7 +217,7 @@ def test_channels_come_and_go_at_run_time():
     assert server.asked()["c"]["subscribe"]["offset"] == 3
     assert json.loads(server.channels.unsubscribe("a"))["unsubscribe"] == {"channel": "a"}
     assert server.publish("a", 1) == [] and server.channels.unsubscribe("a") == ""
-    with pytest.raises(InvalidSetting, match="'b' is subscribed to already"):
+    with pytest.raises(InvalidSetting, match="'b' is already subscribed to"):
         server.channels.subscribe("b")
 
 

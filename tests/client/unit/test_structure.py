@@ -21,9 +21,9 @@ MAY_IMPORT = {
     "inbox": "centrifuge",
     "printing": "centrifuge inbox",
     "callbacks": "centrifuge errors inbox",
-    "delivery": "callbacks centrifuge inbox websocket",
+    "dispatch": "callbacks centrifuge inbox websocket",
     "reconnect": "backoff callbacks errors websocket",
-    "client": "callbacks centrifuge delivery errors inbox options reconnect websocket",
+    "client": "callbacks centrifuge dispatch errors inbox options reconnect websocket",
     "__main__": "centrifuge client errors inbox options printing reconnect websocket"}
 """For each module or folder, which others its files import: data flows one way."""
 

@@ -8,9 +8,10 @@ import pytest
 
 from pushclient.centrifuge.events import Connected, Retry, TokenExpiry
 from pushclient.centrifuge.protocol import TOO_SLOW, ChannelProtocol
-from pushclient.centrifuge.schedule import NEVER, Schedule
+from pushclient.centrifuge.schedule import Schedule
 from pushclient.centrifuge.tokens import MAX_THREADS, TokenCalls, TokenRequest
 from pushclient.errors import ChannelLost
+from pushclient.websocket.waker import NEVER
 from tests.support.waiting import PATIENCE, wait_until
 
 

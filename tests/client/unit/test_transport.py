@@ -9,6 +9,7 @@ import pytest
 from pushclient.errors import ConnectionClosed
 from pushclient.websocket.transport import Transport
 from pushclient.websocket.waker import Waker
+from tests.support.waiting import wait_until
 
 BIG = b"x" * 4_000_000
 SOON = 2.0
@@ -100,9 +101,7 @@ def test_release_frees_a_writer_that_waits(pair):
             errors.append(str(error))
     writer = threading.Thread(target=write)
     writer.start()
-    deadline = time.monotonic() + SOON
-    while not transport._writers and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: transport._writers)
     transport.release()
     writer.join(SOON)
     assert not writer.is_alive() and "not all was sent: connection lost" in errors[0]

@@ -1,7 +1,5 @@
-"""The broker of one process: one order for history and delivery, keys, and what it frees."""
+"""The broker of one process: what it does at once, and what it frees; see also ``tests/broker``."""
 from __future__ import annotations
-
-import threading
 
 import pytest
 
@@ -9,7 +7,7 @@ from pushserver.channels import memory_broker as broker_module
 from pushserver.channels.memory_broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
 from pushserver.errors import InvalidData
 from pushserver.channels.publication import NOWHERE, Limits, Position, Publication
-from tests.support.history import FakeClock, offsets
+from tests.support.history import FakeClock
 
 KEEP = Limits(100, 1 << 20, 60.0)
 NOTHING = Limits(0, 1 << 20, 60.0)
@@ -54,37 +52,15 @@ def test_channels_count_for_themselves(node):
     assert node.publish("a") == (2, one.epoch)
 
 
-def test_a_channel_that_remembers_nothing_delivers_all_the_same(node):
+def test_of_a_channel_that_remembers_nothing_nothing_is_kept(node):
     assert node.publish(limits=NOTHING) == NOWHERE
-    assert node.delivered == [("c", 0, "x", "")]
-    assert node.broker.history("c", NOTHING, None) == ((), NOWHERE, False)
-    assert node.broker.recover("c", NOTHING, NOWHERE) == ((), NOWHERE, False)
+    node.broker.history("c", NOTHING, None), node.broker.recover("c", NOTHING, NOWHERE)
     assert not node.broker._channels
 
 
-def test_what_is_remembered_can_be_read_and_resumed(node):
-    for _ in range(5):
-        position = node.publish()
-    assert offsets(node.broker.history("c", KEEP, 2)) == [1, 2]
-    assert offsets(node.broker.history("c", KEEP, 2, reverse=True)) == [5, 4]
-    page = node.broker.recover("c", KEEP, Position(3, position.epoch))
-    assert (offsets(page), page.top, page.recovered) == ([4, 5], position, True)
-
-
-def test_a_restart_is_another_epoch(node):
-    position = node.publish()
-    again = Node()
-    again.publish()
-    page = again.broker.recover("c", KEEP, position)
-    assert not page.recovered and page.top.epoch != position.epoch
-
-
-def test_a_key_publishes_once_in_five_minutes(node):
-    first = node.publish(key="k")
-    assert node.publish(key="k") == first
-    assert node.publish("other", key="k").offset == 1
-    assert node.publish(key="l").offset == 2
-    assert len(node.delivered) == 3
+def test_a_key_is_forgotten_after_five_minutes(node):
+    for channel, key in (("c", "k"), ("c", "k"), ("other", "k"), ("c", "l")):
+        node.publish(channel, key=key)
     node.clock.now += KEY_AGE + 1
     assert node.publish(key="k").offset == 3
     assert list(node.broker._keys) == [("c", "k")]
@@ -117,13 +93,6 @@ def test_a_failed_publication_leaves_its_key_free():
     assert not broker._key_locks
 
 
-def test_removed_history_keeps_its_epoch(node):
-    position = node.publish()
-    node.broker.remove_history("c")
-    node.broker.remove_history("unknown")
-    assert node.broker.history("c", KEEP, None) == ([], position, False)
-
-
 def test_a_sweep_frees_what_is_old_and_later_what_is_unused(node):
     position = node.publish()
     node.clock.now += 61
@@ -140,24 +109,6 @@ def test_reading_what_nobody_has_published_to_leaves_nothing_behind(node):
         node.broker.recover(f"c{number}", KEEP, NOWHERE)
         node.broker.history(f"c{number}", KEEP, None)
     assert not node.broker._channels
-
-
-def test_an_unknown_channel_is_resumed_only_from_its_beginning(node):
-    epoch = node.broker.recover("c", KEEP, None).top.epoch
-    beginning = Position(0, epoch)
-    assert epoch
-    for since, recovered in ((None, False), (NOWHERE, True), (beginning, True),
-                             (Position(1, epoch), False), (Position(0, "other"), False)):
-        page = node.broker.recover("c", KEEP, since)
-        assert (offsets(page), page.top, page.recovered) == ([], beginning, recovered)
-    assert node.broker.history("c", KEEP, None).top == beginning
-
-
-def test_the_first_publication_follows_what_was_told_of_the_unknown_channel(node):
-    beginning = node.broker.recover("c", KEEP, NOWHERE).top
-    assert node.publish() == (1, beginning.epoch)
-    page = node.broker.recover("c", KEEP, beginning)
-    assert (offsets(page), page.recovered) == ([1], True)
 
 
 def test_what_was_forgotten_is_never_counted_again_under_its_epoch(node):
@@ -201,24 +152,3 @@ def test_a_sweep_looks_at_all_channels_in_turn(node, monkeypatch):
     for _ in range(3):
         node.broker.sweep()
     assert not any(len(entry.history._ring) for entry in node.broker._channels.values())
-
-
-def test_threads_share_one_order_and_each_keeps_its_own(node):
-    def publish(name):
-        for number in range(500):
-            node.publish(data=[name, number], key=f"{name}-{number // 2}" if name == 3 else None)
-            node.publish("fleeting", [name, number], NOTHING)
-
-    threads = [threading.Thread(target=publish, args=(name,)) for name in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    kept = [entry for entry in node.delivered if entry[0] == "c"]
-    assert [offset for _, offset, _, _ in kept] == list(range(1, 1751))
-    for entries in (kept, [entry for entry in node.delivered if entry[0] == "fleeting"]):
-        for name in range(4):
-            numbers = [data[1] for _, _, data, _ in entries if data[0] == name]
-            assert numbers == sorted(numbers)
-    held = node.broker.history("c", KEEP, None).publications
-    assert [publication.data for publication in held] == [data for _, _, data, _ in kept[-100:]]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
@@ -559,6 +560,54 @@ def test_what_fails_for_one_channel_keeps_nobody_in_the_others(world, caplog, li
     assert all(set(world.presence.of(channel)) == {"ann"} for channel in channels)
     assert [entry.getMessage() for entry in caplog.records] == [
         "cannot tell that bob has left 'here:b'"]
+
+
+def failing(*_):
+    raise ConnectionError("the store is away")
+
+
+def test_who_leaves_while_the_store_is_away_has_left_and_the_broker_is_told_later(world, caplog):
+    ann, told = world.member("ann"), []
+    world.node.broker.unsubscribe = failing
+    for channel in ("here:a", "here:b", "here:c"):
+        world.node.subscribe(ann, channel, ann.info)
+    world.node.broker.presence.leave = failing
+    assert world.node.unsubscribe(ann, "here:a", "ann")
+    world.node.broker.presence.channels = failing
+    world.hub.remove(ann)
+    world.node.left("ann", vanished=True)
+    assert not ann.channels and {entry.getMessage() for entry in caplog.records} == {
+        "cannot tell that ann has left 'here:a'", "cannot tell that ann has left",
+        *(f"channel 'here:{name}': the broker cannot be told that nobody is in it"
+          for name in "abc")}
+    world.node.broker.unsubscribe = told.append
+    world.node.sweep()
+    world.node.sweep()
+    assert sorted(told) == ["here:a", "here:b", "here:c"]
+
+
+def test_of_two_threads_that_wake_one_runs_a_job(world):
+    class Jobs(deque):
+        def __bool__(self):
+            return True     # as another thread sees it that is about to take the last one
+
+    ran = []
+    world.node._jobs = Jobs([lambda: ran.append("job")])
+    world.node.wake()
+    assert ran == ["job"]
+
+
+def test_what_fails_when_a_comer_is_told_of_harms_neither_it_nor_the_other_channels(world, caplog):
+    ann, bob = world.member("ann"), world.member("bob")
+    for channel in ("here:a", "here:b"):
+        world.node.subscribe(ann, channel, ann.info)
+    ann.got.clear()
+    presence = world.full.presence
+    world.full.presence = lambda channel, *rest: \
+        fails() if channel == "here:a" else presence(channel, *rest)
+    assert world.join(bob, ("here:a", None), ("here:b", None))
+    assert ann.got == ["+bob"] and bob.channels == {"here:a", "here:b"}
+    assert "cannot tell that bob has joined 'here:a'" in caplog.text
 
 
 def test_who_left_while_it_entered_is_not_kept(world):

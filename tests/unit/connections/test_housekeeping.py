@@ -63,7 +63,8 @@ class Departures:
         self.node = Node(hub, RULES, MemoryBroker(presence=self.presence), Delivery(),
                          housekeeping.expect_departures)
         housekeeping.begin(Runtime(loop, loop), self.node)
-        del loop.timers[:]  # the sweep's
+        self.sweep, = loop.timers
+        del loop.timers[:]
 
     def vanish(self, client, channel):
         self.presence.join(channel, Info(client, client))
@@ -97,3 +98,19 @@ def test_those_who_linger_equally_long_share_one_look(departures, loop):
     for number in range(10):
         departures.vanish(str(number), "short:a")
     assert len(loop.timers) == 1
+
+
+def test_a_look_that_fails_is_made_up_for_after_a_sweep(departures, loop, monkeypatch):
+    departures.vanish("bob", "short:a")
+    timer = loop.timers.pop()
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr(departures.presence, "due", failing)
+        patch.setattr(departures.presence, "next_due", failing)
+        timer.action()
+    assert loop.timers == []
+    departures.sweep.action()
+    assert 0 < min(timer.seconds for timer in loop.armed) <= 1
+
+
+def failing():
+    raise ConnectionError("the store is away")

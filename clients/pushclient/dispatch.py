@@ -9,13 +9,13 @@ from .inbox import Inbox, Value
 from .websocket.connection import Connection
 
 
-class Delivery:
-    """Hand messages to ``on_message``, or queue them to be iterated over.
+class Dispatcher:
+    """Pass messages to ``on_message``, or queue them to be iterated over.
 
     Args:
         callbacks: hold ``on_message``.
         inbox: the queue.
-        answers: those to the application's commands, which come behind messages; or None.
+        answers: to the application's commands, each after the messages sent before it; or None.
     """
 
     def __init__(self, callbacks: Callbacks, inbox: Inbox, answers: Answers | None) -> None:
@@ -25,11 +25,11 @@ class Delivery:
         self._is_stopped = False
 
     def stop(self) -> None:
-        """Deliver no more than what is under way: the client closes. For any thread."""
+        """Start no further delivery: the client is closing. For any thread."""
         self._is_stopped = True
 
     def deliver(self, messages: Sequence[Value], connection: Connection) -> None:
-        """Queue messages, or hand them to ``on_message``; on the client's thread."""
+        """Queue messages, or pass them to ``on_message``; on the client's thread."""
         on_message, call = self._callbacks.on_message, self._callbacks.call
         if on_message is None:
             self._store(messages, connection)
@@ -42,8 +42,8 @@ class Delivery:
     def _store(self, messages: Sequence[Value], connection: Connection) -> None:
         """Queue messages; while there is no room, read nothing, so that TCP slows the server down.
 
-        If somebody waits for an answer, which comes behind them, far more are taken. If there is
-        no room even for that, the answer is given up, but not one message.
+        While a thread waits for an answer, which comes after them, far more are taken. If there is
+        no room even for these, the answer is given up, but no message is lost.
         """
         if self._is_stopped:
             return
@@ -58,4 +58,4 @@ class Delivery:
             if rest and self._inbox.has_room:
                 rest = self._inbox.put(rest)
         if rest:
-            self._inbox.put_all(rest)  # the last ones: nothing more is read
+            self._inbox.put_all(rest)  # the last ones: nothing more will be read

@@ -290,8 +290,7 @@ class Node(Generic[M]):
             try:
                 self._interest.update(channel)
             except Exception:   # ``sweep`` tries again
-                logger.exception("channel %r: the broker cannot be told that it is empty",
-                                 channel)
+                logger.exception("channel %r: cannot tell the broker that it is empty", channel)
 
     # Presence
 

@@ -1,4 +1,4 @@
-"""A thread that stands for a network: what it is given is done late, in order, in batches."""
+"""A thread that simulates a network: it does jobs late, in order and in batches."""
 from __future__ import annotations
 
 import threading
@@ -14,7 +14,7 @@ class Courier:
     """A thread that does jobs in order, a little after they are given, many at a time.
 
     Args:
-        failed: is told of an exception in a job.
+        failed: called with an exception in a job.
         done: called after the jobs of each batch.
     """
 
@@ -31,7 +31,7 @@ class Courier:
             self._changed.notify()
 
     def flush(self):
-        """Wait until all that was given before is done, or will not be."""
+        """Wait until every earlier job is done, or never will be."""
         assert threading.current_thread() is not self._thread, "it would wait for itself"
         flushed = threading.Event()
         self.give(flushed.set)

@@ -1,6 +1,6 @@
 """A site of several nodes in one process: their brokers share a store, and deliver late.
 
-It stands for brokers on a network, with what can happen there; see ``RemoteBroker``.
+It simulates brokers on a network, and what can go wrong there; see ``RemoteBroker``.
 """
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.waiting import PATIENCE
 
 
 class RemoteSite:
-    """What the nodes share. It is the receiver of its store, and passes on to all nodes.
+    """What the nodes share. It is the receiver of its store, and delivers to all nodes.
 
     Args:
         clock: seconds that never go back.
 
     Attributes:
-        mistakes: what went wrong on a thread that no test waits for.
+        mistakes: errors on threads that no test waits for.
     """
 
     def __init__(self, clock=time.monotonic):
@@ -31,16 +31,16 @@ class RemoteSite:
         self.mistakes = []
         self.presence = MemoryPresence(clock)
         self.owners = {}
-        self.lock = threading.Lock()    # of what is due at which node
+        self.lock = threading.Lock()    # for what is due at which node
         self.lose_histories()
 
     def lose_histories(self):
-        """Forget all histories, as a store without a disk does in a restart."""
+        """Forget all histories, like a store without a disk when it restarts."""
         self.store = MemoryBroker(self._clock)
         self.store.start(self)
 
     def node(self):
-        """Return the broker of one more node."""
+        """Return the broker of a new node."""
         self.nodes.append(RemoteBroker(self))
         return self.nodes[-1]
 
@@ -49,7 +49,7 @@ class RemoteSite:
             node.arrive(channel, publication, epoch)
 
     def wake(self):
-        """Nobody waits: the couriers look by themselves."""
+        """Do nothing: the couriers check by themselves."""
 
 
 def _asked(name):
@@ -61,10 +61,10 @@ class RemoteBroker:
     """The broker of one node; see ``Broker``. No call may be made on the loop's thread.
 
     Attributes:
-        copies: says how often a publication is delivered here: 0 is a loss, 2 a double.
-        is_reachable: while it is not, calls raise and what would arrive is lost.
+        copies: says how often a publication is delivered here: 0 is a loss, 2 a duplicate.
+        is_reachable: while false, calls raise and what would arrive is lost.
         is_open: while this is not set, calls wait: the network is slow.
-        waiting: calls that wait.
+        waiting: calls that are waiting.
     """
 
     def __init__(self, site):
@@ -79,7 +79,7 @@ class RemoteBroker:
         self._receiver = self._courier = None
 
     def ask(self, call, *args, **options):
-        """Return what the store answers."""
+        """Return the store's answer."""
         if threading.current_thread().name == "pushserver-loop":
             self.site.mistakes.append(f"{call} on the loop's thread")
         assert not self.site.mistakes, self.site.mistakes
@@ -107,7 +107,7 @@ class RemoteBroker:
             courier.stop()
 
     def kill(self):
-        """End as a process does that is killed: who was there says no farewell."""
+        """End like a process that is killed: its clients do not leave first."""
         self.stop(), self.control.stop()
         for (channel, client), owner in self.site.owners.items():
             if owner is self.presence:
@@ -119,7 +119,7 @@ class RemoteBroker:
     def subscribe(self, channel):
         self.ask(self.channels.add, channel)
         if self._courier is not None:
-            self._courier.flush()   # the store's answer comes behind what it had sent before
+            self._courier.flush()   # the store's answer comes after what it had already sent
 
     def unsubscribe(self, channel):
         self.ask(self.channels.discard, channel)
@@ -141,10 +141,10 @@ class RemotePresence:
         self._due = []
 
     def start(self):
-        """Nothing is to be started."""
+        """Do nothing."""
 
     def stop(self):
-        """Nothing is to be stopped."""
+        """Do nothing."""
 
     leave, lingers, of, stats, channels = map(_asked, (
         "leave", "lingers", "of", "stats", "channels"))

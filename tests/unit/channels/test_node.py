@@ -578,7 +578,7 @@ def test_who_leaves_while_the_store_is_away_has_left_and_the_broker_is_told_late
     world.node.left("ann", vanished=True)
     assert not ann.channels and {entry.getMessage() for entry in caplog.records} == {
         "cannot tell that ann has left 'here:a'", "cannot tell that ann has left",
-        *(f"channel 'here:{name}': the broker cannot be told that nobody is in it"
+        *(f"channel 'here:{name}': cannot tell the broker that it is empty"
           for name in "abc")}
     world.node.broker.unsubscribe = told.append
     world.node.sweep()

@@ -178,7 +178,9 @@ class PushServer:
     def _publication(self, data: Data, *, tags: bytes | None = None) -> Publication:
         """Encode what is pushed, once for all connections, and check it."""
         made = Publication.of(data, tags=tags)
-        check_size(made.size, self.settings.max_outbox)
+        size = len(made.payload) + (len(tags) if tags else 0)
+        if size > self.settings.max_outbox:
+            check_size(size, self.settings.max_outbox)
         return made
 
     def every(self, seconds: float, make: Callable[[], Data],

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from typing import Any, Callable, NamedTuple, Sequence
 
-from ..wire.payloads import Data, encode_payload
+from ..wire.payloads import Data, encode_payload, encode_text
 
 Clock = Callable[[], float]
 
@@ -67,8 +67,9 @@ class Publication:
         Raises:
             InvalidData: it cannot be encoded as UTF-8 or as JSON.
         """
-        kind = TEXT if isinstance(data, str) else \
-            BINARY if isinstance(data, (bytes, bytearray, memoryview)) else JSON
+        if isinstance(data, str):   # what is sent most
+            return cls(TEXT, encode_text(data), info=info, tags=tags)
+        kind = BINARY if isinstance(data, (bytes, bytearray, memoryview)) else JSON
         return cls(kind, encode_payload(data)[1], info=info, tags=tags)
 
     @property

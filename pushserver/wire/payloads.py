@@ -20,6 +20,18 @@ dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 """Returns JSON on one line; see ``encode_json`` for data that JSON may not hold."""
 
 
+def encode_text(text: str) -> bytes:
+    """Return text as UTF-8.
+
+    Raises:
+        InvalidData: it holds half of a surrogate pair.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidData(f"UTF-8 cannot hold this text: {error.reason}") from None
+
+
 def encode_payload(data: Data) -> tuple[int, bytes]:
     """Return the opcode and the payload bytes for what a site sends.
 
@@ -30,7 +42,7 @@ def encode_payload(data: Data) -> tuple[int, bytes]:
         InvalidData: it cannot be encoded as UTF-8 or as JSON.
     """
     if isinstance(data, str):
-        return OPCODE_TEXT, _utf8(data)
+        return OPCODE_TEXT, encode_text(data)
     if isinstance(data, (bytes, bytearray, memoryview)):
         return OPCODE_BINARY, bytes(data)
     return OPCODE_TEXT, encode_json(data)
@@ -46,7 +58,7 @@ def encode_json(data: Data) -> bytes:
         text = dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(f"JSON cannot hold this {type(data).__name__}: {error}") from None
-    return _utf8(text)
+    return encode_text(text)
 
 
 def decode_json(text: str) -> Any:
@@ -97,10 +109,3 @@ def _checked(opcode: int, data: bytes) -> tuple[int, bytes]:
         except UnicodeDecodeError:
             raise InvalidData("bytes that are not UTF-8: send them with binary=True") from None
     return opcode, data
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidData(f"UTF-8 cannot hold this text: {error.reason}") from None

@@ -52,7 +52,7 @@ class Interest:
 
     def update(self, channel: str) -> None:
         """Return once the broker knows whether a channel is wanted."""
-        while self._wants(channel) != (channel in self._told):
+        while channel in self._telling or self._wants(channel) != (channel in self._told):
             with self._lock:
                 other = self._telling.get(channel)
                 if other is None:
@@ -69,7 +69,10 @@ class Interest:
 
     def _tell(self, channel: str, done: threading.Event) -> None:
         try:
-            if self._wants(channel):
+            wanted = self._wants(channel)   # whoever joins from now on waits for this thread
+            if wanted == (channel in self._told):
+                return
+            if wanted:
                 self._broker.subscribe(channel)
                 self._told.add(channel)
             else:

@@ -15,6 +15,7 @@ from pushserver.channels.hub import Hub
 from pushserver.channels.presence import Info
 from pushserver.channels.joining import Joining
 from tests.support.history import FakeClock
+from tests.support.waiting import PATIENCE
 
 RULES = (ChannelRule("kept:", history=100), ChannelRule("here:", join_leave=True, linger=15))
 
@@ -312,6 +313,30 @@ def test_the_broker_is_told_which_channels_somebody_is_in(world):
     world.hub.remove(bob)
     world.node.left("bob", vanished=False)
     assert told[:2] == ["+a", "+b"] and sorted(told[2:]) == ["-a", "-b"]
+
+
+def test_who_joins_while_the_broker_is_told_that_nobody_is_there_waits_for_it(world):
+    told, broker, left, go_on = [], world.node.broker, threading.Event(), threading.Event()
+
+    def unsubscribe(channel):
+        told.append("-")
+        left.set()
+        assert go_on.wait(PATIENCE)
+
+    broker.subscribe, broker.unsubscribe = lambda channel: told.append("+"), unsubscribe
+    ann, bob = world.member("ann"), world.member("bob")
+    world.node.subscribe(ann, "a", ann.info)
+    leaving = threading.Thread(target=world.node.unsubscribe, args=(ann, "a", "ann"))
+    leaving.start()
+    assert left.wait(PATIENCE)
+    joined = []
+    joining = threading.Thread(target=lambda: joined.append(world.join(bob, ("a", None))))
+    joining.start()
+    joining.join(0.05)
+    assert told == ["+", "-"] and joined == []
+    go_on.set()
+    leaving.join(PATIENCE), joining.join(PATIENCE)
+    assert told == ["+", "-", "+"] and joined == [True]
 
 
 def test_a_channel_is_delivered_before_its_history_is_read(world):

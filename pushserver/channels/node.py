@@ -271,7 +271,8 @@ class Node(Generic[M]):
 
     def left_channel(self, channel: str, client: str) -> None:
         """Note that a client has left one channel, and tell the others; errors are logged."""
-        self._leave(channel, client)
+        if self.rule(channel).keeps_presence:
+            self._leave(channel, client)
         self._tidy()
 
     def _leave(self, channel: str, client: str, linger: float = 0.0) -> None:

@@ -61,21 +61,13 @@ def encode_json(data: Data) -> bytes:
     return encode_text(text)
 
 
-def decode_json(text: str) -> Any:
-    """Return what JSON text holds.
-
-    Raises:
-        ValueError: it is not JSON, or holds NaN or Infinity.
-        RecursionError: it is nested too deeply.
-    """
-    return _decode(text)
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"JSON has no {name}")
 
 
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+decode_json = json.JSONDecoder(parse_constant=_no_constant).decode
+"""Returns what JSON text holds; a ``ValueError`` if it is not JSON or holds NaN or Infinity, a
+``RecursionError`` if it is nested too deep."""
 
 
 def encode_message(payload: Data, binary: bool = False) -> tuple[int, bytes]:

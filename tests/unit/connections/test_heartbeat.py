@@ -10,6 +10,9 @@ from tests.support.waiting import wait_until
 QUICK = 0.02
 """Seconds between heartbeats."""
 
+MUCH = 100_000
+"""Bytes that wait only where a long message does."""
+
 NEVER = 3600
 """Seconds between heartbeats of which only the first comes while a test lasts."""
 
@@ -61,7 +64,8 @@ def test_a_client_that_does_not_read_is_queued_no_heartbeats():
         host.join(heartbeat=QUICK, buffer=4096)
         link = link_of(host)
         host.server.broadcast("x" * 500_000)
-        waiting = wait_until(lambda: link.outbox.size)
+        wait_until(lambda: link.outbox.size > MUCH)     # not what is left of the answer
+        waiting = link.outbox.size
         for _ in range(3):
             timer = link._keepalive._heartbeat
             wait_until(lambda: link._keepalive._heartbeat is not timer)

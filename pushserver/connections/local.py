@@ -57,16 +57,20 @@ class LocalConnections:
         return sum(len(links) for _, links in groups)
 
     def _deliver(self, groups: Groups[Link], publication: Publication) -> None:
-        delivery = self._delivery
         for encoding, links in groups:
             data = encoding.message(publication)
             if data is not None:
-                delivery.put(links, data)
-        delivery.wake()
+                self._delivery.put(links, data)
+        self._delivery.wake()
 
     def _send(self, command: SendToId) -> int:
         links = self._hub.of_id(command.Id)
-        if links:
+        if len(links) == 1:     # as most have one: nothing to group
+            data = links[0].encoding.message(command.publication)
+            if data is not None:
+                self._delivery.put(links, data)
+                self._delivery.wake()
+        elif links:
             self._deliver(grouped(links), command.publication)
         return len(links)
 

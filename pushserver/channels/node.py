@@ -136,6 +136,8 @@ class Node(Generic[M]):
         arrived = tuple(one for one, verdict in verdicts if verdict == LIVE)
         for encoding, members in grouped(tuple(one.member for one in arrived)):
             self._delivery.put(members, encoding.publication(channel, publication))
+        # one that knows its position stays until it shows where delivery continues; see ``Feed``
+        arrived = tuple(one for one in arrived if epoch or not one.position.epoch)
         if arrived:
             self._hub.arrive(arrived, channel)
         broken = tuple(one.member for one, verdict in verdicts if verdict == BROKEN)

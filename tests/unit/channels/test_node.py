@@ -285,6 +285,19 @@ def test_a_hole_before_the_first_delivery_is_seen_by_what_the_history_said(world
     assert member.got == [(True, []), "full:2", "full:3"]
 
 
+def test_a_hole_behind_a_publication_that_is_not_remembered_is_seen_all_the_same(world):
+    position = world.publish("kept:a", 1)
+    member = world.member()
+    assert world.join(member, ("kept:a", position))
+    world.node.publish("kept:a", Publication.of("fleeting"), remember=False)
+    world.node.stop()
+    world.publish("kept:a", 2)
+    world.node.broker.start(world.node)
+    world.publish("kept:a", 3)
+    assert member.got == [(True, []), "full:fleeting", "full:2", "full:3"]
+    assert member in world.hub._rooms["kept:a"].members
+
+
 def test_more_than_can_be_held_while_a_hole_is_mended_is_lost(world, monkeypatch):
     monkeypatch.setattr("pushserver.channels.feed.MAX_HELD", 2)
     full, plain, epoch = remembering(world, 1)

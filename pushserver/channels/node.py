@@ -161,17 +161,19 @@ class Node(Generic[M]):
             page = self.broker.recover(channel, self.rule(channel).limits, feed.position)
         except Exception:
             logger.exception("channel %r: its history cannot be read", channel)
-        feed.mend(page, partial(self._hand_out_mended, channel))
+        feed.mend(page, partial(self._hand_out_mended, channel, feed))
         self.wake()
 
-    def _hand_out_mended(self, channel: str, found: Iterable[tuple[Publication, str]],
-                         whole: bool) -> None:
+    def _hand_out_mended(self, channel: str, feed: Feed,
+                         found: Iterable[tuple[Publication, str]], whole: bool) -> None:
         if not whole:
             self._jobs.append(partial(logger.error, "channel %r: publications are lost: "
                                       "telling its clients", channel))
             self._take_out(channel, self._hub.members(channel))
         for publication, epoch in found:
-            self._hand_out(self._hub.audience(channel), channel, publication, epoch)
+            audience = self._hub.audience(channel)
+            if audience.feed is feed:   # else all have left, and new ones have a feed of their own
+                self._hand_out(audience, channel, publication, epoch)
 
     def _take_out(self, channel: str, members: tuple[M, ...]) -> None:
         """Remove those who keep positions from a channel, so that they ask for what they missed.

@@ -298,6 +298,23 @@ def test_a_hole_behind_a_publication_that_is_not_remembered_is_seen_all_the_same
     assert member in world.hub._rooms["kept:a"].members
 
 
+def test_who_comes_when_all_others_were_taken_out_gets_nothing_of_what_was_held_for_them(world):
+    full, plain, epoch = remembering(world, 1)
+    world.hub.remove(plain)
+    late, take_out = world.member("late"), world.node._take_out
+
+    def racing(channel, members):
+        take_out(channel, members)
+        assert world.join(late, (channel, None))
+        world.publish(channel, 4)
+
+    world.node.broker.remove_history("kept:a")
+    world.node._take_out = racing
+    world.publish("kept:a", 3)
+    assert full.lost_channels == ["kept:a"]
+    assert late.got == [(False, []), "full:4"]
+
+
 def test_more_than_can_be_held_while_a_hole_is_mended_is_lost(world, monkeypatch):
     monkeypatch.setattr("pushserver.channels.feed.MAX_HELD", 2)
     full, plain, epoch = remembering(world, 1)

@@ -260,11 +260,9 @@ class Node(Generic[M]):
         self._tidy()
 
     def _forget(self, arrivals: Iterable[Arrival]) -> None:
-        """Undo arrivals that were never announced."""
-        for one in arrivals:
-            info = self._presence.leave(one.channel, one.info.client)
-            if not one.is_told:  # it had replaced a client that the others know about
-                self._announce_leave(one.channel, info)
+        """Undo arrivals that were never announced; errors are logged."""
+        for one in arrivals:    # the others know only about a client that it had replaced
+            self._leave(one.channel, one.info.client, is_told=not one.is_told)
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Remove a connection from a channel; tell whether it was in it."""
@@ -279,9 +277,12 @@ class Node(Generic[M]):
             self._leave(channel, client)
         self._tidy()
 
-    def _leave(self, channel: str, client: str, linger: float = 0.0) -> None:
+    def _leave(self, channel: str, client: str, linger: float = 0.0, *,
+               is_told: bool = True) -> None:
         try:
-            self._announce_leave(channel, self._presence.leave(channel, client, linger))
+            info = self._presence.leave(channel, client, linger)
+            if is_told:
+                self._announce_leave(channel, info)
         except Exception:
             logger.exception("cannot tell that %s has left %r", client, channel)
 
@@ -307,16 +308,21 @@ class Node(Generic[M]):
             info: returns what others in a channel see.
 
         Returns:
-            The arguments for ``announce``, once the connection may hear about others.
+            The arguments for ``announce``, once the connection may hear about others. If this
+            raises, nobody counts as present who did not before.
         """
-        arrivals = []
-        for channel in channels:
-            self._interest.update(channel)
-            rule = self.rule(channel)
-            if rule.keeps_presence:
-                known = info(channel)
-                is_told = self._presence.join(channel, known) and rule.join_leave
-                arrivals.append(Arrival(channel, known, is_told))
+        arrivals: list[Arrival] = []
+        try:
+            for channel in channels:
+                self._interest.update(channel)
+                rule = self.rule(channel)
+                if rule.keeps_presence:
+                    known = info(channel)
+                    is_told = self._presence.join(channel, known) and rule.join_leave
+                    arrivals.append(Arrival(channel, known, is_told))
+        except BaseException:
+            self._forget(arrivals)
+            raise
         return arrivals
 
     def expect(self, channels: Collection[str], info: Callable[[str], Info]) -> list[Arrival]:

@@ -462,6 +462,10 @@ def fails(*_):
     raise ValueError("no")
 
 
+def away(*_):
+    raise ConnectionError("away")
+
+
 @pytest.mark.parametrize("answer", [fails, lambda pages: fails], ids=["made", "queued"])
 def test_an_answer_that_fails_leaves_nothing_behind(world, answer):
     member, other = world.member(), world.member("other")
@@ -472,6 +476,24 @@ def test_an_answer_that_fails_leaves_nothing_behind(world, answer):
                         member.channel_info, answer)
     assert not member.channels and set(world.hub._rooms) == {"here:a"}
     assert set(world.presence.of("here:a")) == {"other"} and other.got == []
+
+
+def test_who_cannot_enter_one_of_several_channels_is_present_in_none(world):
+    member, join = world.member(), world.presence.join
+    world.presence.join = lambda channel, info: join(channel, info) if channel == "here:a" \
+        else fails()
+    with pytest.raises(ValueError):
+        world.join(member, ("here:a", None), ("here:b", None))
+    assert world.presence.of("here:a") == {} and not member.channels
+
+
+def test_a_join_that_cannot_be_taken_back_raises_what_it_failed_with(world, caplog):
+    member, told = world.member(), []
+    world.node.broker.unsubscribe = told.append
+    world.node.broker.recover, world.presence.leave = fails, away
+    with pytest.raises(ValueError):
+        world.join(member, ("here:a", None))
+    assert told == ["here:a"] and "cannot tell that 1 has left 'here:a'" in caplog.text
 
 
 def test_a_join_that_fails_gives_up_the_place_that_it_has_taken(world):

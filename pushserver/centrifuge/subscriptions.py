@@ -252,10 +252,14 @@ class Subscriptions:
 
     def lost(self, channel: str) -> None:
         """Tell the client to subscribe again: it was removed because publications were lost."""
-        self._forget(channel)
         session = self._session
+        if session.handle.is_in(channel):
+            return      # it has left and come back before this
+        is_told = channel in self._known    # else it has left by itself
+        self._forget(channel)
         session.handle.node.left_channel(channel, session.client.client)
-        self._tell_out(channel, *errors.INSUFFICIENT_STATE_IN_CHANNEL)
+        if is_told:
+            self._tell_out(channel, *errors.INSUFFICIENT_STATE_IN_CHANNEL)
 
     def _tell_out(self, channel: str, code: int, reason: str) -> None:
         self._session.put(self._session.codec.unsubscribed(channel, code, reason))

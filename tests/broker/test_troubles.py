@@ -148,6 +148,41 @@ def test_a_hole_that_the_history_does_not_hold_is_told_and_never_said_to_be_reco
     assert not answer.get("recovered")
 
 
+class Removed:
+    """A client that was removed from a channel, and has yet to be told.
+
+    Attributes:
+        client: the client.
+        told: tells it, behind all that it has asked for by then.
+    """
+
+    def __init__(self, pair, channel):
+        self.client = talker(pair.near)
+        subscribed(self.client, channel)
+        handle = self.client.peer.connection.handle
+        assert handle.context.hub.unsubscribe(handle.link, channel)
+        self.told = partial(handle.link.lost, channel)
+
+
+def test_who_has_come_back_before_it_is_told_that_publications_are_lost_stays(pair):
+    removed = Removed(pair, "kept:a")
+    removed.client.call("unsubscribe", channel="kept:a")
+    subscribed(removed.client, "kept:a")
+    removed.told()
+    assert removed.client.call("rpc", data="behind it") == {"data": "behind it"}
+    pair.publish(1, 2)
+    assert offsets(removed.client, "kept:a", 2) == [1, 2]
+
+
+def test_who_has_left_before_it_is_told_that_publications_are_lost_has_left(pair):
+    removed = Removed(pair, "here:a")
+    removed.client.call("unsubscribe", channel="here:a")
+    removed.told()
+    assert removed.client.call("rpc", data="behind it") == {"data": "behind it"}
+    assert removed.client.pushes == [] and pair.near.server.presence("here:a") == {}
+    assert subscribed(removed.client, "here:a") == {}
+
+
 def test_a_hole_in_one_channel_ends_no_other_subscription(pair):
     client, _ = pair.both()
     subscribed(client, "kept:b")

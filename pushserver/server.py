@@ -333,7 +333,7 @@ class PushServer:
 
     def _begin(self, runtime: Runtime) -> None:
         self._delivery.begin(runtime.loop.put, runtime.loop.wake,
-                             partial(runtime.workers.post, Mailbox()))
+                             partial(runtime.run, Mailbox()))
         try:
             self._broker.control.start(self._local.obey)
             self._node.start()

@@ -23,7 +23,7 @@ class Member(Protocol):
     def lost(self, channel: str) -> None:
         """Note that it was removed from a channel because publications were lost.
 
-        This only queues and returns; a lock may be held.
+        This only queues and returns. It is called with no lock held.
         """
 
 

@@ -104,9 +104,8 @@ class Link:
 
     def lost(self, channel: str) -> None:
         """Tell the connection that it was removed from a channel; see ``Member``."""
-        self.context.runtime.workers.post(self.inbox,
-                                          partial(self.inbox.run, self.connection.channel_lost,
-                                                  channel))
+        job = partial(self.inbox.run, self.connection.channel_lost, channel)
+        self._runtime.run(self.inbox, job)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, even if the site has closed it behind our back."""

@@ -13,8 +13,8 @@ from .workers import STALL, Job, Mailbox, Workers
 class Runtime:
     """Hold the loop and the workers of one run of the server, and the links that they serve.
 
-    ``post`` and ``ended`` belong to the loop's thread, and ``links`` changes only there; any thread
-    may read ``links`` and call the other methods.
+    ``post``, ``relieve_soon`` and ``ended`` belong to the loop's thread, and ``links`` changes only
+    there; any thread may read ``links`` and call the other methods.
 
     Attributes:
         links: the connections whose sockets the loop has, including those that are closing.
@@ -42,6 +42,11 @@ class Runtime:
         """Run a callback on a worker, and make sure that blocked workers are relieved."""
         if self.workers.post(mailbox, job):
             self.relieve_soon()
+
+    def run(self, mailbox: Mailbox, job: Job) -> None:
+        """Do what ``post`` does, on any thread. Must not be called with a lock held."""
+        if self.workers.post(mailbox, job):
+            self.loop.call(self.relieve_soon)
 
     def relieve_soon(self) -> None:
         """Make sure that workers are relieved if they fall behind and stay behind."""
@@ -105,7 +110,7 @@ class DelayedJob:
             self._timer.cancel()
 
     def _post(self) -> None:
-        self._runtime.workers.post(self._mailbox, self._run)
+        self._runtime.post(self._mailbox, self._run)
 
     def _run(self) -> None:
         job, self._job = self._job, None

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 
 from pushserver import CentrifugeConnection, ChannelRule, Connection
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT
 from tests.support.centrifuge_client import RawClient
+from tests.support.waiting import PATIENCE
 
 RULES = (ChannelRule("kept:", history=1000, publish="anyone", see_history="anyone"),
          ChannelRule("here:", see_presence="anyone", linger=0),
@@ -26,6 +28,17 @@ class Echo(Connection):
 
     def received_message(self, message):
         self.send(message.data)
+
+
+class Blocked(Connection):
+    """A plain site that handles no message before ``is_open`` is set; ``held`` has those."""
+
+    held: list
+    is_open: threading.Event
+
+    def received_message(self, message):
+        self.held.append(message)
+        self.is_open.wait(2 * PATIENCE)     # longer than those wait who wait for others
 
 
 class Closed(Exception):

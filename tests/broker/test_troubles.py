@@ -12,7 +12,9 @@ import pytest
 from pushserver.channels.publication import NOWHERE, Position
 from pushserver.connections import housekeeping
 from pushserver.centrifuge.errors import INSUFFICIENT_STATE
-from tests.broker.clients import RULES, Closed, Echo, offsets, subscribed, talker, up_to
+from pushserver.wire.frames import OPCODE_TEXT
+from tests.broker.clients import (RULES, Blocked, Closed, Echo, offsets, subscribed, talker,
+                                  up_to)
 from tests.broker.recording_node import in_threads
 from tests.support.bare_server import codes, hosting
 from tests.support.remote_broker import RemoteSite
@@ -116,6 +118,22 @@ def test_clients_that_come_and_go_miss_nothing_of_what_is_lost_on_the_way(pair, 
 
     found = in_threads(publish, *[partial(follow, pair.near, Id, "kept:a", count) for Id in "1234"])
     assert found[1:] == [list(range(1, count + 1))] * 4
+
+
+def test_a_hole_is_mended_though_the_site_blocks_all_workers(pair):
+    client, peer = pair.both()
+    held, is_open, runtime = [], threading.Event(), pair.near.server._lifecycle.runtime
+    workers = pair.near.server.settings.workers
+    handler_cls = type("Handler", (Blocked,), {"held": held, "is_open": is_open})
+    for number in range(workers):
+        pair.near.join(f"blocked {number}", handler_cls=handler_cls).send(OPCODE_TEXT, b"x")
+    wait_until(lambda: len(held) == workers and runtime._relief is None)
+    pair.broker.copies = losing(2)
+    pair.publish(1, 2, 3)
+    try:
+        assert offsets(client, "kept:a", 3) == up_to(peer, 3) == [1, 2, 3]
+    finally:
+        is_open.set()
 
 
 def test_a_hole_before_the_first_delivery_is_mended_for_who_has_a_position(pair):

@@ -17,16 +17,20 @@ from ..errors import HandshakeRefused
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
                               admitted_id, choose_subprotocol)
-from .socket_takeover import SocketTakeover, current_request, end_connection
+from .socket_takeover import SocketTakeover, end_connection, warn_once
 
 logger = logging.getLogger(__name__)
 
 _NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
 """Entries of a WSGI environment that would keep the request's objects alive."""
 
-_OF_A_PAGE = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
-              "Accept-Ranges", "Vary", "Connection")
-"""Headers that describe a body, which a 101 does not have, and ``Connection``."""
+_NOT_OF_A_101 = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Last-Modified",
+                 "Accept-Ranges", "Vary", "Transfer-Encoding", "Keep-Alive", "Connection",
+                 "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol")
+"""Headers that describe a body, which a 101 does not have, and those that it gets from us."""
+
+_FAILED: tuple[int, str, dict[str, str]] = (500, "the site could not take the connection", {})
+"""How a client is refused for what is no business of its own."""
 
 
 class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
@@ -60,8 +64,9 @@ class Endpoint:
     """Take one request from its first check until its socket is taken over.
 
     CherryPy's hooks call the methods in the order in which they appear here, on the thread that
-    answers the request. The socket is handed over at the very end, and only if the answer is a
-    101; nothing is written before that.
+    answers the request; the last but ``finish``, which cheroot calls when all that is around
+    CherryPy is done too. The socket is handed over there, and only if the answer is still a 101;
+    nothing is written before that.
 
     Args:
         acceptor: takes over the connection.
@@ -83,16 +88,17 @@ class Endpoint:
         self._reserved = False
         self._subprotocol: str | None = None
         self._takeover: SocketTakeover | None = None
-        self._held = False
-        self._done = False
+        self._key = ""
+        self._connection: Connection | None = None
+        self._confirmed = False
+        self._failure: tuple[int, str, dict[str, str]] | None = None
         request = cherrypy.serving.request
         request.push_data = {}
         request.push_claims = None
         request.show_tracebacks = False
         if not request.error_page:
             request.error_page = {"default": plain_error_page}
-        if current_request() is not None:  # other servers do not let a site set this
-            cherrypy.serving.response.headers["Connection"] = "close"
+        end_connection()
 
     def attach(self, hooks: Any) -> None:
         """Attach the stages to a request's hooks, each after the site's own tools."""
@@ -100,16 +106,18 @@ class Endpoint:
         hooks.attach("before_request_body", self.check_client, priority=70)
         hooks.attach("before_finalize", self.upgrade, priority=95)
         hooks.attach("after_error_response", self.tidy, priority=95)
-        hooks.attach("on_end_resource", self.hold_back, priority=95)
-        hooks.attach("on_end_request", self.hand_over, priority=95)
+        hooks.attach("on_end_resource", self.agree, priority=95)
+        hooks.attach("on_end_request", self.confirm, priority=95)
         hooks.attach("on_end_request", self.settle, priority=99, failsafe=True)
 
     def check_request(self) -> None:
         """Refuse what is not an opening handshake, before its body or its query is read."""
         request = cherrypy.serving.request
+        cherrypy.serving.response.stream = False  # or sessions stay locked until the very end
         with _refusing():
             check_request(request.method, request.protocol, request.headers)
             self._takeover = SocketTakeover()
+            self._key = request.headers["Sec-WebSocket-Key"]
             try:
                 parse_qsl(request.query_string, errors="strict")
             except (UnicodeDecodeError, ValueError):
@@ -178,6 +186,8 @@ class Endpoint:
             self._name()
             self._acceptor.reserve(self._Id)
         self._reserved = True
+        assert self._takeover is not None
+        self._takeover.hold_back(self.finish)
         response.status = 101
         response.body = b""
 
@@ -189,49 +199,15 @@ class Endpoint:
             response.body = response.collapse_body().rstrip() + b"\n"
             response.headers.pop("Content-Length", None)
 
-    def hold_back(self) -> None:
-        """Keep the finished answer from being sent before the server knows the connection."""
-        response = cherrypy.serving.response
-        if self._takeover is None or not self._reserved:
+    def agree(self) -> None:
+        """Make the connection, if CherryPy's finished answer is a 101."""
+        if not self._reserved or self._takeover is None:
             return
-        if not (getattr(response, "output_status", None) or b"").startswith(b"101"):
-            return  # some tool has changed the answer
-        self._takeover.hold_back()
-        self._held = True
-        response.header_list = [(name, value) for name, value in response.header_list
-                                if name.decode("latin-1").title() not in _OF_A_PAGE]
-        response.header_list += self._switching()
+        status = getattr(cherrypy.serving.response, "output_status", None) or b""
+        if status.startswith(b"101"):  # no tool has changed the answer
+            self._connection = self._make(self._takeover)
 
-    def _switching(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers of a 101, spelled as in RFC 6455: some clients compare case."""
-        key = cherrypy.serving.request.headers["Sec-WebSocket-Key"]
-        headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"),
-                   ("Sec-WebSocket-Accept", accept_key(key))]
-        if self._subprotocol is not None:
-            headers.append(("Sec-WebSocket-Protocol", self._subprotocol))
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-
-    def hand_over(self) -> None:
-        """Give the socket to the loop; it writes the answer first."""
-        takeover = self._takeover
-        if takeover is None or not self._held or not takeover.is_upgrade:
-            return
-        connection = self._connection(takeover)
-        channels = connection.starts_in(self._channels)
-        self._reserved = False
-        self._acceptor.accept(
-            connection, takeover.socket, channels=channels, answer=takeover.answer,
-            early=takeover.take_early(), heartbeat=self._heartbeat)
-        self._done = True
-        takeover.detach()
-        if connection.expires_itself or self._claims is None:
-            return
-        assert self._acceptor.tokens is not None
-        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
-        if seconds is not None:
-            connection.expire(seconds)
-
-    def _connection(self, takeover: SocketTakeover) -> Connection:
+    def _make(self, takeover: SocketTakeover) -> Connection:
         request = cherrypy.serving.request
         environ = {key: value for key, value in request.wsgi_environ.items()
                    if key not in _NOT_FOR_KEEPING}
@@ -246,25 +222,68 @@ class Endpoint:
             connection.info = self._claims.info
         return connection
 
+    def confirm(self) -> None:
+        """Note that none of the site's tools has failed behind the answer."""
+        self._confirmed = True
+
     def settle(self) -> None:
-        """If the socket was not handed over after all, undo what was begun and end it."""
-        if not self._done:
-            end_connection()
-        if self._reserved:
-            self._acceptor.release(self._Id)
-            self._reserved = False
-        takeover = self._takeover
-        if takeover is None or not self._held or self._done:
-            return
-        if not takeover.is_upgrade:
-            takeover.write_answer()
-            return
-        error = sys.exc_info()[1]
-        if isinstance(error, HandshakeRefused):
-            takeover.refuse(error.status, error.message, error.headers)
-        else:
+        """If one has, refuse instead. Middleware decides when this is called, and whether."""
+        if not self._confirmed:
+            error = sys.exc_info()[1]
             status = error.code if isinstance(error, cherrypy.HTTPError) else 500
-            takeover.refuse(status, "the site could not take the connection", {})
+            self._failure = (status, *_FAILED[1:])
+
+    def finish(self) -> None:
+        """Give the socket to the loop, if the answer is still a 101; else undo what was begun.
+
+        cheroot calls this, with no CherryPy around it.
+        """
+        takeover = self._takeover
+        assert takeover is not None
+        try:
+            if takeover.answer and self._connection is not None and self._failure is None:
+                self._hand_over(takeover, self._connection)
+            elif not takeover.status:
+                takeover.refuse(*self._failure or _FAILED)
+        except HandshakeRefused as error:
+            takeover.refuse(error.status, error.message, error.headers)
+        except Exception:
+            logger.exception("Id %r: the connection could not be taken over", self._Id)
+            takeover.refuse(*_FAILED)
+        finally:
+            if self._reserved:
+                self._acceptor.release(self._Id)
+        if self._connection is not None and not takeover.answer:
+            warn_once("WSGI middleware answered a WebSocket handshake with %s in the place of "
+                      "CherryPy's 101: take the push path out of it", takeover.status or "nothing")
+
+    def _hand_over(self, takeover: SocketTakeover, connection: Connection) -> None:
+        channels = connection.starts_in(self._channels)
+        self._reserved = False
+        self._acceptor.accept(
+            connection, takeover.socket, channels=channels, early=takeover.take_early(),
+            answer=self._switching(takeover.answer), heartbeat=self._heartbeat)
+        takeover.detach()
+        if connection.expires_itself or self._claims is None:
+            return
+        assert self._acceptor.tokens is not None
+        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
+        if seconds is not None:
+            connection.expire(seconds)
+
+    def _switching(self, answer: bytes) -> bytes:
+        """Return a 101 with its own headers, whatever the site's middleware made of them.
+
+        They are spelled as in RFC 6455: some clients compare case.
+        """
+        status, *fields = answer.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
+        kept = [field for field in fields
+                if field.partition(":")[0].strip().title() not in _NOT_OF_A_101]
+        ours = ["Upgrade: websocket", "Connection: Upgrade",
+                f"Sec-WebSocket-Accept: {accept_key(self._key)}"]
+        if self._subprotocol is not None:
+            ours.append(f"Sec-WebSocket-Protocol: {self._subprotocol}")
+        return "\r\n".join([status, *kept, *ours, "", ""]).encode("latin-1")
 
 
 def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:

@@ -1,37 +1,65 @@
 """Take a client's socket away from cheroot; only this file knows how cheroot holds it.
 
 cheroot has no interface for this. The request being answered is found on the stack of the thread
-that answers it; the answer is held back in a buffer, for the loop to write; and cheroot is told to
-leave the socket open when it is done.
+that answers it; a 101 is held back, for the loop to write; and what is to happen with the socket
+happens when cheroot is done with it. Nothing before that says when an answer is complete: WSGI
+middleware may close CherryPy's response before it has been written, long after it, or never.
 """
 from __future__ import annotations
 
-import io
+import contextlib
+import functools
+import logging
 import socket
 import sys
 from http.client import responses
-from typing import Any
+from typing import Any, Callable
 
 from cheroot.server import HTTPRequest
 
 from ..errors import HandshakeRefused
 
+logger = logging.getLogger(__name__)
+
 SWITCHING = b"HTTP/1.1 101 "
 
+warn_once = functools.cache(logger.warning)
+"""Log a warning, but not again and again: what is wrong with a site is so for every request."""
 
-class _HeldBack(io.BytesIO):
-    """Stand in for a connection's ``wfile`` and keep what is written."""
+
+class _HeldBack:
+    """Stand in for a connection's ``wfile``: keep a 101, and write any other answer at once.
+
+    Attributes:
+        answer: the 101.
+        status: the status of another answer, once it has begun.
+    """
 
     bytes_written = 0
+
+    def __init__(self, wfile: Any) -> None:
+        self.answer = b""
+        self.status = 0
+        self._wfile = wfile
+
+    def write(self, data: bytes) -> int:
+        """Keep or write; cheroot calls this, first with the whole head of the answer."""
+        if not self.status and (self.answer or data).startswith(SWITCHING):
+            self.answer = self.answer or data   # a 101 has no body
+            return len(data)
+        self.status = self.status or int(data[len("HTTP/1.1 "):][:3])
+        written: int = self._wfile.write(data)
+        return written
 
 
 def current_request() -> Any:
     """Return the cheroot request that this thread is answering, or None."""
     frame = sys._getframe()
-    answering = HTTPRequest.respond.__code__
     while frame is not None:
-        if frame.f_code is answering:
-            return frame.f_locals["self"]
+        if frame.f_code.co_name == HTTPRequest.respond.__name__:
+            request = frame.f_locals.get("self")
+            if isinstance(request, HTTPRequest):
+                return request
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
@@ -44,31 +72,53 @@ def end_connection() -> None:
 
 
 class SocketTakeover:
-    """Hold back a request's answer, then either detach its socket or write the answer after all.
+    """Hold a request's 101 back, then either detach its socket or write a refusal after all.
 
     Only the thread that answers the request may use it.
 
     Raises:
-        HandshakeRefused: 501: the site is not served by cheroot, or is served through a TLS
-            adapter whose sockets cannot be polled.
+        HandshakeRefused: 501: the site is not served by cheroot, or not on cheroot's threads, or
+            through a TLS adapter whose sockets cannot be polled; 500: for this request there is a
+            101 already.
     """
 
     def __init__(self) -> None:
         request = current_request()
         if request is None:
-            raise HandshakeRefused(501, "push needs CherryPy's own HTTP server (cheroot): serve "
-                                   "the site with it, behind a proxy if necessary")
+            raise _refusal(501, "push needs CherryPy's own HTTP server (cheroot) and its threads: "
+                           "serve the site with it, without WSGI middleware that calls the site "
+                           "on other threads")
         if not isinstance(request.conn.socket, socket.socket):
-            raise HandshakeRefused(501, "push needs cheroot's builtin TLS adapter: set "
-                                   "server.ssl_module to 'builtin'")
+            raise _refusal(501, "push needs cheroot's builtin TLS adapter: set server.ssl_module "
+                           "to 'builtin'")
+        if isinstance(request.conn.wfile, _HeldBack):
+            raise _refusal(500, "WSGI middleware has called the site a second time for one "
+                           "handshake: take the push path out of it")
         self._request = request
         self._connection = request.conn
         self._wfile = request.conn.wfile
-        self._held = _HeldBack()
+        self._held = _HeldBack(self._wfile)
 
-    def hold_back(self) -> None:
-        """Keep what cheroot writes from now on."""
+    def hold_back(self, finish: Callable[[], None]) -> None:
+        """Keep a 101 back from now on, and call ``finish`` as soon as cheroot is done.
+
+        It is called in any case, once, and on this thread; the connection then ends, unless its
+        socket is detached.
+        """
+        self._finish = finish
+        self._request.close_connection = True
         self._connection.wfile = self._held
+        self._connection.close = self._close
+
+    def _close(self) -> None:
+        """Call ``finish``; cheroot calls this in the place of the connection's own ``close``."""
+        del self._connection.close
+        self._connection.wfile = self._wfile
+        try:
+            self._finish()
+        finally:
+            with contextlib.suppress(OSError):  # anything raised here ends cheroot's thread
+                self._connection.close()
 
     @property
     def socket(self) -> socket.socket:
@@ -78,13 +128,13 @@ class SocketTakeover:
 
     @property
     def answer(self) -> bytes:
-        """Return the answer held back so far."""
-        return self._held.getvalue()
+        """Return the 101 held back, or nothing if there was none."""
+        return self._held.answer
 
     @property
-    def is_upgrade(self) -> bool:
-        """Tell whether that answer turns the socket into a WebSocket."""
-        return self.answer.startswith(SWITCHING)
+    def status(self) -> int:
+        """Return the status of an answer that was not held back, 0 if there was none."""
+        return self._held.status
 
     def take_early(self) -> bytes:
         """Return what the client has already sent after its handshake."""
@@ -93,23 +143,20 @@ class SocketTakeover:
 
     def detach(self) -> None:
         """Make cheroot leave the socket alone; its new owner must close it."""
-        self._request.close_connection = True
         self._connection.linger = True
-        self._connection.wfile = self._wfile
-
-    def write_answer(self) -> None:
-        """Write the answer, which is a refusal, as cheroot would have."""
-        self._connection.wfile = self._wfile
-        if self.answer and not self.is_upgrade:
-            self._wfile.write(self.answer)
 
     def refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
-        """Write a refusal instead of the answer held back, and end the connection."""
-        self._connection.wfile = self._wfile
-        self._request.close_connection = True
+        """Write a refusal instead of the 101 held back."""
         body = (message + "\n").encode("utf-8")
         fields = {**headers, "Content-Type": "text/plain;charset=utf-8",
                   "Content-Length": str(len(body)), "Connection": "close"}
         lines = [f"HTTP/1.1 {status} {responses.get(status, 'Refused')}",
                  *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        self._wfile.write("\r\n".join(lines).encode("latin-1") + body)
+        with contextlib.suppress(OSError):  # the client is gone
+            self._wfile.write("\r\n".join(lines).encode("latin-1") + body)
+
+
+def _refusal(status: int, message: str) -> HandshakeRefused:
+    """Return a refusal for which the site's set-up is to blame, and say so in the log."""
+    warn_once(f"WebSocket handshakes are refused: {message}")
+    return HandshakeRefused(status, message)

@@ -80,7 +80,8 @@ def test_a_rule_cannot_be_changed():
     ({"subscribe": "subscribers"}, "subscribe is 'subscribers'"),
     ({"publish": "token"}, "publish is 'token'"), ({"publish": "resuming"}, "publish is"),
     ({"subscribe": "resuming"}, "subscribe is"), ({"see_presence": "resuming"}, "see_presence is"),
-    ({"see_history": "token"}, "nobody, resuming, subscribers, users, anyone, or a function"), ({"see_history": None}, "see_history is None")])
+    ({"see_history": "token"}, "nobody, resuming, subscribers, users, anyone, or a function"),
+    ({"see_history": None}, "see_history is None")])
 def test_what_cannot_be_a_rule_is_a_clear_error(options, message):
     with pytest.raises(InvalidSetting, match=message) as caught:
         ChannelRule(**{"match": "a", **options})

@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from ..channels.node import Queue, JoinRequest
 from ..channels.presence import Info
 from ..channels.publication import Page, Position, Publication
+from ..channels.rules import RESUMING
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.payloads import encode_json
@@ -325,6 +326,8 @@ class Subscriptions:
                                  was_recovering=since is not None)
         if not page.top.epoch:      # the channel has no history
             return result
+        if page.publications and not self._may_resume(channel):
+            page = page._replace(publications=(), recovered=False)
         recovered, missed = page.recovered, session.codec.encoded(page.publications)
         if sum(map(len, missed)) > room:
             recovered, missed = False, []
@@ -333,6 +336,11 @@ class Subscriptions:
         offset = since.offset if recovered and since is not None else page.top.offset
         return result._replace(position=Position(offset, page.top.epoch), recovered=recovered,
                                publications=missed)
+
+    def _may_resume(self, channel: str) -> bool:
+        session = self._session
+        return session.handle.node.rule(channel).see_history == RESUMING \
+            or bool(session.call(session.client.allows_history, channel))
 
     def _put(self, channel: str, publications: Iterable[Publication]) -> None:
         """Queue publications for the client."""

@@ -40,7 +40,7 @@ class Arrival(NamedTuple):
     Attributes:
         channel: its name.
         info: what others see of the client.
-        is_told: the others are to be told; false if the client was only reconnecting.
+        is_told: the others are to be told; false if its user was already there.
     """
 
     channel: str
@@ -261,8 +261,16 @@ class Node(Generic[M]):
 
     def _forget(self, arrivals: Iterable[Arrival]) -> None:
         """Undo arrivals that were never announced; errors are logged."""
-        for one in arrivals:    # the others know only about a client that it had replaced
-            self._leave(one.channel, one.info.client, is_told=not one.is_told)
+        for channel, info, is_told in arrivals:
+            try:
+                gone = self._presence.leave(channel, info.client)
+                if is_told:     # another client of the user has relied on it being announced
+                    self._correct(channel, info, False)
+                else:
+                    self._announce_leave(channel, gone)
+            except Exception:
+                logger.exception("cannot tell that %s has left %r", info.client, channel)
+        self.wake()
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Remove a connection from a channel; tell whether it was in it."""
@@ -277,12 +285,9 @@ class Node(Generic[M]):
             self._leave(channel, client)
         self._tidy()
 
-    def _leave(self, channel: str, client: str, linger: float = 0.0, *,
-               is_told: bool = True) -> None:
+    def _leave(self, channel: str, client: str, linger: float = 0.0) -> None:
         try:
-            info = self._presence.leave(channel, client, linger)
-            if is_told:
-                self._announce_leave(channel, info)
+            self._announce_leave(channel, self._presence.leave(channel, client, linger))
         except Exception:
             logger.exception("cannot tell that %s has left %r", client, channel)
 
@@ -367,8 +372,11 @@ class Node(Generic[M]):
                 and not self._presence.lingers(channel, info.client):
             # it may have left before it was noted as present, so nobody else would see it; or the
             # others may have been told that it left before they were told that it joined
-            self._presence.leave(channel, info.client)
-            self._announce_leave(channel, info)
+            gone = self._presence.leave(channel, info.client)
+            if is_told:
+                self._correct(channel, info, True)
+            else:
+                self._announce_leave(channel, gone)
 
     def left(self, client: str | None, *, vanished: bool) -> None:
         """Note that a connection has ended; errors are logged.
@@ -412,6 +420,21 @@ class Node(Generic[M]):
     def _announce_leave(self, channel: str, info: Info | None) -> None:
         if info is not None and self.rule(channel).join_leave:
             self._tell(channel, info, False)
+            self._correct(channel, info, False)
+
+    def _correct(self, channel: str, info: Info, told: bool) -> None:
+        """Tell the others again until it is right: a user may come and go while they are told.
+
+        Args:
+            channel: its name.
+            info: a client of the user.
+            told: what the others were told last: the user is there, or not.
+        """
+        found = self._presence.still(channel, info)
+        while told != (found is not None):
+            told = not told
+            self._tell(channel, found or info, told)
+            found = self._presence.still(channel, info)
 
     def _tell(self, channel: str, info: Info, joined: bool) -> None:
         audience = self._hub.audience(channel)

@@ -563,6 +563,99 @@ def test_who_leaves_before_the_others_are_told_has_left_for_them(world):
     assert ann.got[-2:] == ["+bob", "-bob"] and set(world.presence.of("here:a")) == {"ann"}
 
 
+def of_bob(world, *names):
+    """Return a watcher in the channel, and members of one user that are in none yet."""
+    ann, bobs = world.member("ann"), [world.member(name) for name in names]
+    world.node.subscribe(ann, "here:a", ann.info)
+    for bob in bobs:
+        bob.user = "bob"
+    ann.got.clear()
+    return ann, *bobs
+
+
+def test_who_leaves_before_the_others_are_told_has_not_left_if_its_user_is_there(world):
+    ann, bob, again = of_bob(world, "bob", "again")
+    world.hub.subscribe(bob, "here:a")
+    arrivals = world.node.enter(["here:a"], bob.channel_info)
+    world.node.subscribe(again, "here:a", again.info)
+    world.node.unsubscribe(bob, "here:a", "bob")
+    world.node.announce(bob, arrivals)
+    assert ann.got == ["+bob"] and set(world.presence.of("here:a")) == {"ann", "again"}
+
+
+def test_a_join_that_fails_leaves_its_user_there_if_another_client_is(world):
+    """That one has not been told of, because the first was about to be."""
+    ann, bob, again = of_bob(world, "bob", "again")
+
+    def answer(pages):
+        world.node.subscribe(again, "here:a", again.info)
+        fails()
+
+    with pytest.raises(ValueError):
+        world.node.join(bob, [JoinRequest("here:a", None)], bob.channel_info, answer)
+    assert ann.got == ["+bob"] and set(world.presence.of("here:a")) == {"ann", "again"}
+
+
+def test_a_user_that_comes_back_while_its_leave_is_told_is_there(world):
+    ann, bob, again = of_bob(world, "bob", "again")
+    world.node.subscribe(bob, "here:a", bob.info)
+    presence = world.full.presence
+
+    def racing(channel, info, joined):
+        world.full.presence = presence
+        world.node.subscribe(again, "here:a", again.info)
+        return presence(channel, info, joined)
+
+    world.full.presence = racing
+    world.node.unsubscribe(bob, "here:a", "bob")
+    assert ann.got[-1] == "+bob" and again.got[-1] == "+bob"
+
+
+def test_a_user_that_leaves_while_it_is_told_to_be_back_has_left(world):
+    ann, bob, again = of_bob(world, "bob", "again")
+    world.node.subscribe(bob, "here:a", bob.info)
+    still, presence = world.presence.still, world.full.presence
+
+    def comes_back(channel, info):
+        world.presence.still = still
+        world.node.subscribe(again, "here:a", again.info)
+        world.full.presence = leaves
+        return still(channel, info)
+
+    def leaves(channel, info, joined):
+        world.full.presence = presence
+        world.node.unsubscribe(again, "here:a", "again")
+        return presence(channel, info, joined)
+
+    world.presence.still = comes_back
+    world.node.unsubscribe(bob, "here:a", "bob")
+    assert ann.got == ["+bob", "-bob", "+bob", "-bob", "+bob", "-bob"]
+    assert set(world.presence.of("here:a")) == {"ann"}
+
+
+def test_users_who_come_and_go_on_many_threads_are_told_as_they_are_in_the_end(world):
+    ann, *bobs = of_bob(world, *map(str, range(8)))
+
+    def move(bob):
+        for _ in range(50 + 1):
+            world.node.subscribe(bob, "here:a", bob.info)
+            together.wait(PATIENCE)
+            world.node.unsubscribe(bob, "here:a", bob.Id)
+            together.wait(PATIENCE)
+        if bob is bobs[0]:
+            world.node.subscribe(bob, "here:a", bob.info)
+
+    for end in "-+":
+        together = threading.Barrier(7)
+        moving = bobs[1:] if end == "-" else bobs[:7]
+        threads = [threading.Thread(target=move, args=(bob,)) for bob in moving]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert ann.got[-1] == f"{end}bob"
+
+
 def test_who_vanishes_before_the_others_are_told_lingers(world):
     ann, bob = world.member("ann"), world.member("bob")
     world.node.subscribe(ann, "here:a", ann.info)

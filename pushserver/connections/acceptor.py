@@ -15,7 +15,7 @@ from ..transports.websocket import WebSocketTransport
 from ..wire.disconnects import REPLACED
 from .connection import Connection
 from .context import Context, Events
-from .handle import Handle, close
+from .handle import Handle, end
 from .lifecycle import Lifecycle
 from .link import Link
 
@@ -105,7 +105,7 @@ class Acceptor:
         self._node.expected(channels)
         self._node.announce(link, arrivals)
         for older in replaced:
-            close(older, REPLACED)
+            end(older, REPLACED)
         if not runtime.loop.is_alive:   # stopped in between: nothing else ends this one
             link.abort()
 

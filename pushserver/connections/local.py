@@ -11,7 +11,7 @@ from ..channels.presence import Info
 from ..channels.publication import Publication
 from ..wire.disconnects import BY_SITE, Disconnect
 from .connection import Connection
-from .handle import close
+from .handle import end
 from .link import Link
 
 
@@ -76,10 +76,10 @@ class LocalConnections:
 
     def _disconnect(self, command: DisconnectId) -> int:
         disconnect = Disconnect(command.code, command.reason)
-        return sum(close(link, disconnect) for link in self._hub.of_id(command.Id))
+        return sum(end(link, disconnect) for link in self._hub.of_id(command.Id))
 
     def _end_session(self, command: EndSession) -> int:
-        return sum(close(link, BY_SITE) for link in self._hub.everyone()
+        return sum(end(link, BY_SITE) for link in self._hub.everyone()
                    if cast(Connection, link.connection).session == command.session)
 
     def _subscribe(self, command: SubscribeId) -> int:

@@ -411,4 +411,7 @@ class Link:
         finally:
             if was_open:
                 self.inbox.close(self.disconnect)
+                self._runtime.post(self.inbox, partial(self._hub.forget, self))
                 self._runtime.ended(self)
+            else:
+                self._hub.forget(self)

@@ -17,6 +17,7 @@ from ..errors import HandshakeRefused
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
                               admitted_id, choose_subprotocol)
+from .sessions import SessionLife
 from .socket_takeover import SocketTakeover, current_request, end_connection
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class Endpoint:
         self._takeover: SocketTakeover | None = None
         self._held = False
         self._done = False
+        self._refused: HandshakeRefused | None = None
+        self._began = acceptor.moment
         request = cherrypy.serving.request
         request.push_data = {}
         request.push_claims = None
@@ -218,18 +221,39 @@ class Endpoint:
             return
         connection = self._connection(takeover)
         channels = connection.starts_in(self._channels)
-        self._reserved = False
-        self._acceptor.accept(
-            connection, takeover.socket, channels=channels, answer=takeover.answer,
-            early=takeover.take_early(), heartbeat=self._heartbeat)
+        try:
+            self._check_token()
+            self._reserved = False
+            self._acceptor.accept(
+                connection, takeover.socket, channels=channels, answer=takeover.answer,
+                early=takeover.take_early(), heartbeat=self._heartbeat, began=self._began)
+        except HandshakeRefused as refused:
+            logger.debug("refused with %d: %s", refused.status, refused.message)
+            self._refused = refused
+            return
         self._done = True
         takeover.detach()
-        if connection.expires_itself or self._claims is None:
-            return
-        assert self._acceptor.tokens is not None
-        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
-        if seconds is not None:
+        self._set_ends(connection)
+
+    def _check_token(self) -> None:
+        """Refuse a token that has expired since it was checked."""
+        if self._token_life() == 0:
+            raise HandshakeRefused(401, "token: it has expired")
+
+    def _token_life(self) -> float | None:
+        """Return the seconds for which the URL's token is valid; None: for ever."""
+        tokens = self._acceptor.tokens
+        if tokens is None or self._claims is None:
+            return None
+        return tokens.life(self._claims, can_refresh=False)
+
+    def _set_ends(self, connection: Connection) -> None:
+        """Have the connection's rights end with its token and with its session."""
+        seconds = self._token_life()
+        if seconds is not None and not connection.expires_itself:
             connection.expire(seconds)
+        if getattr(cherrypy.serving.request, "push_session_expires", False):
+            connection.end_with(SessionLife(cherrypy.serving.session).left)
 
     def _connection(self, takeover: SocketTakeover) -> Connection:
         request = cherrypy.serving.request
@@ -241,6 +265,7 @@ class Endpoint:
                             peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
+        connection.session_key = getattr(request, "push_session_key", None)
         connection.url_claims = self._claims
         if self._claims is not None:
             connection.info = self._claims.info
@@ -259,7 +284,7 @@ class Endpoint:
         if not takeover.is_upgrade:
             takeover.write_answer()
             return
-        error = sys.exc_info()[1]
+        error = self._refused or sys.exc_info()[1]
         if isinstance(error, HandshakeRefused):
             takeover.refuse(error.status, error.message, error.headers)
         else:

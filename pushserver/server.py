@@ -18,6 +18,7 @@ from .channels.rules import ChannelRule, checked_channel
 from .connections.acceptor import Acceptor
 from .connections.connection import Connection
 from .connections.context import Events
+from .connections.endings import Endings
 from .connections.handle import check_size
 from .connections.housekeeping import Housekeeping
 from .connections.lifecycle import Lifecycle
@@ -101,10 +102,11 @@ class PushServer:
         self._housekeeping = Housekeeping()
         self._node = Node(self._hub, channels, self._broker, self._delivery,
                           self._housekeeping.expect_departures)
-        self._local = LocalConnections(self._hub, self._delivery)
+        endings = Endings()
+        self._local = LocalConnections(self._hub, self._delivery, endings)
         self._lifecycle = Lifecycle(settings, self._hub, self._died)
         self._acceptor = Acceptor(settings, tokens, self._hub, self._node, self._lifecycle,
-                                  EventRelay(events or NoEvents(), self._node), self)
+                                  endings, EventRelay(events or NoEvents(), self._node), self)
         self._on_death = on_death
         self._lock = threading.Lock()   # for the tickers
         self._tickers: list[Ticker] = []

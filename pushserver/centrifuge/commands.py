@@ -52,12 +52,11 @@ class Commands:
     def receive(self, message: Any) -> None:
         """Run the commands of one message."""
         session = self._session
-        if session.ended:
-            return
         try:
             if message.is_binary != session.codec.is_binary:
                 raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
             for command in session.codec.commands(message.data):
+                session.check_rights()
                 self._run(command)
         except CloseConnection as closing:
             session.flush()
@@ -103,8 +102,8 @@ class Commands:
         def reply(subs: dict[str, SubscribeResult]) -> bytes:
             return self._session.codec.reply(number, result._replace(subs=subs))
 
+        expect_expiry(self._session, claims)    # first: the histories may take their time
         self._subscriptions.start(request.subs, reply)
-        expect_expiry(self._session, claims)
 
     def _claims(self, token: str) -> Claims | None:
         """Return the claims of a client's token, or of the one in its URL; None without a token."""

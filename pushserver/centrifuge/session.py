@@ -70,7 +70,8 @@ class Client(Protocol):
 
 
 class Session:
-    """Queue what one client gets, and ask its site. For a worker thread, except ``put``.
+    """Queue what one client gets, and ask its site. For a worker thread, except ``put``,
+    ``tell`` and ``end``.
 
     Args:
         client: what the site sees of the client.
@@ -80,20 +81,18 @@ class Session:
         client: the client.
         codec: what it speaks.
         connected: the client's ``connect`` has been answered.
-        ended: it is being disconnected, and no further command is run.
         refreshable: it came with a token that expires.
         room: bytes that one reply may take.
         unwritten: replies wait, or were put without waking the loop; see ``flush``.
     """
 
-    __slots__ = ("client", "codec", "connected", "ended", "refreshable", "room", "unwritten",
-                 "_handle", "_replies", "_waiting")
+    __slots__ = ("client", "codec", "connected", "refreshable", "room", "unwritten", "_handle",
+                 "_replies", "_waiting")
 
     def __init__(self, client: Client, codec: ProtocolCodec) -> None:
         self.client = client
         self.codec = codec
         self.connected = False
-        self.ended = False
         self.refreshable = False
         self.room = 0
         self.unwritten = False
@@ -123,6 +122,11 @@ class Session:
         if self._handle is None:
             raise ConnectionClosed(f"connection of Id {self.client.Id!r} is closed")
         return self._handle
+
+    def check_rights(self) -> None:
+        """Raise ``ConnectionClosed`` if the client's rights have ended: it can do nothing more."""
+        if self.handle.is_shut:
+            raise ConnectionClosed(f"the rights of Id {self.client.Id!r} have ended")
 
     # Replies
 
@@ -199,23 +203,34 @@ class Session:
         return handle is not None and all([handle.put(self.codec.is_binary, one)
                                            for one in contents])
 
+    def tell(self, content: bytes) -> None:
+        """Send one message at once. Any thread may call it, with no lock held."""
+        handle = self._handle
+        if handle is not None and handle.put(self.codec.is_binary, content):
+            handle.wake()
+
     def end(self, disconnect: Disconnect) -> None:
-        """Close the connection, and run no further command."""
-        self.ended = True
+        """End the client's rights: close the connection, and run no further command."""
         if self._handle is not None:
-            self._handle.close(disconnect)
+            self._handle.end(disconnect)
 
     # What the site says
 
     def call(self, hook: Callable[..., Any], *args: Any) -> Any:
-        """Call the site; an unexpected exception becomes error 100."""
+        """Call the site; an unexpected exception becomes error 100.
+
+        Raises:
+            ConnectionClosed: the client's rights have ended meanwhile.
+        """
         try:
-            return hook(*args)
+            found = hook(*args)
         except (CommandError, CloseConnection, ConnectionClosed):
             raise
         except Exception:
             logger.exception("Id %r: %s failed", self.client.Id, _name(hook))
             raise errors.internal() from None
+        self.check_rights()
+        return found
 
     def check(self, allowed: Callable[..., bool], *args: Any) -> None:
         """Ask the site whether it allows something.

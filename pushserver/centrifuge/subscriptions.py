@@ -12,7 +12,7 @@ from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.payloads import encode_json
 from . import errors
-from .errors import CloseConnection
+from .errors import CloseConnection, CommandError
 from .expiry import at_end, checked_claims, ttl
 from .session import Session
 from .values import SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult
@@ -31,14 +31,16 @@ class Subscription:
         info: what others in this channel see of the client.
         expiry: the job that ends it some time after its token expires, or None.
         from_token: it was made with a token that expires, and can be refreshed.
+        over: why the client is no longer in the channel, or None.
     """
 
-    __slots__ = ("info", "expiry", "from_token")
+    __slots__ = ("info", "expiry", "from_token", "over")
 
     def __init__(self, claims: Claims | None = None) -> None:
         self.info = claims.info if claims else None
         self.from_token = claims is not None and claims.expires is not None
         self.expiry: DelayedJob | None = None
+        self.over: CommandError | None = None
 
 
 class Demand(NamedTuple):
@@ -159,13 +161,14 @@ class Subscriptions:
             session.reply(number, result, now=True)
             self._put(channel, newer)
 
-        joined = self._enter(channel, since, claims, prepare)
+        mine = Subscription(claims)
+        joined = self._enter(channel, since, mine, prepare, claims)
+        if mine.over is not None:   # meanwhile its right has ended
+            raise mine.over
         if joined is None:
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         if not joined:
             raise errors.already_subscribed()
-        if claims is not None:
-            self._expect_expiry(channel, claims)
 
     def leave(self, channel: str) -> bool:
         """Remove the client from a channel; tell whether it was in it."""
@@ -188,7 +191,9 @@ class Subscriptions:
             raise errors.bad_request()
         claims = self._claims(request.token, request.channel)
         known.info = claims.info if claims.info is not None else known.info
-        self._expect_expiry(request.channel, claims)
+        self._expect_expiry(request.channel, known, claims)
+        if known.over is not None:
+            raise known.over
         return SubRefreshResult(ttl(self._session, claims))
 
     # On the site's demand
@@ -236,8 +241,8 @@ class Subscriptions:
             self._put(channel, missed)
             self._put(channel, newer)
 
-        claims = Claims(session.client.user_id, info=info)
-        return bool(self._enter(channel, since, claims, prepare))
+        mine = Subscription(Claims(session.client.user_id, info=info))
+        return bool(self._enter(channel, since, mine, prepare))
 
     def _pushable(self, page: Page) -> Sequence[Publication]:
         """Return what was missed, if it is complete and fits."""
@@ -246,6 +251,9 @@ class Subscriptions:
 
     def push_out(self, channel: str, code: int, reason: str) -> bool:
         """Remove the client from a channel and tell it so; False if it was not in it."""
+        with self._lock:
+            if self._state == UNCONNECTED:
+                return self._at_start.pop(channel, self) is None
         if not self.leave(channel):
             return False
         self._tell_out(channel, code, reason)
@@ -263,31 +271,35 @@ class Subscriptions:
             self._tell_out(channel, *errors.INSUFFICIENT_STATE_IN_CHANNEL)
 
     def _tell_out(self, channel: str, code: int, reason: str) -> None:
-        self._session.put(self._session.codec.unsubscribed(channel, code, reason))
-        self._session.wake()
+        self._session.tell(self._session.codec.unsubscribed(channel, code, reason))
 
     # For all of these
 
-    def _enter(self, channel: str, since: Position | None, claims: Claims | None,
-               prepare: Callable[[Sequence[Page]], Queue]) -> bool | None:
+    def _enter(self, channel: str, since: Position | None, mine: Subscription,
+               prepare: Callable[[Sequence[Page]], Queue],
+               claims: Claims | None = None) -> bool | None:
         """Enter a channel; see ``Node.join``. Also False if another thread was first."""
-        mine = Subscription(claims)
         if self._known.setdefault(channel, mine) is not mine:
             return False
         joined: bool | None = False
         try:
+            if claims is not None:  # first: the history may take its time
+                self._expect_expiry(channel, mine, claims)
             handle = self._session.handle
             requests = [JoinRequest(channel, since)]
             joined = handle.node.join(handle.link, requests, self.info, prepare)
         finally:
-            if not joined:
-                self._known.pop(channel, None)
+            if not joined and self._known.get(channel) is mine:
+                self._forget(channel, None)
         return joined
 
-    def _forget(self, channel: str) -> None:
+    def _forget(self, channel: str,
+                why: Callable[[], CommandError] | None = errors.permission_denied) -> None:
         known = self._known.pop(channel, None)
-        if known is not None and known.expiry is not None:
-            known.expiry.cancel()
+        if known is not None:
+            known.over = why and why()
+            if known.expiry is not None:
+                known.expiry.cancel()
 
     def _claims(self, token: str, channel: str) -> Claims:
         user = self._session.client.user_id
@@ -295,15 +307,27 @@ class Subscriptions:
                               lambda tokens: tokens.subscription(token, channel, user),
                               errors.permission_denied())
 
-    def _expect_expiry(self, channel: str, claims: Claims) -> None:
+    def _expect_expiry(self, channel: str, known: Subscription, claims: Claims) -> None:
         """Remove the client some time after its token expires, unless it has sent a new one."""
-        known = self._known.get(channel)
-        if known is None:
-            return
         if known.expiry is not None:
             known.expiry.cancel()
-        known.expiry = at_end(self._session, claims,
-                              lambda: self.push_out(channel, *errors.SUBSCRIPTION_EXPIRED))
+        known.expiry = at_end(self._session, claims, lambda: self._expire(channel, known))
+
+    def _expire(self, channel: str, known: Subscription) -> None:
+        """Remove the client because its token has expired: at once, on the loop's thread."""
+        if self._known.get(channel) is not known:
+            return
+        self._forget(channel, errors.token_expired)
+        session = self._session
+        session.handle.cut(channel)
+        self._tell_out(channel, *errors.SUBSCRIPTION_EXPIRED)
+        session.handle.soon(lambda: self._left(channel))
+
+    def _left(self, channel: str) -> None:
+        """Let the others know, unless the client has come back before this."""
+        session = self._session
+        if not session.handle.is_in(channel):
+            session.handle.node.left_channel(channel, session.client.client)
 
     def _result(self, channel: str, page: Page, since: Position | None, room: int,
                 claims: Claims | None = None, *, must_recover: bool = False) -> SubscribeResult:

@@ -102,6 +102,7 @@ class Hub(Generic[M]):
         self._lock = threading.Lock()
         self._by_id: dict[str, tuple[M, ...]] = {}
         self._members: dict[M, None] = {}
+        self._leaving: dict[M, None] = {}
         self.has: Callable[[M], bool] = self._members.__contains__
         self._everyone: tuple[M, ...] | None = ()
         self._everyone_grouped: Groups[M] | None = ()
@@ -168,11 +169,15 @@ class Hub(Generic[M]):
             return older if self._duplicates == "replace" else ()
 
     def remove(self, member: M) -> bool:
-        """Forget a connection; tell whether it was known."""
+        """Take out a connection that begins to leave; tell whether it was there.
+
+        ``forget`` must follow, once nothing that it has sent is left to be handled.
+        """
         with self._lock:
             if member not in self._members:
                 return False
             del self._members[member]
+            self._leaving[member] = None
             self._everyone = self._everyone_grouped = None
             left = tuple(other for other in self._by_id[member.Id] if other is not member)
             if left:
@@ -182,6 +187,16 @@ class Hub(Generic[M]):
             for channel in tuple(member.channels or ()):
                 self._unsubscribe(member, channel)
             return True
+
+    def forget(self, member: M) -> None:
+        """Complete what ``remove`` began."""
+        with self._lock:
+            self._leaving.pop(member, None)
+
+    def leaving(self) -> tuple[M, ...]:
+        """Return the connections that were taken out and are not yet forgotten."""
+        with self._lock:
+            return tuple(self._leaving)
 
     def subscribe(self, member: M, channel: str) -> bool:
         """Add a connection to a channel; False if it has left or was already in it."""

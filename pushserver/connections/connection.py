@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Callable, Hashable, Iterable, Mapping, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
@@ -18,6 +18,7 @@ from ..wire.payloads import Data
 from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
 from .handle import Handle
+from .lease import Lease
 
 
 class Connection(WebSocket):  # type: ignore[misc]
@@ -70,8 +71,10 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.data: dict[str, Any] = {}
         self.info: Any = None
         self.session: Any = None
+        self.session_key: str | None = None     # a second name of the session
         self.url_claims: Claims | None = None   # of the token in the URL
         self._kept: DelayedJob | None = None
+        self._lease: Lease | None = None
         self._client = ""
         self._handle: Handle | None = None
 
@@ -90,6 +93,8 @@ class Connection(WebSocket):  # type: ignore[misc]
     def detach(self) -> None:
         """Release the socket after ``closed``: a site that keeps this object keeps no socket."""
         self.keep(None)
+        if self._lease is not None:
+            self._lease.cancel()
         self._handle = None
         self.sock = None
 
@@ -111,12 +116,21 @@ class Connection(WebSocket):  # type: ignore[misc]
             kept.cancel()
 
     def expire(self, seconds: float | None) -> None:
-        """Close the connection after some seconds, when its token expires; None: never.
+        """End the client's rights after some seconds, when its token expires; None: never.
 
         The last call counts.
         """
         handle = self._handle
         self.keep(None if handle is None or seconds is None else handle.expire(seconds))
+
+    def end_with(self, left: Callable[[], float]) -> None:
+        """End the client's rights when something is over; see ``Lease``."""
+        if self._handle is not None:
+            self._lease = Lease(self._handle, left)
+
+    def is_of_session(self, session: Hashable) -> bool:
+        """Tell whether ``bind_session`` has bound it to this session."""
+        return session is not None and session in (self.session, self.session_key)
 
     def channel_lost(self, channel: str) -> None:
         """Handle removal from a channel because publications were lost.

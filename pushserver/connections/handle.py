@@ -11,7 +11,7 @@ from ..runtime.runtime import DelayedJob
 from ..wire.disconnects import ABNORMAL, EXPIRED, REPLACED, Disconnect
 from .codec import Codec, encoding
 from .context import Context
-from .link import Link
+from .link import LAST_WORDS, Link
 
 WORTH_A_HEAD = 64 * 1024
 """The size of payload, in bytes, from which copying it after its header is worth avoiding."""
@@ -87,9 +87,18 @@ class Handle:
         self._loop.put((link,), link.transport.framing.message(is_binary, payload))
         return True
 
+    @property
+    def is_shut(self) -> bool:
+        """Tell whether the client's rights have ended: nothing more is done for it."""
+        return self.link.inbox.is_shut
+
     def close(self, disconnect: Disconnect) -> bool:
-        """Begin to close; False if it is already closing."""
-        return close(self.link, disconnect)
+        """Begin to close, after all that was sent before; False if it is already closing."""
+        return close(self.link, disconnect, None)
+
+    def end(self, disconnect: Disconnect) -> bool:
+        """End the client's rights, and begin to close; see the function ``end``."""
+        return end(self.link, disconnect)
 
     def abort(self) -> None:
         """End the connection without a closing handshake."""
@@ -107,9 +116,30 @@ class Handle:
         inbox = self.link.inbox
         return self.context.runtime.later(inbox, seconds, lambda: inbox.run(job))
 
+    def soon(self, job: Callable[[], object]) -> None:
+        """Run a job in order with the connection's callbacks, unless its rights have ended."""
+        inbox = self.link.inbox
+        self.context.runtime.run(inbox, lambda: inbox.run(job))
+
+    def at_end(self, seconds: float, job: Callable[[], object]) -> DelayedJob | None:
+        """Run a job on the loop's thread after some seconds, whatever the connection is doing.
+
+        Args:
+            seconds: from now.
+            job: ends a right; it must not wait. Not run if the connection has ended.
+
+        Returns:
+            See ``later``.
+        """
+        link = self.link
+        if not self._hub.has(link):
+            return None
+        return self.context.runtime.later(None, seconds,
+                                          lambda: self._loop.guarded(link, job))
+
     def expire(self, seconds: float) -> DelayedJob | None:
-        """Close after some seconds, because a token expires then; see ``later``."""
-        return self.later(seconds, lambda: self.close(EXPIRED))
+        """End the client's rights after some seconds, when its token expires; see ``later``."""
+        return self.at_end(seconds, lambda: self.end(EXPIRED))
 
     # Who it is
 
@@ -123,7 +153,7 @@ class Handle:
         if not self._hub.has(self.link):
             raise ConnectionClosed("connection is closed: it gets no Id")
         for older in self._hub.rename(self.link, Id):
-            close(older, REPLACED)
+            end(older, REPLACED)
 
     def admit(self, codec: Codec, is_binary: bool, payload: bytes) -> bool:
         """Queue a first message, then let the connection get what is sent to its Id and to all.
@@ -149,6 +179,10 @@ class Handle:
         """Remove the connection from a channel; tell whether it was in it."""
         return self.node.unsubscribe(self.link, channel, client)
 
+    def cut(self, channel: str) -> bool:
+        """Deliver no more from a channel; ``Node.left_channel`` must follow, on a worker."""
+        return self._hub.unsubscribe(self.link, channel)
+
     def is_in(self, channel: str) -> bool:
         """Tell whether the connection is in a channel."""
         return self._hub.is_in(self.link, channel)
@@ -171,16 +205,36 @@ def check_size(size: int, most: int) -> None:
                               "max_outbox")
 
 
-def close(link: Link, disconnect: Disconnect) -> bool:
+def close(link: Link, disconnect: Disconnect, within: float | None) -> bool:
     """Remove a connection from the hub at once, and close it after what was queued for it.
+
+    What it has sent and is not yet handled is ignored.
+
+    Args:
+        link: the connection's.
+        disconnect: the code and the reason for the close frame.
+        within: see ``Link.close``.
 
     Returns:
         False if it is already closing.
     """
     context = link.context
-    if not context.hub.remove(link):
-        return False
-    code, reason = disconnect
-    context.runtime.loop.call_for(link, link.close, Disconnect(
-        code, reason or link.encoding.codec.reason))
-    return True
+    link.inbox.is_shut = True
+    was_there = context.hub.remove(link)
+    if was_there or within is not None:
+        code, reason = disconnect
+        context.runtime.loop.call_for(link, link.close, Disconnect(
+            code, reason or link.encoding.codec.reason), within)
+    return was_there
+
+
+def end(link: Link, disconnect: Disconnect) -> bool:
+    """End a client's rights: the one rule for its token, its session and the site's word.
+
+    Nothing more is queued for it, and nothing more of what it has sent is handled. What was queued
+    before goes out in ``LAST_WORDS`` seconds or not at all; a close frame follows.
+
+    Returns:
+        False if it is already closing.
+    """
+    return close(link, disconnect, LAST_WORDS)

@@ -67,20 +67,23 @@ class Inbox(Mailbox):
     Attributes:
         is_full: more than ``max_inbox`` is waiting, so nothing more should be read. The reader
             resets it when it resumes.
+        is_shut: the connection's rights have ended, or its handler has failed: nothing more is
+            handled, and of what waits only ``opened`` and ``closed`` are called. Any thread may
+            set it.
     """
 
-    __slots__ = ("is_full", "_connection", "_context", "_reader", "_received", "_handled",
-                 "_deaf")
+    __slots__ = ("is_full", "is_shut", "_connection", "_context", "_reader", "_received",
+                 "_handled")
 
     def __init__(self, connection: Handler, context: Context, reader: InboxReader) -> None:
         super().__init__()
         self.is_full = False
+        self.is_shut = False
         self._connection = connection
         self._context = context
         self._reader: InboxReader | None = reader
         self._received = 0
         self._handled = 0
-        self._deaf = False      # the handler has failed: the connection is being closed
 
     def __repr__(self) -> str:
         return f"<Inbox {self.backlog} bytes{', full' if self.is_full else ''}>"
@@ -125,7 +128,7 @@ class Inbox(Mailbox):
             self._context.events.opened(self._connection)
 
     def _run_message(self, message: Any) -> None:
-        if self._deaf:
+        if self.is_shut:
             pass
         elif message.opcode == OPCODE_PONG:
             self._run(self._connection.ponged, message)
@@ -143,8 +146,8 @@ class Inbox(Mailbox):
         self._connection.detach()
 
     def run(self, job: Callable[..., object], *args: object) -> None:
-        """Run a job for the connection, on a worker, unless it has failed or ended."""
-        if not self._deaf and self._reader is not None:
+        """Run a job for the connection, on a worker, unless it is shut or has ended."""
+        if not self.is_shut and self._reader is not None:
             self._run(job, *args)
 
     def _run(self, callback: Callable[..., object], *args: object) -> bool:
@@ -155,7 +158,7 @@ class Inbox(Mailbox):
             logger.debug("Id %r: left while %s ran", self._connection.Id, _name(callback))
         except BaseException:  # a handler's SystemExit ends its connection, not a worker
             logger.exception("Id %r: %s failed", self._connection.Id, _name(callback))
-            self._deaf = True
+            self.is_shut = True
             reader = self._reader
             if reader is not None:
                 self._context.runtime.loop.call_for(reader, reader.close, HANDLER_FAILED)

@@ -33,6 +33,9 @@ WRITES_WHEN_FEW = 4
 HANDLER_GRACE = 1.0
 """Seconds that a handler has to answer what came before the client's close frame."""
 
+LAST_WORDS = 0.05
+"""Seconds in which a client can still take what was sent to it before its rights ended."""
+
 WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
 """States: not yet taken over by the loop; open; a close frame is queued or written; all is written
 and anything that still arrives is discarded; ended."""
@@ -131,9 +134,10 @@ class Link:
         self.flush()
         if early and self.state == OPEN:
             self._take(early)
-        leaving = self.disconnect or self._runtime.leaving
-        if leaving and self.state == OPEN:
-            self._send_close(leaving)
+        if self.disconnect is not None:
+            self.close(self.disconnect, LAST_WORDS)
+        elif self._runtime.leaving is not None:
+            self.close(self._runtime.leaving)
         if self.state == OPEN:
             self.readable()
 
@@ -282,12 +286,19 @@ class Link:
 
     # Ending
 
-    def close(self, disconnect: Disconnect) -> None:
-        """Begin the closing handshake after all that is queued. Safe to repeat."""
+    def close(self, disconnect: Disconnect, within: float | None = None) -> None:
+        """Begin the closing handshake after all that is queued. Safe to repeat.
+
+        Args:
+            disconnect: the code and the reason for the close frame.
+            within: seconds after which messages that still wait are dropped; None: they are not.
+        """
         if self.state == WAITING:
             self.disconnect = self.disconnect or disconnect
         elif self.state == OPEN:
             self._send_close(disconnect)
+        if self.state == CLOSING and within is not None:
+            self._set_deadline(within, self._drop_rest)
 
     def _send_close(self, disconnect: Disconnect) -> None:
         self.disconnect = self.disconnect or disconnect
@@ -299,8 +310,21 @@ class Link:
         self.connection.server_terminated = True
         self._hub.remove(self)
         self.outbox.force(self.transport.framing.close(disconnect))
-        self._set_deadline(self.context.settings.close_timeout, partial(self.end, ABNORMAL))
+        self._await_answer()
         self.flush()
+
+    def _await_answer(self) -> None:
+        self._set_deadline(self.context.settings.close_timeout, partial(self.end, ABNORMAL))
+
+    def _drop_rest(self) -> None:
+        """Send nothing more but the close frame, behind the message that has been begun."""
+        self._await_answer()
+        waiting = self.outbox.size
+        self.outbox.drop_unsent(self.socket.pinned)
+        if self.outbox.size < waiting:  # the last of what is dropped is the close frame
+            assert self.disconnect is not None
+            self.outbox.force(self.transport.framing.close(self.disconnect))
+            self.flush()
 
     def _set_deadline(self, seconds: float, action: Action) -> None:
         """Do something after some seconds if closing has made no progress by then."""
@@ -387,4 +411,7 @@ class Link:
         finally:
             if was_open:
                 self.inbox.close(self.disconnect)
+                self._runtime.post(self.inbox, partial(self._hub.forget, self))
                 self._runtime.ended(self)
+            else:
+                self._hub.forget(self)

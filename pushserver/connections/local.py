@@ -1,7 +1,7 @@
 """What commands do to the connections of this node."""
 from __future__ import annotations
 
-from typing import Any, Callable, cast
+from typing import Any, Callable, Iterable, cast
 
 from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession, SendToId,
                                 SubscribeId, UnsubscribeId)
@@ -11,8 +11,22 @@ from ..channels.presence import Info
 from ..channels.publication import Publication
 from ..wire.disconnects import BY_SITE, Disconnect
 from .connection import Connection
-from .handle import close
+from .endings import Endings
+from .handle import end
 from .link import Link
+
+
+ENDING = (DisconnectId, EndSession, UnsubscribeId)
+"""Commands that also count for a connection whose handshake was in progress."""
+
+
+def ending_of(command: ControlCommand, connection: Connection) -> Disconnect | None:
+    """Return how a command ends a connection; None: it does not."""
+    if isinstance(command, DisconnectId) and command.Id == connection.Id:
+        return Disconnect(command.code, command.reason)
+    if isinstance(command, EndSession) and connection.is_of_session(command.session):
+        return BY_SITE
+    return None
 
 
 class LocalConnections:
@@ -21,10 +35,12 @@ class LocalConnections:
     Args:
         hub: the connections.
         delivery: queues bytes for connections.
+        endings: notes what ends rights, for connections that are yet to come.
     """
 
-    def __init__(self, hub: Hub[Link], delivery: Delivery) -> None:
+    def __init__(self, hub: Hub[Link], delivery: Delivery, endings: Endings) -> None:
         self._hub = hub
+        self._endings = endings
         self._delivery = delivery
         self._how: dict[type, Callable[[Any], int]] = {
             Broadcast: self._broadcast, SendToId: self._send, DisconnectId: self._disconnect,
@@ -36,6 +52,8 @@ class LocalConnections:
 
     def obey(self, command: ControlCommand) -> int:
         """Carry out a command; return how many connections it affected."""
+        if isinstance(command, ENDING):
+            self._endings.add(command)
         return self._how[type(command)](command)
 
     def of_id(self, Id: str) -> list[Connection]:
@@ -75,12 +93,15 @@ class LocalConnections:
         return len(links)
 
     def _disconnect(self, command: DisconnectId) -> int:
-        disconnect = Disconnect(command.code, command.reason)
-        return sum(close(link, disconnect) for link in self._hub.of_id(command.Id))
+        return self._end(self._hub.of_id(command.Id), command)
 
     def _end_session(self, command: EndSession) -> int:
-        return sum(close(link, BY_SITE) for link in self._hub.everyone()
-                   if cast(Connection, link.connection).session == command.session)
+        return self._end(self._hub.everyone(), command)
+
+    def _end(self, links: Iterable[Link], command: ControlCommand) -> int:
+        """End the rights of those whom a command means; count those that had not left."""
+        return sum(end(link, ending) for link in (*links, *self._hub.leaving())
+                   if (ending := ending_of(command, cast(Connection, link.connection))))
 
     def _subscribe(self, command: SubscribeId) -> int:
         return sum(bool(one.subscribe(command.channel)) for one in self.of_id(command.Id))

@@ -276,7 +276,7 @@ class Loop:
             self._switch_interval.restore()
 
     @staticmethod
-    def guarded(item: Watched, step: Callable[..., None], *args: Any) -> None:
+    def guarded(item: Watched, step: Callable[..., object], *args: Any) -> None:
         """Call something for one connection, so that an error ends only that connection."""
         try:
             step(*args)

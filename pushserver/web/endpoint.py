@@ -17,6 +17,7 @@ from ..errors import HandshakeRefused
 from ..tokens import Claims, TokenInvalid
 from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
                               admitted_id, choose_subprotocol)
+from .sessions import SessionLife
 from .socket_takeover import SocketTakeover, end_connection, warn_once
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Endpoint:
         self._connection: Connection | None = None
         self._confirmed = False
         self._failure: tuple[int, str, dict[str, str]] | None = None
+        self._life: SessionLife | None = None
+        self._began = acceptor.moment
         request = cherrypy.serving.request
         request.push_data = {}
         request.push_claims = None
@@ -217,9 +220,12 @@ class Endpoint:
                             peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
+        connection.session_key = getattr(request, "push_session_key", None)
         connection.url_claims = self._claims
         if self._claims is not None:
             connection.info = self._claims.info
+        if getattr(request, "push_session_expires", False):
+            self._life = SessionLife(cherrypy.serving.session)
         return connection
 
     def confirm(self) -> None:
@@ -259,17 +265,25 @@ class Endpoint:
 
     def _hand_over(self, takeover: SocketTakeover, connection: Connection) -> None:
         channels = connection.starts_in(self._channels)
+        if self._token_life() == 0:
+            raise HandshakeRefused(401, "token: it has expired")
         self._reserved = False
         self._acceptor.accept(
             connection, takeover.socket, channels=channels, early=takeover.take_early(),
-            answer=self._switching(takeover.answer), heartbeat=self._heartbeat)
+            answer=self._switching(takeover.answer), heartbeat=self._heartbeat, began=self._began)
         takeover.detach()
-        if connection.expires_itself or self._claims is None:
-            return
-        assert self._acceptor.tokens is not None
-        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
-        if seconds is not None:
+        seconds = self._token_life()
+        if seconds is not None and not connection.expires_itself:
             connection.expire(seconds)
+        if self._life is not None:
+            connection.end_with(self._life.left)
+
+    def _token_life(self) -> float | None:
+        """Return the seconds for which the URL's token is valid; None: for ever."""
+        tokens = self._acceptor.tokens
+        if tokens is None or self._claims is None:
+            return None
+        return tokens.life(self._claims, can_refresh=False)
 
     def _switching(self, answer: bytes) -> bytes:
         """Return a 101 with its own headers, whatever the site's middleware made of them.

@@ -14,6 +14,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
+from .sessions import current_session, known_key, made_key
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
@@ -78,50 +79,56 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         PushServer.stop(self)
         self.bus.log("Push server stopped")
 
-    def bind_session(self, session: Hashable = None) -> None:
+    def bind_session(self, session: Hashable = None, *, expires: bool = False) -> None:
         """Bind the connection that this request becomes to a session; for page handlers.
 
-        ``end_session`` then closes it: call that where users log out.
+        ``end_session`` then closes it, also if the session has got a new id: call that where users
+        log out.
 
         Args:
             session: the session; None: CherryPy's, which must be enabled.
+            expires: also close it (3005) when CherryPy's session expires, which each request of
+                the session puts off, or when it is deleted.
 
         Raises:
-            InvalidSetting: there is no session, or no request.
+            InvalidSetting: there is no session, or no request, or not CherryPy's session.
         """
         request = cherrypy.serving.request
         if not hasattr(request, "push_data"):
             raise InvalidSetting("call bind_session in the page handler of a WebSocket address")
-        request.push_session = current_session() if session is None else session
+        if session is not None:
+            if expires:
+                raise InvalidSetting("expires is for CherryPy's sessions: leave session out, or "
+                                     "call end_session when your session expires")
+            request.push_session = session
+            return
+        current = current_session()
+        request.push_session, request.push_session_key = current.id, made_key(current)
+        request.push_session_expires = expires
 
     def end_session(self, session: Hashable = None) -> int:
         """Begin to close the connections bound to a session; return how many there were.
 
+        A handshake in progress is refused.
+
         Args:
-            session: the session; None: CherryPy's session of this request.
+            session: the session, for CherryPy's the id that it had at ``bind_session``; None:
+                CherryPy's session of this request, which must not have been cleared yet.
 
         Raises:
             InvalidSetting: there is no session.
         """
-        return PushServer.end_session(self, current_session() if session is None else session)
+        if session is not None:
+            return PushServer.end_session(self, session)
+        current = current_session()
+        return sum(PushServer.end_session(self, name)
+                   for name in (known_key(current), current.id) if name)
 
     def _end_engine(self, error: BaseException) -> None:
         """Stop the engine, on a thread of its own, which survives that."""
         self.bus.log(f"Push server died, stopping the engine: {error!r}", level=logging.ERROR,
                      traceback=True)
         threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
-
-
-def current_session() -> str:
-    """Return the id of CherryPy's session of this request.
-
-    Raises:
-        InvalidSetting: there is none.
-    """
-    session = getattr(cherrypy.serving, "session", None)
-    if session is None:
-        raise InvalidSetting("there is no session: enable tools.sessions.on for this page")
-    return str(session.id)
 
 
 class BusEvents:

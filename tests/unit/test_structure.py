@@ -225,7 +225,7 @@ SLIPS = {
     "centrifuge/subscriptions.py": ("handle.node.join(", "handle.node.jion("),
     "centrifuge/connection.py": ("handle.check_size(", "handle.check_sise("),
     "centrifuge/session.py": ("handle.put(", "handle.putt("),
-    "centrifuge/expiry.py": ("handle.later(", "handle.latter("),
+    "centrifuge/expiry.py": ("handle.at_end(", "handle.at_and("),
     "connections/connection.py": ("self._handle.abort()", "self._handle.abot()"),
     "web/endpoint.py": ("self._acceptor.reserve(", "self._acceptor.reserv("),
     "api/methods.py": ("self._server.remove_history(", "self._server.remove_histroy(")}

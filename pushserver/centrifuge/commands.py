@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Callable
+from functools import partial
+from typing import Any, Callable, Iterator
 
 from ..channels.publication import Publication
 from ..connections.handle import Handle
@@ -51,21 +52,33 @@ class Commands:
 
     def receive(self, message: Any) -> None:
         """Run the commands of one message."""
+        self._run_all(self._commands(message))
+
+    def _commands(self, message: Any) -> Iterator[Command]:
+        codec = self._session.codec
+        if message.is_binary != codec.is_binary:
+            raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
+        yield from codec.commands(message.data)
+
+    def _run_all(self, commands: Iterator[Command]) -> None:
+        """Run commands until the client has much to read; go on once it has read that."""
         session = self._session
         try:
-            if message.is_binary != session.codec.is_binary:
-                raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
-            for command in session.codec.commands(message.data):
+            if session.unwritten:
+                session.flush()
+            for command in commands:
                 session.check_rights()
                 self._run(command)
+                if session.is_ahead:
+                    session.hold(partial(self._run_all, commands))
+                    return
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)
         except ConnectionClosed:
             pass
-        finally:
-            if session.unwritten:
-                session.flush()
+        if session.unwritten:
+            session.flush()
 
     def _run(self, command: Command) -> None:
         number, request = command

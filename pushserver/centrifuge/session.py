@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Callable, Protocol
 
 from ..channels.presence import Info
@@ -168,7 +169,7 @@ class Session:
             self._put_replies()
             return
         self.unwritten = True
-        if self._waiting > REPLIES:
+        if REPLIES < self._waiting <= self.room:
             if not self._put_replies():
                 raise ConnectionClosed("the client takes no more replies")
             self.wake()     # so that a client that takes no more is noticed
@@ -184,14 +185,26 @@ class Session:
         if self._handle is not None:
             self._handle.wake()
 
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether the client has much to read before another command should be run."""
+        return self._handle is not None and self._handle.link.inbox.is_ahead(self._waiting)
+
+    def hold(self, job: Callable[[], object]) -> None:
+        """Do nothing for the client until it has read enough, and then this first.
+
+        Replies that are too many to be sent now go out then; ``flush`` must come first in the job.
+        """
+        if self._waiting <= self.room:
+            self.flush()
+        if self._handle is not None:
+            inbox = self._handle.link.inbox
+            inbox.hold(partial(inbox.run, job), self._waiting)
+
     def _put_replies(self) -> bool:
-        """Queue the waiting replies, as one message if they fit; False if the client takes none."""
+        """Queue the waiting replies as one message; False if the client takes none."""
         replies, self._replies, self._waiting = self._replies, [], 0
-        if len(replies) > 1:
-            together = self.codec.join(replies)
-            if len(together) <= self.room * REPLY_SHARE:
-                replies = [together]
-        return all([self.put(one) for one in replies])
+        return not replies or self.put(self.codec.join(replies))
 
     def put(self, *contents: bytes) -> bool:
         """Queue messages; ``wake`` must follow.

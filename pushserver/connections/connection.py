@@ -26,8 +26,8 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     ``opened``, ``received_message``, ``ponged`` and ``closed`` run on a worker thread, one at a
     time and in order; blocking there delays no other client. An exception in them is logged and
-    closes this connection with 1011. Any thread may call the methods below, which never wait for
-    the socket.
+    closes this connection with 1011. Any thread may call the methods below, of which only
+    ``wait_writable`` waits for the client.
 
     Attributes:
         Id: who the client is, from ``?Id=``.
@@ -214,6 +214,24 @@ class Connection(WebSocket):  # type: ignore[misc]
             MessageTooLarge: it has more than ``max_outbox`` bytes.
         """
         self._deliver(*encode_message(payload, binary))
+
+    def wait_writable(self, timeout: float | None = None) -> bool:
+        """Wait until this client has read most of what was sent to it.
+
+        For a handler or a thread of the site that sends much: call it before each ``send``. It
+        returns at once unless more than a quarter of ``max_outbox`` waits. A client that takes
+        nothing for ``pong_timeout`` meanwhile is closed with 3008.
+
+        Args:
+            timeout: seconds; None: as long as the client reads.
+
+        Returns:
+            False if the time is up.
+
+        Raises:
+            ConnectionClosed: it is closing or closed.
+        """
+        return self.handle.wait_writable(timeout)
 
     def ping(self, message: str | bytes) -> None:
         """Queue a ping, whose answer goes to ``ponged``; the server's own pings continue.

@@ -1,6 +1,7 @@
 """What a connection may do with its own socket, and with the channels of its node."""
 from __future__ import annotations
 
+import threading
 from typing import Callable
 
 from ..channels.presence import Info
@@ -20,7 +21,8 @@ WORTH_A_HEAD = 64 * 1024
 class Handle:
     """Give access to one connection's link and node. Any thread may call it.
 
-    Nothing here waits for the client. ``subscribe`` and ``unsubscribe`` may wait for the broker.
+    Nothing here but ``wait_writable`` waits for the client. ``subscribe`` and ``unsubscribe`` may
+    wait for the broker.
     Once the connection is closing, nothing more is sent and nothing changes.
 
     Args:
@@ -34,7 +36,7 @@ class Handle:
         wake: starts writing what was put. Must not be called with a lock held.
     """
 
-    __slots__ = ("link", "context", "node", "wake", "_loop", "_hub")
+    __slots__ = ("link", "context", "node", "wake", "_loop", "_hub", "_read")
 
     def __init__(self, link: Link, context: Context) -> None:
         self.link = link
@@ -43,6 +45,7 @@ class Handle:
         self._loop = context.runtime.loop
         self._hub = context.hub
         self.wake = self._loop.wake
+        self._read: threading.Event | None = None   # set once the client has not much to read
 
     def __repr__(self) -> str:
         return f"<Handle of {self.link!r}>"
@@ -73,6 +76,21 @@ class Handle:
             self._loop.deliver((link,), framing.frame(opcode, payload))
         else:
             self._loop.call_for(link, link.write, Head(head), payload)
+        link.inbox.sent(size)
+        return True
+
+    def wait_writable(self, timeout: float | None) -> bool:
+        """Wait until the client has not much to read; see ``Connection.wait_writable``."""
+        inbox = self.link.inbox
+        if inbox.is_ahead():
+            read = self._read
+            if read is None or read.is_set():
+                read = self._read = threading.Event()
+                inbox.when_read(read.set)
+            if not read.wait(timeout):
+                return False
+        if not self._hub.has(self.link):
+            raise ConnectionClosed(f"connection of Id {self.link.Id!r} is closed")
         return True
 
     def put(self, is_binary: bool, payload: bytes) -> bool:
@@ -85,6 +103,7 @@ class Handle:
         if not self._hub.has(link):
             return False
         self._loop.put((link,), link.transport.framing.message(is_binary, payload))
+        link.inbox.sent(len(payload))
         return True
 
     @property
@@ -165,6 +184,7 @@ class Handle:
 
         def switch() -> None:
             self._loop.put((link,), data)
+            link.inbox.sent(len(data))
             link.encoding = encoding(codec, framing)
 
         return self._hub.admit(link, switch)

@@ -20,6 +20,7 @@ from .codec import FramedCodec, encoding
 from .context import Context
 from .inbox import Handler, Inbox
 from .keepalive import KeepAlive
+from .waiters import Waiters
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Link:
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
                  "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
                  "last_read", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
-                 "_peer_closed", "_failed", "_fd", "_can_place")
+                 "_waiters", "_written", "_peer_closed", "_failed", "_fd", "_can_place")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -87,6 +88,8 @@ class Link:
         self._hub = context.hub
         self._keepalive: KeepAlive | None = None
         self._deadline: Timer | None = None
+        self._waiters: Waiters | None = None
+        self._written = 0       # only what has been in the outbox
         self._peer_closed = False
         self._failed = False
         self._fd = sock.socket.fileno()
@@ -231,7 +234,7 @@ class Link:
         if self.state > OPEN:
             return
         if not self.outbox.append(*pieces):
-            self._slow()
+            self.slow()
         elif not self.busy:
             self.flush()
 
@@ -259,11 +262,34 @@ class Link:
                 self.end(ABNORMAL)
                 return
             self.outbox.advance(sent)
+            self._written += sent
             room = room - sent if sent == len(data) else 0
         if self.outbox.size:
             self._wait_writable()
         else:
             self._flushed()
+        if self._waiters:
+            self._waiters.tell()
+
+    def when_read(self, most: int, action: Action) -> None:
+        """Call something as soon as at most so many bytes wait for the client, or at the end."""
+        if self.state > OPEN:
+            action()
+            return
+        if self._waiters is None:
+            self._waiters = Waiters(self)
+        self._waiters.add(most, action)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many bytes the client has taken, and how many are on their way to it.
+
+        Only differences of the first say something.
+        """
+        known = self.socket.acknowledged()
+        if known is None:
+            return self._written, self.outbox.size
+        taken, sent = known
+        return taken, sent + self.outbox.size
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
@@ -309,6 +335,7 @@ class Link:
             self._loop.again(self)
         self.connection.server_terminated = True
         self._hub.remove(self)
+        self._end_waiting()
         self.outbox.force(self.transport.framing.close(disconnect))
         self._await_answer()
         self.flush()
@@ -325,6 +352,10 @@ class Link:
             assert self.disconnect is not None
             self.outbox.force(self.transport.framing.close(self.disconnect))
             self.flush()
+
+    def _end_waiting(self) -> None:
+        if self._waiters is not None:
+            self._waiters.end()
 
     def _set_deadline(self, seconds: float, action: Action) -> None:
         """Do something after some seconds if closing has made no progress by then."""
@@ -352,7 +383,7 @@ class Link:
         self.disconnect = self.disconnect or disconnect
         self._set_deadline(HANDLER_GRACE, partial(self.close, disconnect))
         close_behind_queued = partial(self._loop.call_for, self, self.close, disconnect)
-        if self.inbox.active:
+        if self.inbox.active or self.inbox.held:
             self._runtime.post(self.inbox, close_behind_queued)
         else:
             close_behind_queued()
@@ -366,7 +397,7 @@ class Link:
         else:
             self.end(ABNORMAL)
 
-    def _slow(self) -> None:
+    def slow(self) -> None:
         """Close on a client that does not read: what is still queued for it is dropped."""
         logger.debug("Id %r: slow, %d bytes waiting", self.Id, self.outbox.size)
         if self.state == OPEN:
@@ -375,6 +406,9 @@ class Link:
 
     def no_pong(self) -> None:
         """End because the client has not answered a ping; see ``Living``."""
+        if self._waiters:
+            self.slow()
+            return
         if not self.outbox.size:
             self.socket.send(self.transport.framing.close(NO_PONG))
         logger.debug("Id %r: no pong", self.Id)
@@ -404,6 +438,7 @@ class Link:
         self.inbox.let_go()
         self.outbox = Outbox(0)
         self._hub.remove(self)
+        self._end_waiting()
         self.connection.client_terminated = self.connection.server_terminated = True
         try:
             self._loop.watch(self, 0)

@@ -86,8 +86,8 @@ class Watched(Protocol):
 class Loop:
     """Run everything that touches a socket on one thread.
 
-    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``wake``, ``start`` and
-    ``stop``: the first three queue and wake the thread. Everything else may be called only on the
+    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``, ``start``
+    and ``stop``: the first three queue and wake the thread. Everything else may be called only on the
     loop's thread, that is, from what it calls.
 
     What was queued while the thread was busy is written together, in one ``send`` for each socket
@@ -155,6 +155,10 @@ class Loop:
         if len(targets) > FEW:  # even if the loop is awake: it may be waiting for the GIL
             self._switch_interval.shorten()
         self._intake.append((targets, data))
+
+    def note(self, action: Call) -> None:
+        """Do the same as ``call``, for a caller that may hold a lock; like ``put``."""
+        self._intake.append((None, action))
 
     def wake(self) -> None:
         """Make sure that what was put is written soon."""

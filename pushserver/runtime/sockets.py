@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
 from typing import Union
 
 from ..wire.speedups import HAVE_NATIVE, native
 from .outbox import Buffer
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 LOST = -1
 """What ``send`` returns when the peer is gone."""
@@ -29,6 +35,12 @@ TLS_WRITE_SIZE = 64 * 1024
 
 TLS_RECORD = 16 * 1024
 """Bytes of the largest TLS record, and of one ``SSL_write``."""
+
+TCP_INFO_SIZE = 128
+"""Bytes of Linux's ``struct tcp_info`` up to the end of ``tcpi_bytes_acked``."""
+
+BYTES_ACKED = struct.Struct("=120xQ")
+INT = struct.Struct("=i")
 
 
 class PlainSocket:
@@ -69,6 +81,22 @@ class PlainSocket:
     def has_pending(self) -> bool:
         """Tell whether bytes are waiting that the selector cannot see."""
         return False
+
+    def acknowledged(self) -> tuple[int, int] | None:
+        """Return the bytes that the peer's system has acknowledged, and those on their way to it.
+
+        None: this system does not say.
+        """
+        if sys.platform != "linux":
+            return None
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+            unsent = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(INT.size))
+        except (OSError, ValueError):
+            return None     # a Unix socket, or one that the site has closed
+        if len(info) < TCP_INFO_SIZE:   # an old kernel
+            return None
+        return BYTES_ACKED.unpack(info)[0], INT.unpack(unsent)[0]
 
     def finish(self) -> None:
         """Tell the peer that nothing more will be written; reading goes on."""

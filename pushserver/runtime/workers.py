@@ -25,13 +25,14 @@ Job = Callable[[], Any]
 
 
 class Mailbox:
-    """The jobs of one connection, which run one at a time and in order."""
+    """The jobs of one connection, which run one at a time and in order; see ``Workers.hold``."""
 
-    __slots__ = ("jobs", "active")
+    __slots__ = ("jobs", "active", "held")
 
     def __init__(self) -> None:
         self.jobs: deque[Job] | None = None
         self.active = False
+        self.held = False
 
 
 class Workers:
@@ -40,7 +41,7 @@ class Workers:
     A job that blocks holds up only its own mailbox: when nothing has moved for ``STALL`` seconds,
     ``relieve`` starts a spare worker, up to 16 for each regular one.
 
-    Any thread may call ``post``, one thread at a time ``relieve``, and the owner ``start`` and
+    Any thread may call ``post`` and ``release``, one thread at a time ``relieve``, and the owner ``start`` and
     ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the one that
     has slept least; it wakes the next if there is more to do than it takes itself.
 
@@ -80,13 +81,38 @@ class Workers:
             if mailbox.jobs is None:
                 mailbox.jobs = deque()
             mailbox.jobs.append(job)
-            if not mailbox.active:
-                mailbox.active = True
-                self._ready.append(mailbox)
-                bell = self._bell()
+            bell = self._make_ready(mailbox)
         if bell is not None:
             bell.release()
-        return bool(self._ready) and not self._idle
+        return self.is_behind
+
+    def hold(self, mailbox: Mailbox, job: Job) -> None:
+        """Run nothing more of a mailbox until ``release``, and this job first after it.
+
+        For a job of the mailbox itself: its worker is free for others as soon as it returns.
+        """
+        with self._lock:
+            mailbox.held = True
+            if mailbox.jobs is None:
+                mailbox.jobs = deque()
+            mailbox.jobs.appendleft(job)
+
+    def release(self, mailbox: Mailbox) -> bool:
+        """Go on with a mailbox that is held; tell whether workers are behind. Safe to repeat."""
+        with self._lock:
+            mailbox.held = False
+            bell = self._make_ready(mailbox)
+        if bell is not None:
+            bell.release()
+        return self.is_behind
+
+    def _make_ready(self, mailbox: Mailbox) -> threading.Lock | None:
+        """Let a worker take a mailbox, if it has jobs and none has it; see ``_bell``."""
+        if not mailbox.jobs or mailbox.active or mailbox.held:
+            return None
+        mailbox.active = True
+        self._ready.append(mailbox)
+        return self._bell()
 
     def _bell(self) -> threading.Lock | None:
         """Return what wakes a worker, to be released without the lock.
@@ -171,8 +197,8 @@ class Workers:
         left = TURN
         while True:
             with self._lock:
-                if not mailbox.jobs:
-                    mailbox.jobs = None
+                if mailbox.held or not mailbox.jobs:
+                    mailbox.jobs = mailbox.jobs or None
                     mailbox.active = False
                     return
                 if not left and self._ready:

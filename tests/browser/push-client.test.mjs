@@ -115,6 +115,45 @@ test("a message can be read as JSON, be it text or binary", () => {
   assert.deepEqual(found, [{ a: 1 }, ["é"]]);
 });
 
+test("a message that is a Blob can be read as JSON too, with await", async () => {
+  const { client: made } = opened({ binaryType: "blob" });
+  const found = [];
+  made.addEventListener("message", (event) => found.push(event.json()));
+  assert.equal(newest().binaryType, "blob");
+  newest().receive('{"a": 1}');
+  newest().receive(new Blob(['["é"]']));
+  newest().receive(new Blob(["5", "0"], { type: "application/json" }));
+  newest().receive(new File(["null"], "name.json"));
+  assert.deepEqual(found[0], { a: 1 }, "text needs no await");
+  assert.deepEqual(await Promise.all(found), [{ a: 1 }, ["é"], 50, null]);
+});
+
+for (const data of ["no JSON", new TextEncoder().encode("{").buffer, ""]) {
+  test(`what is no JSON is a SyntaxError, be it a Blob or not: ${data}`, async () => {
+    const { client: made } = opened({ binaryType: "blob", heartbeat: 0 });
+    const found = [];
+    made.addEventListener("message", (event) => found.push(() => event.json()));
+    newest().receive(data);
+    newest().receive(new Blob([data]));
+    assert.throws(found[0], SyntaxError);
+    await assert.rejects(found[1], SyntaxError);
+  });
+}
+
+test("what the network has not taken yet can be seen", () => {
+  const { client: made } = client();
+  assert.equal(made.bufferedAmount, 0);
+  newest().open();
+  newest().bufferedAmount = 0;
+  assert.equal(made.bufferedAmount, 0);
+  newest().bufferedAmount = 200e6;
+  assert.equal(made.bufferedAmount, 200e6);
+  newest().end();
+  assert.equal(made.bufferedAmount, 0, "lost with its socket");
+  made.close();
+  assert.equal(made.bufferedAmount, 0);
+});
+
 test("text and binary data are sent as they are", () => {
   const { client: made } = opened();
   const all = ["text", "", new ArrayBuffer(1), new Uint8Array(2), new DataView(new ArrayBuffer(1)),
@@ -319,8 +358,8 @@ test("a listener may connect a client that is closing", () => {
 
 test("the class can be subclassed, and its prototype is as the types say", () => {
   const names = Object.getOwnPropertyNames(PushClient.prototype).sort();
-  assert.deepEqual(names, ["Id", "attempt", "close", "connect", "constructor", "retryAt", "send",
-    "state", "url"]);
+  assert.deepEqual(names, ["Id", "attempt", "bufferedAmount", "close", "connect", "constructor",
+    "retryAt", "send", "state", "url"]);
   class Mine extends PushClient {}
   assert.equal(new Mine("ws://x/", { WebSocket: FakeSocket }).state, "connecting");
 });

@@ -33,6 +33,9 @@ WRITES_WHEN_FEW = 4
 HANDLER_GRACE = 1.0
 """Seconds that a handler has to answer what came before the client's close frame."""
 
+LEAVE_GRACE = 1.0
+"""Seconds, at most, that a client has to answer a close frame while the server stops."""
+
 WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
 """States: not yet taken over by the loop; open; a close frame is queued or written; all is written
 and anything that still arrives is discarded; ended."""
@@ -288,6 +291,8 @@ class Link:
             self.disconnect = self.disconnect or disconnect
         elif self.state == OPEN:
             self._send_close(disconnect)
+        elif self.state == CLOSING and self._runtime.leaving is not None:
+            self._await_answer()
 
     def _send_close(self, disconnect: Disconnect) -> None:
         self.disconnect = self.disconnect or disconnect
@@ -299,8 +304,23 @@ class Link:
         self.connection.server_terminated = True
         self._hub.remove(self)
         self.outbox.force(self.transport.framing.close(disconnect))
-        self._set_deadline(self.context.settings.close_timeout, partial(self.end, ABNORMAL))
+        self._await_answer()
         self.flush()
+
+    def _await_answer(self) -> None:
+        """Give the client time to answer the close frame: a stop does not wait for silent ones."""
+        seconds = self.context.settings.close_timeout
+        if self._runtime.leaving is None or seconds <= LEAVE_GRACE:
+            self._set_deadline(seconds, partial(self.end, ABNORMAL))
+        else:
+            self._set_deadline(LEAVE_GRACE, self._not_answered)
+
+    def _not_answered(self) -> None:
+        """End, unless the client has yet to receive all: how long that may take, the stop knows."""
+        if self.outbox.size or self.socket.unreceived:
+            self._set_deadline(LEAVE_GRACE, self._not_answered)
+        else:
+            self.end(ABNORMAL)
 
     def _set_deadline(self, seconds: float, action: Action) -> None:
         """Do something after some seconds if closing has made no progress by then."""

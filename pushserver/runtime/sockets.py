@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from typing import Union
 
 from ..wire.speedups import HAVE_NATIVE, native
 from .outbox import Buffer
 
+try:
+    import fcntl
+    import termios
+except ImportError:     # not a Unix
+    fcntl = termios = None  # type: ignore[assignment]
+
 LOST = -1
 """What ``send`` returns when the peer is gone."""
+
+COUNT_SIZE = 4
+"""Bytes of the count that the system returns."""
 
 RECEIVE_SIZE = 16 * 1024
 """Bytes that one ``receive`` asks for; in the shortest frames, that is milliseconds of work."""
@@ -70,6 +80,17 @@ class PlainSocket:
         """Tell whether bytes are waiting that the selector cannot see."""
         return False
 
+    @property
+    def unreceived(self) -> int:
+        """Return how many bytes written to the socket the peer's system has yet to acknowledge."""
+        if fcntl is None:
+            return 0
+        try:
+            answer = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(COUNT_SIZE))
+        except (OSError, ValueError):
+            return 0    # closed
+        return int.from_bytes(answer, sys.byteorder)
+
     def finish(self) -> None:
         """Tell the peer that nothing more will be written; reading goes on."""
         try:
@@ -78,7 +99,15 @@ class PlainSocket:
             pass  # the peer has already closed
 
     def close(self) -> None:
-        """Close the socket, even a lent one."""
+        """End the connection, also if a forked process has a copy of the socket."""
+        try:
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer has already closed
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the descriptor, even that of a lent socket; a copy in another process lives on."""
         try:
             self._close()
         except OSError:

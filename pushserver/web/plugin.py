@@ -14,6 +14,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
+from .leaving_page import end_after_page
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
@@ -76,6 +77,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""
         PushServer.stop(self)
+        end_after_page()
         self.bus.log("Push server stopped")
 
     def bind_session(self, session: Hashable = None) -> None:

@@ -50,7 +50,8 @@ class Settings:
     Attributes:
         ping_interval: seconds without traffic after which a client is pinged. 0: never.
         pong_timeout: seconds that a client has to answer a ping; any traffic counts.
-        close_timeout: seconds that a client has to answer a close frame.
+        close_timeout: seconds that a client has to answer a close frame; 1 at most while the
+            server stops.
         connect_timeout: seconds that a client of Centrifugo's protocol has to send ``connect``.
         drain_timeout: seconds that all clients together have to leave when the engine stops.
         max_message_size: bytes of one inbound message; past it the connection is closed with

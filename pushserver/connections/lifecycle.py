@@ -27,7 +27,8 @@ LAST_CALLBACKS = 0.25
 class Lifecycle:
     """Start the threads, say whether connections are accepted, and end all connections.
 
-    Any thread may call it. ``stop`` waits, for at most ``drain_timeout``.
+    Any thread may call it, also the workers and the loop's. ``stop`` waits, for at most
+    ``drain_timeout``, but not for the thread that calls it.
 
     Args:
         settings: see ``Settings``.
@@ -128,7 +129,7 @@ class Lifecycle:
             self._emptied.set()
 
     def stop(self, end: Callable[[], None]) -> None:
-        """Close all connections and end the threads.
+        """Close all connections and end the threads; a callback's own ends after it.
 
         Args:
             end: called once no connection is left.
@@ -136,6 +137,7 @@ class Lifecycle:
         runtime = self.drain()
         if runtime is None:
             return
+        runtime.workers.step_aside()
         timeout = self._settings.drain_timeout
         if self.failure is None:
             started = self._deadline - timeout
@@ -144,7 +146,7 @@ class Lifecycle:
             runtime.loop.stop(max(LAST_CALLBACKS, self._deadline - time.monotonic()))
         else:
             runtime.loop.stop(timeout)
-        if not runtime.loop.is_alive:
+        if not runtime.loop.is_serving:
             self._abort_all(runtime)    # those that never reached the loop
         runtime.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:

@@ -37,6 +37,9 @@ HANDLER_GRACE = 1.0
 LAST_WORDS = 0.05
 """Seconds in which a client can still take what was sent to it before its rights ended."""
 
+LEAVE_GRACE = 1.0
+"""Seconds, at most, that a client has to answer a close frame while the server stops."""
+
 WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
 """States: not yet taken over by the loop; open; a close frame is queued or written; all is written
 and anything that still arrives is discarded; ended."""
@@ -288,8 +291,7 @@ class Link:
         known = self.socket.acknowledged()
         if known is None:
             return self._written, self.outbox.size
-        taken, sent = known
-        return taken, sent + self.outbox.size
+        return known, self.socket.unreceived + self.outbox.size
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
@@ -325,6 +327,8 @@ class Link:
             self._send_close(disconnect)
         if self.state == CLOSING and within is not None:
             self._set_deadline(within, self._drop_rest)
+        elif self.state == CLOSING and self._runtime.leaving is not None:
+            self._await_answer()
 
     def _send_close(self, disconnect: Disconnect) -> None:
         self.disconnect = self.disconnect or disconnect
@@ -341,7 +345,19 @@ class Link:
         self.flush()
 
     def _await_answer(self) -> None:
-        self._set_deadline(self.context.settings.close_timeout, partial(self.end, ABNORMAL))
+        """Give the client time to answer the close frame: a stop does not wait for silent ones."""
+        seconds = self.context.settings.close_timeout
+        if self._runtime.leaving is None or seconds <= LEAVE_GRACE:
+            self._set_deadline(seconds, partial(self.end, ABNORMAL))
+        else:
+            self._set_deadline(LEAVE_GRACE, self._not_answered)
+
+    def _not_answered(self) -> None:
+        """End, unless the client has yet to receive all: how long that may take, the stop knows."""
+        if self.outbox.size or self.socket.unreceived:
+            self._set_deadline(LEAVE_GRACE, self._not_answered)
+        else:
+            self.end(ABNORMAL)
 
     def _drop_rest(self) -> None:
         """Send nothing more but the close frame, behind the message that has been begun."""

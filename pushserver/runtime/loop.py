@@ -114,6 +114,7 @@ class Loop:
         self._switch_interval = SwitchInterval()
         self._sleeping = False
         self._stopping = False
+        self._died = False
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -130,6 +131,11 @@ class Loop:
     def is_alive(self) -> bool:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def is_serving(self) -> bool:
+        """Tell whether the thread runs and does what is queued, that is, has not died."""
+        return self._thread.is_alive() and not self._died
 
     def start(self) -> None:
         """Start the thread."""
@@ -238,6 +244,7 @@ class Loop:
             while not self._stopping:
                 self._round()
         except BaseException as error:
+            self._died = True
             logger.critical("the loop died: no connection is served from now on", exc_info=True)
             self._on_death(error)
         finally:

@@ -14,9 +14,11 @@ from typing import Union
 from ..wire.speedups import HAVE_NATIVE, native
 from .outbox import Buffer
 
-if sys.platform == "linux":
+try:
     import fcntl
     import termios
+except ImportError:     # not a Unix
+    fcntl = termios = None  # type: ignore[assignment]
 
 LOST = -1
 """What ``send`` returns when the peer is gone."""
@@ -82,21 +84,31 @@ class PlainSocket:
         """Tell whether bytes are waiting that the selector cannot see."""
         return False
 
-    def acknowledged(self) -> tuple[int, int] | None:
-        """Return the bytes that the peer's system has acknowledged, and those on their way to it.
+    @property
+    def unreceived(self) -> int:
+        """Return how many bytes written to the socket the peer's system has yet to acknowledge."""
+        if fcntl is None:
+            return 0
+        try:
+            answer = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(INT.size))
+        except (OSError, ValueError):
+            return 0    # closed
+        unreceived: int = INT.unpack(answer)[0]
+        return unreceived
 
-        None: this system does not say.
+    def acknowledged(self) -> int | None:
+        """Return the bytes that the peer's system has acknowledged; None: this system does not say.
         """
         if sys.platform != "linux":
             return None
         try:
             info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
-            unsent = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(INT.size))
         except (OSError, ValueError):
             return None     # a Unix socket, or one that the site has closed
         if len(info) < TCP_INFO_SIZE:   # an old kernel
             return None
-        return BYTES_ACKED.unpack(info)[0], INT.unpack(unsent)[0]
+        acknowledged: int = BYTES_ACKED.unpack(info)[0]
+        return acknowledged
 
     def finish(self) -> None:
         """Tell the peer that nothing more will be written; reading goes on."""
@@ -106,7 +118,15 @@ class PlainSocket:
             pass  # the peer has already closed
 
     def close(self) -> None:
-        """Close the socket, even a lent one."""
+        """End the connection, also if a forked process has a copy of the socket."""
+        try:
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer has already closed
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the descriptor, even that of a lent socket; a copy in another process lives on."""
         try:
             self._close()
         except OSError:

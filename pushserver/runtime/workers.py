@@ -41,9 +41,9 @@ class Workers:
     A job that blocks holds up only its own mailbox: when nothing has moved for ``STALL`` seconds,
     ``relieve`` starts a spare worker, up to 16 for each regular one.
 
-    Any thread may call ``post`` and ``release``, one thread at a time ``relieve``, and the owner ``start`` and
-    ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the one that
-    has slept least; it wakes the next if there is more to do than it takes itself.
+    Any thread may call ``post``, ``release`` and ``step_aside``, one thread at a time ``relieve``, and
+    the owner ``start`` and ``stop``. No lock is held while a job runs. Only one worker is woken at a time,
+    the one that has slept least; it wakes the next if there is more to do than it takes itself.
 
     Args:
         count: regular workers.
@@ -56,6 +56,7 @@ class Workers:
         self._idle: list[threading.Lock] = []   # the bells of sleeping workers
         self._waking = False
         self._threads: set[threading.Thread] = set()
+        self._aside: set[threading.Thread] = set()  # those that are stopping the workers
         self._taken = 0
         self._seen = 0
         self._stopping = False
@@ -153,6 +154,7 @@ class Workers:
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
+                self._aside.discard(threading.current_thread())
 
     def _work_once(self, bell: threading.Lock, idle: float | None) -> bool:
         """Serve one mailbox, and keep no reference to it while waiting for the next."""
@@ -211,8 +213,24 @@ class Workers:
             except BaseException:  # nothing that a job raises may end the thread
                 logger.exception("a job raised an error that it should have handled")
 
+    def step_aside(self) -> None:
+        """If a job calls this, start another worker in place of its own.
+
+        The job is about to wait for the others, as ``stop`` does; its worker ends after it.
+        """
+        thread = threading.current_thread()
+        with self._lock:
+            if thread not in self._threads:
+                return
+            self._threads.remove(thread)
+            self._aside.add(thread)
+        self._start_one("pushserver-worker-stand-in", None)
+
     def stop(self, deadline: float) -> bool:
         """Let the workers end when all jobs are done; tell whether they have.
+
+        One that calls this itself must have called ``step_aside``. The process does not end before
+        it has, or the deadline.
 
         Args:
             deadline: monotonic time until which to wait. A worker still blocked by then ends
@@ -222,8 +240,13 @@ class Workers:
             self._stopping = True
             threads = list(self._threads)
             bells, self._idle = self._idle, []
+            is_worker = threading.current_thread() in self._aside
         for bell in bells:
             bell.release()
+        if is_worker:
+            threading.Thread(target=threading.current_thread().join,
+                             args=(max(0.0, deadline - time.monotonic()),),
+                             name="pushserver-last-callback").start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         alive = [thread.name for thread in threads if thread.is_alive()]

@@ -14,6 +14,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
+from .leaving_page import end_after_page
 from .sessions import current_session, known_key, made_key
 
 START_PRIORITY = 70
@@ -77,6 +78,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""
         PushServer.stop(self)
+        end_after_page()
         self.bus.log("Push server stopped")
 
     def bind_session(self, session: Hashable = None, *, expires: bool = False) -> None:

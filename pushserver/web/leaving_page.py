@@ -1,0 +1,50 @@
+"""Let a page handler stop the engine and start it again; only this file knows cheroot's threads.
+
+cheroot's pool ends with one request to end for each of its threads. The thread that runs the page
+takes its own only after the page, so a start in between hands it to a new thread, which ends at
+once, and the pool waits for that one to begin, for ever.
+"""
+from __future__ import annotations
+
+import threading
+from queue import Empty
+from typing import Any
+
+from cheroot.workers import threadpool
+
+END = getattr(threadpool, "_SHUTDOWNREQUEST", None)
+
+
+class _Ended:
+    """Stand in for a thread's server: there are no more requests, and all else is as before."""
+
+    def __init__(self, server: Any) -> None:
+        object.__setattr__(self, "_server", server)
+        object.__setattr__(self, "requests", self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._server, name, value)
+
+    def get(self) -> object:
+        """Return the request to end, in place of the pool."""
+        return END
+
+
+def end_after_page() -> None:
+    """Have this thread end after its page, if the page handler has stopped the HTTP server."""
+    thread = threading.current_thread()
+    if END is None or not isinstance(thread, threadpool.WorkerThread) or thread.server.ready \
+            or isinstance(thread.server, _Ended):
+        return
+    pool = thread.server.requests
+    thread.server = _Ended(thread.server)
+    try:
+        while True:
+            left = pool._queue.get_nowait()
+            if left is not END:
+                left.close()    # a client that came too late
+    except (AttributeError, Empty):
+        pass

@@ -1,9 +1,7 @@
 """The HTTP side of one WebSocket address: what happens to a request, stage by stage."""
 from __future__ import annotations
 
-import html
 import inspect
-import logging
 import sys
 import uuid
 from typing import Any, Iterable, Mapping, Sequence
@@ -15,11 +13,12 @@ from ..connections.acceptor import Acceptor
 from ..connections.connection import Connection
 from ..errors import HandshakeRefused
 from ..tokens import Claims, TokenInvalid
-from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
-                              admitted_id, choose_subprotocol)
+from ..wire.frames import close_frame
+from ..wire.handshake import (accept_key, admitted_id, asks_for_close, check_request,
+                              checked_heartbeat, choose_subprotocol, refusal_disconnect)
+from ..wire.origins import ANY, check_origin, site_origins
+from .refusals import RefusalLog, plain_error_page, refusal_of, refusing
 from .socket_takeover import SocketTakeover, current_request, end_connection
-
-logger = logging.getLogger(__name__)
 
 _NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
 """Entries of a WSGI environment that would keep the request's objects alive."""
@@ -28,32 +27,12 @@ _OF_A_PAGE = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "Las
               "Accept-Ranges", "Vary", "Connection")
 """Headers that describe a body, which a 101 does not have, and ``Connection``."""
 
+_FROM_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+                 "X-Real-Ip", "Via")
+"""Headers that a browser sends for no page, so that something in between has added them."""
 
-class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
-    """Answer with one line of plain text instead of CherryPy's error page."""
-
-    def __init__(self, refused: HandshakeRefused) -> None:
-        super().__init__(refused.status, refused.message)
-        self._headers = refused.headers
-
-    def set_response(self) -> None:
-        """Turn it into the response; CherryPy calls this."""
-        super().set_response()
-        plain_text(self._message, self._headers)
-
-
-def plain_text(message: str, headers: dict[str, str]) -> None:
-    """Replace the body of CherryPy's response with one line."""
-    response = cherrypy.serving.response
-    response.headers.pop("Content-Length", None)
-    response.headers.update({**headers, "Content-Type": "text/plain;charset=utf-8"})
-    response.body = (" ".join(message.split()) + "\n").encode("utf-8")
-
-
-def plain_error_page(status: str, message: str, **_: object) -> str:
-    """Return an error page that a WebSocket client can show, for the site's own errors."""
-    cherrypy.serving.response.headers["Content-Type"] = "text/plain;charset=utf-8"
-    return f"{status}: {' '.join(html.unescape(message).split())}\n"
+TOKEN_REFUSED = "the token is not valid: get a new one"
+"""Says no more than that: what a token lacks helps those who forge one."""
 
 
 class Endpoint:
@@ -68,11 +47,14 @@ class Endpoint:
         handler_cls: the class of the connection.
         channels: the channels that it is in from the start.
         subprotocols: those that the site speaks.
+        log: told about refusals.
     """
 
     def __init__(self, acceptor: Acceptor, *, handler_cls: type[Connection] = Connection,
-                 channels: Iterable[str] = (), subprotocols: Sequence[str] = ()) -> None:
+                 channels: Iterable[str] = (), subprotocols: Sequence[str] = (),
+                 log: RefusalLog) -> None:
         self._acceptor = acceptor
+        self._log = log
         self._handler_cls = handler_cls
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
@@ -85,6 +67,9 @@ class Endpoint:
         self._takeover: SocketTakeover | None = None
         self._held = False
         self._done = False
+        self._refused: HandshakeRefused | None = None
+        self._origin_checked = False
+        self._told = False
         request = cherrypy.serving.request
         request.push_data = {}
         request.push_claims = None
@@ -101,13 +86,15 @@ class Endpoint:
         hooks.attach("before_finalize", self.upgrade, priority=95)
         hooks.attach("after_error_response", self.tidy, priority=95)
         hooks.attach("on_end_resource", self.hold_back, priority=95)
+        hooks.attach("on_end_resource", self.tell, priority=99)
+        hooks.attach("after_error_response", self.tell, priority=99)
         hooks.attach("on_end_request", self.hand_over, priority=95)
         hooks.attach("on_end_request", self.settle, priority=99, failsafe=True)
 
     def check_request(self) -> None:
         """Refuse what is not an opening handshake, before its body or its query is read."""
         request = cherrypy.serving.request
-        with _refusing():
+        with refusing():
             check_request(request.method, request.protocol, request.headers)
             self._takeover = SocketTakeover()
             try:
@@ -119,7 +106,9 @@ class Endpoint:
     def check_client(self) -> None:
         """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
         request = cherrypy.serving.request
-        with _refusing():
+        with refusing():
+            if "refusals" in request.params and not _takes(request.handler, "refusals"):
+                asks_for_close(request.params.pop("refusals"))
             self._take_token(request.params)
             if "Id" in request.params or not self._Id and (
                     self._handler_cls.needs_id or _needs(request.handler, "Id")):
@@ -127,11 +116,23 @@ class Endpoint:
             if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
                 heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
                 self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
-            check_origin(request.headers.get("Origin"), request.base,
-                         self._acceptor.settings.allowed_origins)
+            self._check_origin()
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             self._subprotocol = choose_subprotocol(offered, self._subprotocols,
                                                    self._handler_cls.refused_subprotocols)
+
+    def _check_origin(self) -> None:
+        """Refuse a page that is neither the site's nor an allowed one."""
+        self._origin_checked = True
+        request, settings = cherrypy.serving.request, self._acceptor.settings
+        proxy = request.toolmaps.get("tools", {}).get("proxy", {})
+        is_on = proxy.get("on", False)
+        hosts = settings.allowed_hosts
+        if not hosts and (is_on or any(map(request.headers.get, _FROM_PROXIES)) or not
+                          (self._takeover and self._takeover.listens_on_loopback)):
+            hosts = (ANY,)
+        sites = site_origins(request.base, request.headers, proxy if is_on else None)
+        check_origin(request.headers.get("Origin"), sites, settings.allowed_origins, hosts=hosts)
 
     def _take_token(self, params: dict[str, Any]) -> None:
         """Take the client's Id from a token in the URL, if the site accepts tokens."""
@@ -142,11 +143,11 @@ class Endpoint:
         try:
             claims = tokens.connection(token if isinstance(token, str) else "")
         except TokenInvalid as error:
-            raise HandshakeRefused(401, f"token: {error}") from None
+            raise HandshakeRefused(401, TOKEN_REFUSED, detail=str(error)) from None
         request = cherrypy.serving.request
         if claims.user:
             if params.get("Id", claims.user) != claims.user:
-                raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
+                raise HandshakeRefused(401, TOKEN_REFUSED, detail="its sub is not the Id")
             self._Id = admitted_id(claims.user)
             if _takes(request.handler, "Id", among_others=True):
                 params["Id"] = self._Id
@@ -174,7 +175,8 @@ class Endpoint:
             return
         if not status.startswith("200"):
             return
-        with _refusing():
+        self._refused = None
+        with refusing():
             self._name()
             self._acceptor.reserve(self._Id)
         self._reserved = True
@@ -182,12 +184,51 @@ class Endpoint:
         response.body = b""
 
     def tidy(self) -> None:
-        """Remove the blanks with which CherryPy pads error pages for old browsers."""
+        """Note why there will be no connection, and what CherryPy added for old browsers: blanks.
+        """
         request, response = cherrypy.serving.request, cherrypy.serving.response
+        code = int(str(response.status or 200)[:3])
+        self._refused = refusal_of(sys.exc_info()[1], code)
         ours = request.error_page.get("default") is plain_error_page
         if ours and str(response.status or 200)[0] in "45":
             response.body = response.collapse_body().rstrip() + b"\n"
             response.headers.pop("Content-Length", None)
+
+    def tell(self) -> None:
+        """Tell a page why it is refused: browsers show it a close frame, but no HTTP answer."""
+        if self._refused is None or not self._wants_close_frame():
+            return
+        response = cherrypy.serving.response
+        for name in _OF_A_PAGE:
+            response.headers.pop(name, None)
+        response.headers.update((name.decode("latin-1"), value.decode("latin-1"))
+                                for name, value in self._switching(None))
+        response.status = 101
+        response.stream = True      # or CherryPy would take the body away
+        response.body = [self._close_frame(self._refused)]
+        response.finalize()
+        self._told = True
+
+    def _wants_close_frame(self) -> bool:
+        """Tell whether this is a handshake that asks for one, and by a page that may see it."""
+        request = cherrypy.serving.request
+        asked = [value for name, value in parse_qsl(request.query_string, errors="replace")
+                 if name == "refusals"]
+        if asked != ["close"] or _takes(request.handler, "refusals"):
+            return False
+        try:
+            if self._takeover is None:
+                check_request(request.method, request.protocol, request.headers)
+                self._takeover = SocketTakeover()
+            if not self._origin_checked:    # another page must not read what a site says
+                self._check_origin()
+        except HandshakeRefused:
+            return False
+        return True
+
+    @staticmethod
+    def _close_frame(refused: HandshakeRefused) -> bytes:
+        return close_frame(refusal_disconnect(refused.status, refused.message))
 
     def hold_back(self) -> None:
         """Keep the finished answer from being sent before the server knows the connection."""
@@ -200,21 +241,22 @@ class Endpoint:
         self._held = True
         response.header_list = [(name, value) for name, value in response.header_list
                                 if name.decode("latin-1").title() not in _OF_A_PAGE]
-        response.header_list += self._switching()
+        response.header_list += self._switching(self._subprotocol)
 
-    def _switching(self) -> list[tuple[bytes, bytes]]:
+    @staticmethod
+    def _switching(subprotocol: str | None) -> list[tuple[bytes, bytes]]:
         """Return the headers of a 101, spelled as in RFC 6455: some clients compare case."""
         key = cherrypy.serving.request.headers["Sec-WebSocket-Key"]
         headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"),
                    ("Sec-WebSocket-Accept", accept_key(key))]
-        if self._subprotocol is not None:
-            headers.append(("Sec-WebSocket-Protocol", self._subprotocol))
+        if subprotocol is not None:
+            headers.append(("Sec-WebSocket-Protocol", subprotocol))
         return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
     def hand_over(self) -> None:
         """Give the socket to the loop; it writes the answer first."""
         takeover = self._takeover
-        if takeover is None or not self._held or not takeover.is_upgrade:
+        if takeover is None or not self._held or self._told or not takeover.is_upgrade:
             return
         connection = self._connection(takeover)
         channels = connection.starts_in(self._channels)
@@ -248,23 +290,37 @@ class Endpoint:
 
     def settle(self) -> None:
         """If the socket was not handed over after all, undo what was begun and end it."""
-        if not self._done:
-            end_connection()
+        if self._done:
+            return
+        end_connection()
         if self._reserved:
             self._acceptor.release(self._Id)
             self._reserved = False
-        takeover = self._takeover
-        if takeover is None or not self._held or self._done:
-            return
-        if not takeover.is_upgrade:
+        if self._takeover is not None:
+            if self._held:
+                self._write_held(self._takeover)
+            if self._told and self._takeover.was_answered and \
+                    self._acceptor.take_leave(self._takeover.socket):
+                self._takeover.detach()
+        if self._refused is not None:
+            self._log.add(self._refused, Id=self._Id, address=cherrypy.serving.request.remote.ip)
+
+    def _write_held(self, takeover: SocketTakeover) -> None:
+        """Write the answer that was held back, or a refusal instead of a 101."""
+        if self._told or not takeover.is_upgrade:
             takeover.write_answer()
             return
         error = sys.exc_info()[1]
-        if isinstance(error, HandshakeRefused):
-            takeover.refuse(error.status, error.message, error.headers)
-        else:
+        if not isinstance(error, HandshakeRefused):
             status = error.code if isinstance(error, cherrypy.HTTPError) else 500
-            takeover.refuse(status, "the site could not take the connection", {})
+            error = HandshakeRefused(status, "the site could not take the connection",
+                                     detail=type(error).__name__)
+        self._refused = refused = error
+        if self._wants_close_frame():
+            takeover.write_answer(self._close_frame(refused))
+            self._told = True
+        else:
+            takeover.refuse(refused.status, refused.message, refused.headers)
 
 
 def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:
@@ -291,15 +347,3 @@ def _parameters(handler: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(handler.callable).parameters
     except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
         return {}
-
-
-class _refusing:
-    """Turn a ``HandshakeRefused`` into an error that CherryPy answers with."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, HandshakeRefused):
-            logger.debug("refused with %d: %s", error.status, error.message)
-            raise Refusal(error) from None

@@ -12,9 +12,16 @@ import sys
 from http.client import responses
 from typing import Any
 
+from cheroot import server
 from cheroot.server import HTTPRequest
 
 from ..errors import HandshakeRefused
+from ..wire.origins import is_loopback
+
+# Without this, of a header on several lines only the last counts.
+for _name in (b"Sec-Websocket-Protocol", b"Forwarded"):
+    if _name not in server.comma_separated_headers:  # type: ignore[attr-defined]
+        server.comma_separated_headers.append(_name)  # type: ignore[attr-defined]
 
 SWITCHING = b"HTTP/1.1 101 "
 
@@ -77,6 +84,17 @@ class SocketTakeover:
         return sock
 
     @property
+    def listens_on_loopback(self) -> bool:
+        """Tell whether the server can be reached from its own machine only."""
+        address = self._request.server.bind_addr
+        return not isinstance(address, str) and is_loopback(address[0])
+
+    @property
+    def was_answered(self) -> bool:
+        """Tell whether an answer was written."""
+        return bool(self._request.sent_headers)
+
+    @property
     def answer(self) -> bytes:
         """Return the answer held back so far."""
         return self._held.getvalue()
@@ -97,11 +115,15 @@ class SocketTakeover:
         self._connection.linger = True
         self._connection.wfile = self._wfile
 
-    def write_answer(self) -> None:
-        """Write the answer, which is a refusal, as cheroot would have."""
+    def write_answer(self, behind: bytes = b"") -> None:
+        """Write the answer, which is a refusal, as cheroot would have.
+
+        Args:
+            behind: what follows it.
+        """
         self._connection.wfile = self._wfile
-        if self.answer and not self.is_upgrade:
-            self._wfile.write(self.answer)
+        if self.answer:
+            self._wfile.write(self.answer + behind)
 
     def refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
         """Write a refusal instead of the answer held back, and end the connection."""

@@ -12,6 +12,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer, acceptor_of
 from ..wire.handshake import asks_to_connect
 from .endpoint import Endpoint
+from .refusals import RefusalLog
 
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional")
 
@@ -32,6 +33,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
 
     def __init__(self, push: PushServer) -> None:
         self._acceptor = acceptor_of(push)
+        self._log = RefusalLog()
         super().__init__("before_request_body", self._options)
 
     @staticmethod
@@ -69,7 +71,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
             return
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
-        Endpoint(self._acceptor, **options).attach(cherrypy.serving.request.hooks)
+        Endpoint(self._acceptor, log=self._log, **options).attach(cherrypy.serving.request.hooks)
 
 
 def check_options(**options: Any) -> None:

@@ -44,10 +44,13 @@ class HandshakeRefused(PushError):
         status: the HTTP status, 400 to 599.
         message: one line that says what the client should change.
         headers: further response headers.
+        detail: what only the site's log tells.
     """
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None, *,
+                 detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.headers = dict(headers or {})
+        self.detail = detail

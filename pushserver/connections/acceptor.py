@@ -8,6 +8,7 @@ from ..channels.control import UnsubscribeId
 from ..channels.hub import Hub
 from ..channels.node import Node
 from ..errors import HandshakeRefused
+from ..runtime.farewell import Farewell
 from ..runtime.runtime import Runtime
 from ..runtime.sockets import lend, loop_socket
 from ..settings import Settings
@@ -72,6 +73,15 @@ class Acceptor:
     def release(self, Id: str) -> None:
         """Release a reserved place."""
         self._hub.release(Id)
+
+    def take_leave(self, sock: socket.socket) -> bool:
+        """Take over a socket on which a refusal was written, until its client has read it.
+
+        Returns:
+            False if it was not taken over: the caller must close it.
+        """
+        runtime = self._lifecycle.runtime
+        return runtime is not None and Farewell.begin(runtime, sock, self.settings.close_timeout)
 
     def accept(self, connection: Connection, sock: socket.socket, *, channels: Collection[str],
                answer: bytes, early: bytes, heartbeat: float = 0,

@@ -56,6 +56,9 @@ class Connection(WebSocket):  # type: ignore[misc]
     expires_itself = False
     """Whether the class itself closes its connections when tokens expire, even one in the URL."""
 
+    heartbeat_freq: float | None = None
+    """Seconds of silence after which a client is pinged; None: ``ping_interval``, as for all."""
+
     has_id = True
     """Whether the client is known, by ``?Id=``, a token or the page handler."""
 
@@ -63,7 +66,8 @@ class Connection(WebSocket):  # type: ignore[misc]
                  extensions: Sequence[str] | None = None,
                  environ: Mapping[str, Any] | None = None,
                  heartbeat_freq: float | None = None) -> None:
-        super().__init__(sock, protocols, extensions, environ, heartbeat_freq)
+        super().__init__(sock, protocols, extensions, environ,
+                         heartbeat_freq or type(self).heartbeat_freq)
         self.sock: Any
         self.stream = None  # ws4py's parser; wire.parser.FrameReader does its work
         self.Id = ""
@@ -249,7 +253,12 @@ class Connection(WebSocket):  # type: ignore[misc]
     def _deliver(self, opcode: int, payload: bytes) -> None:
         handle = self._handle
         if handle is None or not handle.send(opcode, payload):
-            raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
+            raise ConnectionClosed(self._why_not())
+
+    def _why_not(self) -> str:
+        if self._handle is None and self.sock is not None:
+            return "the connection is not open yet: send in opened(), or later"
+        return f"connection of Id {self.Id!r} is closed: nothing was sent"
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
         """Begin to close, after all that was sent before. Does nothing if already closing.

@@ -11,12 +11,13 @@ from ..transports.transport import Transport
 from ..wire.keepalive import KeepAliveRule
 from .codec import FramedCodec
 from .context import Context
-from .inbox import Inbox
+from .inbox import Handler, Inbox
 
 
 class Living(Watched, Protocol):
     """A connection to keep alive; it is told when its client seems to be gone."""
 
+    connection: Handler
     context: Context
     inbox: Inbox
     outbox: Outbox
@@ -46,12 +47,12 @@ class KeepAlive:
         heartbeat: seconds between heartbeats; 0: none.
     """
 
-    __slots__ = ("_link", "_rule", "_ping", "_heartbeat", "_taken", "_ping_ends")
+    __slots__ = ("_link", "_rule", "_ping", "_heartbeat", "_taken", "_ping_ends", "_interval")
 
     def __init__(self, link: Living, heartbeat: float = 0) -> None:
         self._link = link
         settings = link.context.settings
-        interval = settings.ping_interval
+        interval = self._interval = link.connection.heartbeat_freq or settings.ping_interval
         self._taken = self._ping_ends = 0   # in bytes; see ``_overdue``
         self._rule = KeepAliveRule(interval, settings.pong_timeout,
                                    always_pings=link.encoding.codec.awaits_pings)
@@ -78,7 +79,7 @@ class KeepAlive:
         settings, now = link.context.settings, link.context.runtime.loop.now
         rule.heard(link.last_read)
         if link.inbox.is_full:
-            self._check_in(settings.ping_interval)
+            self._check_in(self._interval)
         elif rule.is_overdue(now):
             self._overdue(now)
         elif rule.is_due(now):

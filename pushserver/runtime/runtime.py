@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Callable
 
 from ..wire.disconnects import Disconnect
-from .loop import Loop, Watched
+from .loop import Loop, Polled, Watched
 from .timers import Timer
 from .workers import STALL, Job, Mailbox, Workers
 
@@ -19,6 +19,7 @@ class Runtime:
 
     Attributes:
         links: the connections whose sockets the loop has, including those that are closing.
+        farewells: sockets that only wait for their clients; any thread may add one.
         leaving: why a new connection is closed at once; None: it is not.
         on_empty: called when the last link has ended.
     """
@@ -27,6 +28,7 @@ class Runtime:
         self.loop = loop
         self.workers = workers
         self.links: set[Watched] = set()
+        self.farewells: set[Polled] = set()
         self.leaving: Disconnect | None = None
         self.on_empty: Callable[[], None] | None = None
         self._relief: Timer | None = None

@@ -15,9 +15,16 @@ import sys
 from http.client import responses
 from typing import Any, Callable
 
+from cheroot import server
 from cheroot.server import HTTPRequest
 
 from ..errors import HandshakeRefused
+from ..wire.origins import is_loopback
+
+# Without this, of a header on several lines only the last counts.
+for _name in (b"Sec-Websocket-Protocol", b"Forwarded"):
+    if _name not in server.comma_separated_headers:  # type: ignore[attr-defined]
+        server.comma_separated_headers.append(_name)  # type: ignore[attr-defined]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ class _HeldBack:
     Attributes:
         answer: the 101.
         status: the status of another answer, once it has begun.
+        takes_all: keep any answer from being written.
     """
 
     bytes_written = 0
@@ -40,10 +48,13 @@ class _HeldBack:
     def __init__(self, wfile: Any) -> None:
         self.answer = b""
         self.status = 0
+        self.takes_all = False
         self._wfile = wfile
 
     def write(self, data: bytes) -> int:
         """Keep or write; cheroot calls this, first with the whole head of the answer."""
+        if self.takes_all:
+            return len(data)
         if not self.status and (self.answer or data).startswith(SWITCHING):
             self.answer = self.answer or data   # a 101 has no body
             return len(data)
@@ -99,12 +110,17 @@ class SocketTakeover:
         self._wfile = request.conn.wfile
         self._held = _HeldBack(self._wfile)
 
-    def hold_back(self, finish: Callable[[], None]) -> None:
+    def hold_back(self, finish: Callable[[], None], *, all_of_it: bool = False) -> None:
         """Keep a 101 back from now on, and call ``finish`` as soon as cheroot is done.
 
         It is called in any case, once, and on this thread; the connection then ends, unless its
         socket is detached.
+
+        Args:
+            finish: what to call.
+            all_of_it: any other answer is not written either.
         """
+        self._held.takes_all = all_of_it
         self._finish = finish
         self._request.close_connection = True
         self._connection.wfile = self._held
@@ -125,6 +141,12 @@ class SocketTakeover:
         """Return the client's socket."""
         sock: socket.socket = self._connection.socket
         return sock
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Tell whether the server can be reached from its own machine only."""
+        address = self._request.server.bind_addr
+        return not isinstance(address, str) and is_loopback(address[0])
 
     @property
     def answer(self) -> bytes:
@@ -152,8 +174,12 @@ class SocketTakeover:
                   "Content-Length": str(len(body)), "Connection": "close"}
         lines = [f"HTTP/1.1 {status} {responses.get(status, 'Refused')}",
                  *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        self.write("\r\n".join(lines).encode("latin-1") + body)
+
+    def write(self, data: bytes) -> None:
+        """Write something in the place of what was held back."""
         with contextlib.suppress(OSError):  # the client is gone
-            self._wfile.write("\r\n".join(lines).encode("latin-1") + body)
+            self._wfile.write(data)
 
 
 def _refusal(status: int, message: str) -> HandshakeRefused:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pushserver.errors import InvalidSetting
 from pushserver.settings import Settings, default_max_connections
-from pushserver.wire.handshake import normal_origin
+from pushserver.wire.origins import normal_origin
 
 resource = pytest.importorskip("resource")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import cherrypy
 import pytest
 
-from pushserver.web.endpoint import Refusal, plain_error_page, plain_text
+from pushserver.web.refusals import Refusal, plain_error_page, plain_text
 from pushserver.errors import HandshakeRefused
 
 

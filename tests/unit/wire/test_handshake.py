@@ -13,7 +13,7 @@ from pushserver.errors import HandshakeRefused, InvalidSetting
 from pushserver.wire.handshake import (accept_key, asks_to_connect, check_key, check_origin,
                                        check_request, checked_heartbeat, admitted_id,
                                        choose_subprotocol)
-from pushserver.wire.handshake import normal_origin
+from pushserver.wire.origins import normal_origin
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 SITE = "https://example.org"

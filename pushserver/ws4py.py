@@ -44,7 +44,7 @@ class WebSocketTool(PushTool):
     """Turn a page handler into a WebSocket address: ``cherrypy.tools.websocket = WebSocketTool()``.
 
     It belongs to the plugin that is subscribed to ``cherrypy.engine``. Beside the options of
-    ``pushserver.PushTool`` it takes ws4py's ``protocols`` and ``heartbeat_freq``.
+    ``pushserver.PushTool`` it takes ws4py's ``protocols``.
     """
 
     def __init__(self) -> None:
@@ -52,13 +52,11 @@ class WebSocketTool(PushTool):
 
     def _own(self, options: dict[str, Any]) -> dict[str, Any]:
         own = {name: value for name, value in options.items() if name not in _IGNORED}
-        protocols, seconds = own.pop("protocols", None), own.pop("heartbeat_freq", None)
+        protocols = own.pop("protocols", None)
         if protocols:
             own["subprotocols"] = protocols
         if "handler_cls" in own or "protocol" not in own:
             own.setdefault("handler_cls", WebSocket)
-        if seconds and isinstance(own.get("handler_cls"), type):
-            own["handler_cls"] = _with_heartbeat(own["handler_cls"], seconds)
         return own
 
 
@@ -123,13 +121,6 @@ class WebSocketManager:
         """Begin to close every connection."""
         for connection in self:
             connection.close(code, message)
-
-
-def _with_heartbeat(handler_cls: type[Connection], seconds: float) -> type[Connection]:
-    """Return a class of which each connection pings its client so often."""
-    return type(handler_cls.__name__, (handler_cls,), {
-        "heartbeat_freq": seconds, "__module__": handler_cls.__module__,
-        "__doc__": handler_cls.__doc__})
 
 
 __all__ = ["ConnectionClosed", "EchoWebSocket", "WebSocket", "WebSocketManager",

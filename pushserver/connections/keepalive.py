@@ -76,7 +76,7 @@ class KeepAlive:
     def _check(self) -> None:
         """Ping a client that has been silent; end one that does not answer."""
         link, rule = self._link, self._rule
-        settings, now = link.context.settings, link.context.runtime.loop.now
+        now = link.context.runtime.loop.now
         rule.heard(link.last_read)
         if link.inbox.is_full:
             self._check_in(self._interval)

@@ -49,12 +49,15 @@ class Endpoint:
         channels: the channels that it is in from the start.
         subprotocols: those that the site speaks.
         trust_id: ``?Id=`` says who the client is, whatever else does; see ``Identity``.
+        heartbeat_freq: seconds of silence after which the client is pinged; None: see
+            ``Connection``.
         log: told about refusals.
     """
 
     def __init__(self, acceptor: Acceptor, *, handler_cls: type[Connection] = Connection,
                  channels: Iterable[str] = (), subprotocols: Sequence[str] = (),
-                 trust_id: bool = False, log: RefusalLog) -> None:
+                 trust_id: bool = False, heartbeat_freq: float | None = None,
+                 log: RefusalLog) -> None:
         self._acceptor = acceptor
         self._log = log
         self._handler_cls = handler_cls
@@ -63,6 +66,7 @@ class Endpoint:
         self._identity = Identity(acceptor.tokens, needs_id=handler_cls.needs_id,
                                   trust_id=trust_id)
         self._began = acceptor.moment
+        self._heartbeat_freq = heartbeat_freq
         self._heartbeat = 0.0
         self._subprotocol: str | None = None
         self._key = ""
@@ -155,7 +159,10 @@ class Endpoint:
         environ = {key: value for key, value in request.wsgi_environ.items()
                    if key not in _NOT_FOR_KEEPING}
         chosen = [self._subprotocol] if self._subprotocol else []
-        return self._handler_cls(takeover.socket, chosen, [], environ)
+        made = self._handler_cls(takeover.socket, chosen, [], environ)
+        if self._heartbeat_freq is not None:
+            made.heartbeat_freq = self._heartbeat_freq
+        return made
 
     def upgrade(self) -> None:
         """Turn the answer into a 101, if the page handler has run and raised nothing."""

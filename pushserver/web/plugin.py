@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Hashable, Iterable
+from typing import Any, Callable, Hashable, Iterable
 
 import cherrypy
 from cherrypy.process.plugins import SimplePlugin
@@ -53,12 +53,13 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         SimplePlugin.__init__(self, bus)
         PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
                             broker=broker, events=BusEvents(bus), on_death=self._end_engine)
-        self._listeners = (("start", self.start, START_PRIORITY),
-                           ("stop", self.drain, DRAIN_PRIORITY),
-                           ("stop", self.stop, STOP_PRIORITY),
-                           ("push-broadcast", self.broadcast, None),
-                           ("push-send", self.send, None),
-                           ("push-publish", self.publish, None))
+        self._listeners: tuple[tuple[str, Callable[..., object], int | None], ...] = (
+            ("start", self.start, START_PRIORITY),
+            ("stop", self.drain, DRAIN_PRIORITY),
+            ("stop", self.stop, STOP_PRIORITY),
+            ("push-broadcast", self.broadcast, None),
+            ("push-send", self.send, None),
+            ("push-publish", self.publish, None))
 
     def subscribe(self) -> None:
         """Join the engine: start and stop with it, and listen to its bus channels."""

@@ -14,7 +14,8 @@ from ..wire.handshake import asks_to_connect
 from .endpoint import Endpoint
 from .refusals import RefusalLog
 
-_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id")
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id",
+              "heartbeat_freq")
 
 PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
 """The protocols that a connection can speak, with the base class for each."""
@@ -40,7 +41,8 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
     @staticmethod
     def _options(handler_cls: type[Connection] | None = None, channels: Collection[str] = (),
                  subprotocols: Sequence[str] = (), protocol: str = "plain",
-                 optional: bool = False, trust_id: bool = False) -> None:
+                 optional: bool = False, trust_id: bool = False,
+                 heartbeat_freq: float | None = None) -> None:
         """Show CherryPy the tool's options."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,6 +59,8 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
                 as without the tool; otherwise it is answered with 426.
             trust_id: let clients name themselves by ``?Id=``, whether the page handler looks at
                 it or not, and even if the site takes tokens.
+            heartbeat_freq: seconds of silence after which a client is pinged; None: what its
+                class says, or else ``ping_interval``.
 
         Raises:
             InvalidSetting: an option has an invalid value.
@@ -95,7 +99,8 @@ def subscribed() -> PushServer:
         raise InvalidSetting("PushTool() finds " + (
             "several push plugins: make each tool with its own, PushTool(push)" if found else
             "no push plugin: call PushPlugin(cherrypy.engine).subscribe()"))
-    return found[0]
+    push: PushServer = found[0]
+    return push
 
 
 def check_options(**options: Any) -> None:
@@ -127,6 +132,9 @@ def check_options(**options: Any) -> None:
     for name in ("optional", "trust_id"):
         if not isinstance(options.get(name, False), bool):
             raise InvalidSetting(f"{name} is {options[name]!r}: use True or False")
+    seconds = options.get("heartbeat_freq")
+    if seconds is not None and not isinstance(seconds, (int, float)):
+        raise InvalidSetting(f"heartbeat_freq is {seconds!r}: use a number of seconds")
 
 
 if not hasattr(cherrypy.tools, "push"):

@@ -68,7 +68,7 @@ class Endpoint:
         self._held = False
         self._done = False
         self._refused: HandshakeRefused | None = None
-        self._origin_checked = False
+        self._origin_passed = False
         self._told = False
         request = cherrypy.serving.request
         request.push_data = {}
@@ -123,7 +123,6 @@ class Endpoint:
 
     def _check_origin(self) -> None:
         """Refuse a page that is neither the site's nor an allowed one."""
-        self._origin_checked = True
         request, settings = cherrypy.serving.request, self._acceptor.settings
         proxy = request.toolmaps.get("tools", {}).get("proxy", {})
         is_on = proxy.get("on", False)
@@ -133,6 +132,7 @@ class Endpoint:
             hosts = (ANY,)
         sites = site_origins(request.base, request.headers, proxy if is_on else None)
         check_origin(request.headers.get("Origin"), sites, settings.allowed_origins, hosts=hosts)
+        self._origin_passed = True
 
     def _take_token(self, params: dict[str, Any]) -> None:
         """Take the client's Id from a token in the URL, if the site accepts tokens."""
@@ -196,7 +196,7 @@ class Endpoint:
 
     def tell(self) -> None:
         """Tell a page why it is refused: browsers show it a close frame, but no HTTP answer."""
-        if self._refused is None or not self._wants_close_frame():
+        if self._refused is None or not self._wants_close_frame(self._refused):
             return
         response = cherrypy.serving.response
         for name in _OF_A_PAGE:
@@ -209,8 +209,8 @@ class Endpoint:
         response.finalize()
         self._told = True
 
-    def _wants_close_frame(self) -> bool:
-        """Tell whether this is a handshake that asks for one, and by a page that may see it."""
+    def _wants_close_frame(self, refused: HandshakeRefused) -> bool:
+        """Tell whether this is a handshake that asks for one, by a page that may read why."""
         request = cherrypy.serving.request
         asked = [value for name, value in parse_qsl(request.query_string, errors="replace")
                  if name == "refusals"]
@@ -220,10 +220,10 @@ class Endpoint:
             if self._takeover is None:
                 check_request(request.method, request.protocol, request.headers)
                 self._takeover = SocketTakeover()
-            if not self._origin_checked:    # another page must not read what a site says
+            if not self._origin_passed:
                 self._check_origin()
-        except HandshakeRefused:
-            return False
+        except HandshakeRefused as error:
+            return error.message == refused.message     # what the site says is not for others
         return True
 
     @staticmethod
@@ -316,7 +316,7 @@ class Endpoint:
             error = HandshakeRefused(status, "the site could not take the connection",
                                      detail=type(error).__name__)
         self._refused = refused = error
-        if self._wants_close_frame():
+        if self._wants_close_frame(refused):
             takeover.write_answer(self._close_frame(refused))
             self._told = True
         else:

@@ -141,7 +141,7 @@ def test_an_origin_has_one_normal_form(origin, normal):
 
 
 @pytest.mark.parametrize("origin", [
-    "", "null", "example.org", "//example.org", "http://", "http://example.org/page",
+    "", "example.org", "//example.org", "http://", "http://example.org/page",
     "http://example.org?x", "http://example.org#x", "http://me@example.org",
     "http://example.org:port", "http://example.org:70000", "http://[::1", None, 5,
     b"http://example.org"])

@@ -71,6 +71,7 @@ class Endpoint:
         self._origin_passed = False
         self._told = False
         request = cherrypy.serving.request
+        self._is_refusals_ours = not _takes(request.handler, "refusals")     # before tools wrap it
         request.push_data = {}
         request.push_claims = None
         request.show_tracebacks = False
@@ -107,7 +108,7 @@ class Endpoint:
         """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
         request = cherrypy.serving.request
         with refusing():
-            if "refusals" in request.params and not _takes(request.handler, "refusals"):
+            if "refusals" in request.params and self._is_refusals_ours:
                 asks_for_close(request.params.pop("refusals"))
             self._take_token(request.params)
             if "Id" in request.params or not self._Id and (
@@ -214,16 +215,25 @@ class Endpoint:
         request = cherrypy.serving.request
         asked = [value for name, value in parse_qsl(request.query_string, errors="replace")
                  if name == "refusals"]
-        if asked != ["close"] or _takes(request.handler, "refusals"):
+        if asked != ["close"] or not self._is_refusals_ours:
+            return False
+        if self._takeover is None and not self._is_handshake():
             return False
         try:
-            if self._takeover is None:
-                check_request(request.method, request.protocol, request.headers)
-                self._takeover = SocketTakeover()
             if not self._origin_passed:
                 self._check_origin()
         except HandshakeRefused as error:
             return error.message == refused.message     # what the site says is not for others
+        return True
+
+    def _is_handshake(self) -> bool:
+        """Check what a tool of the site that was faster has kept us from checking."""
+        request = cherrypy.serving.request
+        try:
+            check_request(request.method, request.protocol, request.headers)
+            self._takeover = SocketTakeover()
+        except HandshakeRefused:
+            return False
         return True
 
     @staticmethod

@@ -68,7 +68,8 @@ export class PushClient extends EventTarget {
     }
     this.#options = all;
     this.#silence = 1000 * (all.heartbeat + Math.min(10, Math.max(2, 0.4 * all.heartbeat)));
-    this.#url = address(url, { ...all.params, ...(all.Id !== undefined && { Id: all.Id }),
+    this.#url = address(url, { refusals: "close", ...all.params, // so that a page sees the reason
+      ...(all.Id !== undefined && { Id: all.Id }),
       ...(all.heartbeat && { heartbeat: all.heartbeat }) });
     if (all.autoConnect !== false) {
       this.connect();

@@ -76,13 +76,14 @@ class Endpoint:
         self._connection: Connection | None = None
         self._life: SessionLife | None = None
         self._refused: HandshakeRefused | None = None
-        self._origin_checked = False
+        self._origin_passed = False
         self._reserved = False      # a place, in the name of the client's Id
         self._agreed = False        # CherryPy's finished answer is a 101
         self._confirmed = False     # and none of the site's tools has failed since
         self._by_frame = False      # a refusal is told by a close frame
         self._logged = False
         request = cherrypy.serving.request
+        self._is_refusals_ours = not takes(request.handler, "refusals")  # before tools wrap it
         request.push_data = {}
         request.push_claims = None
         request.show_tracebacks = False
@@ -130,7 +131,7 @@ class Endpoint:
         request = cherrypy.serving.request
         params = request.params
         with refusing():
-            if "refusals" in params and not takes(request.handler, "refusals"):
+            if "refusals" in params and self._is_refusals_ours:
                 asks_for_close(params.pop("refusals"))
             self._identity.read(request)
             if "heartbeat" in params and not takes(request.handler, "heartbeat"):
@@ -144,7 +145,6 @@ class Endpoint:
 
     def _check_origin(self) -> None:
         """Refuse a page that is neither the site's nor an allowed one."""
-        self._origin_checked = True
         request, settings = cherrypy.serving.request, self._acceptor.settings
         proxy = request.toolmaps.get("tools", {}).get("proxy", {})
         is_on = proxy.get("on", False)
@@ -154,6 +154,7 @@ class Endpoint:
             hosts = (ANY,)
         sites = site_origins(request.base, request.headers, proxy if is_on else None)
         check_origin(request.headers.get("Origin"), sites, settings.allowed_origins, hosts=hosts)
+        self._origin_passed = True
 
     def _make(self, request: Any, takeover: SocketTakeover) -> Connection:
         environ = {key: value for key, value in request.wsgi_environ.items()
@@ -178,7 +179,7 @@ class Endpoint:
             self._acceptor.reserve(self._identity.Id)
         self._reserved = True
         self._refused = None
-        self._by_frame = self._wants_close_frame()
+        self._by_frame = self._wants_close_frame(None)
         assert self._takeover is not None
         self._takeover.hold_back(self.finish)
         response.status = 101
@@ -225,25 +226,28 @@ class Endpoint:
         self._log_refusal(self._refused)
         if self._connection is not None:
             self._connection.detach()
-        if self._wants_close_frame():
+        if self._wants_close_frame(self._refused):
             assert self._takeover is not None
             self._by_frame = True
             self._takeover.hold_back(self.finish, all_of_it=True)
 
-    def _wants_close_frame(self) -> bool:
-        """Tell whether this is a handshake that asks for one, and by a page that may see it."""
+    def _wants_close_frame(self, refused: HandshakeRefused | None) -> bool:
+        """Tell whether this is a handshake that asks for one, by a page that may read why."""
         request = cherrypy.serving.request
         asked = [value for name, value in parse_qsl(request.query_string, errors="replace")
                  if name == "refusals"]
-        if asked != ["close"] or takes(request.handler, "refusals"):
+        if asked != ["close"] or not self._is_refusals_ours:
             return False
         try:
-            if self._takeover is None:
+            if self._takeover is None:  # a tool of the site was faster
                 self._begin(request)
-            if not self._origin_checked:    # another page must not read what a site says
-                self._check_origin()
         except HandshakeRefused:
             return False
+        try:
+            if not self._origin_passed:
+                self._check_origin()
+        except HandshakeRefused as error:   # what the site says is not for others
+            return refused is not None and error.message == refused.message
         return True
 
     def _log_refusal(self, refused: HandshakeRefused) -> None:

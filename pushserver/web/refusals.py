@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 QUIET = 10.0
 """Seconds after a line in the log in which refusals for the same reason are only counted."""
 
-NOT_FOUND = 404
-"""CherryPy repeats in its message what the client has sent, which belongs in no log."""
+NOT_FOUND = "not found, or parameters that the page handler does not take"
+"""Stands for the message of a 404, in which CherryPy repeats what the client has sent."""
 
 MOST_REASONS = 20
 """Reasons that are kept apart: clients must not be able to fill the log with ever new ones."""
@@ -117,7 +117,7 @@ class RefusalLog:
         more = self._more((refused.status, _NUMBER.sub("", refused.message + refused.detail)))
         if more is None:
             return
-        said = refused.message if refused.status != NOT_FOUND else "not found"
+        said = refused.message if refused.status != 404 else NOT_FOUND
         line = (f"refused with {refused.status}, address {_printable(address)}"
                 f"{f', Id {Id!r}' if Id else ''}: {_printable(said)}"
                 f"{f' [{refused.detail}]' if refused.detail else ''}{more}")

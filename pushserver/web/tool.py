@@ -1,6 +1,7 @@
 """The CherryPy tool that turns a page handler into a WebSocket address."""
 from __future__ import annotations
 
+import re
 from typing import Any, Collection, Sequence
 
 import cherrypy
@@ -16,6 +17,9 @@ from .refusals import RefusalLog
 
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id",
               "heartbeat_freq")
+
+_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+"""What a client can offer as a subprotocol (RFC 6455 section 4.1)."""
 
 PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
 """The protocols that a connection can speak, with the base class for each."""
@@ -129,6 +133,10 @@ def check_options(**options: Any) -> None:
             raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
     for channel in options.get("channels", ()):
         checked_channel(channel)
+    for name in options.get("subprotocols", ()):
+        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+            raise InvalidSetting(f"subprotocol is {name!r}: use letters, digits and "
+                                 "!#$%&'*+-.^_`|~")
     for name in ("optional", "trust_id"):
         if not isinstance(options.get(name, False), bool):
             raise InvalidSetting(f"{name} is {options[name]!r}: use True or False")

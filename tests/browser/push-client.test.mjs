@@ -31,13 +31,14 @@ test("the query has the Id, the heartbeat and what else was given", () => {
   const { client: made } = client({ Id: "é &", params: { a: [1, 2], b: null, c: true } },
     "http://example.org:81/ws?x=1&a=0&Id=old#there");
   assert.equal(made.url,
-    "ws://example.org:81/ws?x=1&a=1&a=2&c=true&Id=%C3%A9+%26&heartbeat=25");
+    "ws://example.org:81/ws?x=1&refusals=close&a=1&a=2&c=true&Id=%C3%A9+%26&heartbeat=25");
   assert.equal(newest().url, made.url);
   assert.equal(made.Id, "é &");
 });
 
-test("without Id and heartbeat the address stays as it is", () => {
-  const { client: made } = client({ heartbeat: 0, Id: undefined }, "wss://example.org/ws?Id=7");
+test("without Id, heartbeat and refusals the address stays as it is", () => {
+  const { client: made } = client({ heartbeat: 0, Id: undefined, params: { refusals: null } },
+    "wss://example.org/ws?Id=7&refusals=close");
   assert.equal(made.url, "wss://example.org/ws?Id=7");
   assert.equal(made.Id, "7");
 });
@@ -45,12 +46,13 @@ test("without Id and heartbeat the address stays as it is", () => {
 test("an address is relative to the page", () => {
   page();
   assert.equal(client({ heartbeat: 0 }, "websocket").client.url,
-    "wss://example.org/app/websocket");
+    "wss://example.org/app/websocket?refusals=close");
 });
 
 test("a worker's address is relative to the worker", () => {
   globalThis.location = { href: "http://example.org/js/worker.js" };
-  assert.equal(client({ heartbeat: 0 }, "/ws").client.url, "ws://example.org/ws");
+  assert.equal(client({ heartbeat: 0 }, "/ws").client.url,
+    "ws://example.org/ws?refusals=close");
 });
 
 test("subprotocols are offered", () => {
@@ -60,7 +62,7 @@ test("subprotocols are offered", () => {
 
 test("options that are undefined have their defaults", () => {
   const { client: made } = client({ heartbeat: undefined, minDelay: undefined });
-  assert.equal(made.url, "ws://example.org/websocket?heartbeat=25");
+  assert.equal(made.url, "ws://example.org/websocket?refusals=close&heartbeat=25");
 });
 
 test("what cannot work is said at once", () => {

@@ -101,7 +101,7 @@ def receives(page, site, text):
 def test_messages_arrive_and_heartbeats_do_not(page, site):
     page.goto(site.url("/", "http"))
     state(page, "open")
-    assert page.evaluate("client.url").endswith("/websocket?Id=42&heartbeat=25")
+    assert page.evaluate("client.url").endswith("/websocket?refusals=close&Id=42&heartbeat=25")
     receives(page, site, "<b>text</b>")
     assert page.evaluate("said") == ["<b>text</b>"] and page.errors == []
 

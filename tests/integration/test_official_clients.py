@@ -63,6 +63,13 @@ def test_a_wrong_token_is_final_and_an_expired_one_is_replaced(join):
     late.event("token")
 
 
+def test_a_refused_handshake_is_final_for_those_who_ask_why(site, join):
+    client = join(query="?token=x&refusals=close")
+    client.call("connect")
+    told = client.event("disconnected")
+    assert (told["code"], told["reason"]) == (4501, "the token is not valid: get a new one")
+
+
 def test_what_is_published_arrives_with_its_publisher(site, api, join):
     client, other = join(), join(tokens=[token("7")])
     for one in (client, other):

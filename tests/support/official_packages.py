@@ -98,12 +98,13 @@ class OfficialClient:
     Args:
         name: one of ``COMMANDS``.
         port: of the site, or of what stands in front of it.
+        query: of the URL.
         options: ``tokens``, which it sends one after the other, repeating the last;
             ``channelTokens`` likewise; ``data``, sent with ``connect``.
     """
 
-    def __init__(self, name, port, **options):
-        command = [*COMMANDS[name](), f"ws://127.0.0.1:{port}{PATH}",
+    def __init__(self, name, port, query="", **options):
+        command = [*COMMANDS[name](), f"ws://127.0.0.1:{port}{PATH}{query}",
                    json.dumps({"tokens": [token()], **options})]
         self.process = start(*command, stdin=subprocess.PIPE)
         self._lines = queue.Queue()

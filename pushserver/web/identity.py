@@ -6,6 +6,7 @@ import uuid
 from typing import Any, Mapping
 
 from ..errors import HandshakeRefused
+from ..server import checked_id
 from ..tokens import Claims, TokenInvalid, Tokens
 from ..wire.handshake import admitted_id
 
@@ -56,18 +57,17 @@ class Identity:
         params, handler = request.params, request.handler
         self._asks_for_id = self._trust_id or takes(handler, "Id")
         if self._take_token(params):
-            if takes(handler, "Id", among_others=True):
-                params["Id"] = self.Id
+            params["Id"] = self.Id
         elif "Id" in params:
             self.Id = admitted_id(params["Id"])
             if not self._asks_for_id and hasattr(handler, "callable"):
                 raise HandshakeRefused(400, "Id is not the client's to choose here: leave it out",
                                        detail="the page handler has no parameter Id; see also "
                                               "trust_id")
-            if not takes(handler, "Id", among_others=True):
-                del params["Id"]    # CherryPy would refuse it
         elif needs(handler, "Id"):
             admitted_id(None)
+        if not takes(handler, "Id", among_others=True):
+            params.pop("Id", None)  # CherryPy would refuse it
         request.push_claims = self.claims
 
     def _take_token(self, params: dict[str, Any]) -> bool:
@@ -95,10 +95,11 @@ class Identity:
 
         Raises:
             HandshakeRefused: 400 or 401.
+            InvalidSetting: the page handler has set a ``push_id`` that is not text.
         """
         chosen, login = getattr(request, "push_id", None), request.login
         if chosen not in (None, ""):
-            self.Id = admitted_id(str(chosen))
+            self.Id = admitted_id(checked_id(chosen))
         elif self.Id:
             self._check_named(login)
         elif login is not None:

@@ -14,7 +14,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
-from .leaving_page import end_after_page
+from .http_servers import end_after_page, leave_to_parent
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
@@ -78,7 +78,8 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         """Close all connections; the engine calls this after its HTTP server has stopped."""
         PushServer.stop(self)
         end_after_page()
-        self.bus.log("Push server stopped")
+        if not self._is_elsewhere:
+            self.bus.log("Push server stopped")
 
     def bind_session(self, session: Hashable = None) -> None:
         """Bind the connection that this request becomes to a session; for page handlers.
@@ -106,6 +107,11 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
             InvalidSetting: there is no session.
         """
         return PushServer.end_session(self, current_session() if session is None else session)
+
+    def _abandon(self) -> None:
+        PushServer._abandon(self)
+        if self._is_elsewhere:
+            leave_to_parent(self.bus)
 
     def _end_engine(self, error: BaseException) -> None:
         """Stop the engine, on a thread of its own, which survives that."""

@@ -31,7 +31,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
     """
 
     def __init__(self, push: PushServer) -> None:
-        self._acceptor = acceptor_of(push)
+        self._push = push
         super().__init__("before_request_body", self._options)
 
     @staticmethod
@@ -69,7 +69,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
             return
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
-        Endpoint(self._acceptor, **options).attach(cherrypy.serving.request.hooks)
+        Endpoint(acceptor_of(self._push), **options).attach(cherrypy.serving.request.hooks)
 
 
 def check_options(**options: Any) -> None:

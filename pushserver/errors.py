@@ -7,6 +7,7 @@ All have one root. Where a caller would expect a builtin exception, they are tha
     +-- InvalidData         (TypeError)     the data cannot be encoded as a message
     +-- MessageTooLarge     (ValueError)    the message has more bytes than max_outbox
     +-- ConnectionClosed    (RuntimeError)  the connection no longer takes messages
+    +-- ForkedProcess       (RuntimeError)  another process, which forked this one, has the clients
     +-- HandshakeRefused                    the answer to a request that is not upgraded
 """
 from __future__ import annotations
@@ -34,6 +35,13 @@ class ConnectionClosed(PushError, RuntimeError):
     """A message was sent on a connection that is closing or closed.
 
     It is a ``RuntimeError`` because ws4py raises one in this case.
+    """
+
+
+class ForkedProcess(PushError, RuntimeError):
+    """A process that was forked from the one with the connections tried to push.
+
+    Push through the HTTP API (``PushAPI``) of the process that has them, as any other program does.
     """
 
 

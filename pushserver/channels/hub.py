@@ -118,6 +118,14 @@ class Hub(Generic[M]):
     def __repr__(self) -> str:
         return f"<Hub {len(self._members)} connections of {len(self._by_id)} Ids>"
 
+    def abandon(self, stand_in: Any) -> tuple[M, ...]:
+        """Put something in the lock's place, in a forked process; return the connections.
+
+        A thread that is not in this process may hold the lock, so it is not taken.
+        """
+        self._lock = self.has = self.has_channel = stand_in
+        return tuple(self._members)
+
     def reserve(self, Id: str) -> None:
         """Reserve a place for a new connection.
 

@@ -5,11 +5,11 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 from ..channels.hub import Hub
 from ..errors import HandshakeRefused
-from ..runtime.loop import Loop
+from ..runtime.loop import Loop, Watched
 from ..runtime.runtime import Runtime
 from ..runtime.workers import Workers
 from ..settings import Settings
@@ -60,6 +60,11 @@ class Lifecycle:
         return "stopped" if self.runtime is None else "draining" if self._draining else "running"
 
     @property
+    def is_stopped(self) -> bool:
+        """Tell whether no thread has been started, nor is being started."""
+        return self.runtime is None and not self._is_changing
+
+    @property
     def is_running(self) -> bool:
         """Tell whether connections are accepted."""
         return self.runtime is not None and not self._draining
@@ -92,6 +97,15 @@ class Lifecycle:
             self.runtime = runtime
             self._is_changing = False
         return True
+
+    def abandon(self, links: Iterable[Watched]) -> None:
+        """Leave the connections to the parent, in a forked process, and be as before a start."""
+        runtime = self.runtime
+        if runtime is not None:
+            runtime.abandon()
+            for link in {*runtime.links, *links, *runtime.farewells}:
+                link.abandon()
+        self.runtime = None
 
     def check_running(self) -> Runtime:
         """Return the threads that serve a new connection.

@@ -438,6 +438,13 @@ class Link:
         """End without a closing handshake, because the server is stopping."""
         self.end(SHUTTING_DOWN)
 
+    def abandon(self) -> None:
+        """Close this process's copy of the socket; see ``Polled``."""
+        self.state = CLOSED
+        if self.inbox.jobs is not None:
+            self.inbox.jobs.clear()
+        self.socket.let_go()
+
     def end(self, disconnect: Disconnect) -> None:
         """End immediately; the one place where a connection ends. Safe to repeat.
 

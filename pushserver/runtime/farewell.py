@@ -85,6 +85,10 @@ class Farewell:
         """Close; see ``Polled``."""
         self.abort()
 
+    def abandon(self) -> None:
+        """Close this process's copy of the socket; see ``Polled``."""
+        self._socket.let_go()
+
     def abort(self) -> None:
         """Close at once. Safe to repeat."""
         if self in self._runtime.farewells:

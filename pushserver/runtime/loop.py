@@ -60,6 +60,9 @@ class Polled(Protocol):
     def abort(self) -> None:
         """End at once, because the server is stopping."""
 
+    def abandon(self) -> None:
+        """Close this process's copy of the socket, because it was forked: the parent serves it."""
+
     def crashed(self) -> None:
         """End: one of the above raised an unexpected exception."""
 
@@ -203,6 +206,14 @@ class Loop:
             self._thread.join(timeout)
         return not self.is_alive
 
+    def abandon(self) -> None:
+        """Close what the thread has, in a forked process; the selector is shared with the parent.
+
+        So nothing may be unregistered: that would make the parent deaf.
+        """
+        self._switch_interval.stop()
+        self._close()
+
     # The loop's thread
 
     def _stop(self) -> None:
@@ -254,9 +265,12 @@ class Loop:
         finally:
             self._sleeping = False
             self._switch_interval.stop()
-            self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _round(self) -> None:
         self._sleeping = True

@@ -41,6 +41,11 @@ class Runtime:
         self.workers.start()
         self.loop.start()
 
+    def abandon(self) -> None:
+        """Leave everything to the parent, in a forked process."""
+        self.workers.abandon()
+        self.loop.abandon()
+
     def post(self, mailbox: Mailbox, job: Job) -> None:
         """Run a callback on a worker, and make sure that blocked workers are relieved."""
         if self.workers.post(mailbox, job):

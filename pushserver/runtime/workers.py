@@ -227,6 +227,16 @@ class Workers:
             self._aside.add(thread)
         self._start_one("pushserver-worker-stand-in", None)
 
+    def abandon(self) -> None:
+        """Drop all jobs, in a forked process: of the threads, it has at most the one that forked.
+
+        A thread that is not in this process may hold the lock, so another one takes its place.
+        """
+        self._lock = threading.Lock()
+        self._stopping = True
+        self._ready.clear()
+        self._threads.clear()
+
     def stop(self, deadline: float) -> bool:
         """Let the workers end when all jobs are done; tell whether they have.
 

@@ -14,7 +14,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
-from .leaving_page import end_after_page
+from .http_servers import end_after_page, leave_to_parent
 from .sessions import current_session, known_key, made_key
 
 START_PRIORITY = 70
@@ -80,7 +80,8 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         """Close all connections; the engine calls this after its HTTP server has stopped."""
         PushServer.stop(self)
         end_after_page()
-        self.bus.log("Push server stopped")
+        if not self._is_elsewhere:
+            self.bus.log("Push server stopped")
 
     def bind_session(self, session: Hashable = None, *, expires: bool = False) -> None:
         """Bind the connection that this request becomes to a session; for page handlers.
@@ -126,6 +127,11 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         current = current_session()
         return sum(PushServer.end_session(self, name)
                    for name in (known_key(current), current.id) if name)
+
+    def _abandon(self) -> None:
+        PushServer._abandon(self)
+        if self._is_elsewhere:
+            leave_to_parent(self.bus)
 
     def _end_engine(self, error: BaseException) -> None:
         """Stop the engine, on a thread of its own, which survives that."""

@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 
 MAY_IMPORT = {
     "version": "", "errors": "", "assets": "", "native": "",
-    "wire": "errors",
+    "wire": "errors", "forks": "errors",
     "transports": "wire",
     "runtime": "wire",
     "channels": "errors wire",
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "ticker": "errors wire",
     "tokens": "errors wire channels",
     "connections": "errors wire transports runtime channels settings tokens",
-    "server": "errors wire runtime channels connections settings tokens ticker",
+    "server": "errors forks wire runtime channels connections settings tokens ticker",
     "centrifuge": "errors version wire runtime channels connections tokens server",
     "api": "errors version wire channels connections settings server centrifuge web",
     "web": "errors wire channels connections settings tokens server centrifuge",

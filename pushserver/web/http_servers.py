@@ -1,9 +1,4 @@
-"""Let a page handler stop the engine and start it again; only this file knows cheroot's threads.
-
-cheroot's pool ends with one request to end for each of its threads. The thread that runs the page
-takes its own only after the page, so a start in between hands it to a new thread, which ends at
-once, and the pool waits for that one to begin, for ever.
-"""
+"""What the HTTP servers of an engine need at a stop; only this file knows cheroot's threads."""
 from __future__ import annotations
 
 import threading
@@ -11,6 +6,7 @@ from queue import Empty
 from typing import Any
 
 from cheroot.workers import threadpool
+from cherrypy.process.servers import ServerAdapter
 
 END = getattr(threadpool, "_SHUTDOWNREQUEST", None)
 
@@ -34,7 +30,12 @@ class _Ended:
 
 
 def end_after_page() -> None:
-    """Have this thread end after its page, if the page handler has stopped the HTTP server."""
+    """Have this thread end after its page, if the page handler has stopped the HTTP server.
+
+    A pool ends by one request to end for each of its threads. This one would take its own only
+    after the page, so a start in between hands that to a new thread, which ends at once, and the
+    pool waits for ever for it to begin.
+    """
     thread = threading.current_thread()
     if END is None or not isinstance(thread, threadpool.WorkerThread) or thread.server.ready \
             or isinstance(thread.server, _Ended):
@@ -48,3 +49,14 @@ def end_after_page() -> None:
                 left.close()    # a client that came too late
     except (AttributeError, Empty):
         pass
+
+
+def leave_to_parent(bus: Any) -> None:
+    """Have an engine's stop leave its HTTP servers alone, in a process that was forked from theirs.
+
+    Their threads are not here, and waiting for them would have no end.
+    """
+    for listener in tuple(bus.listeners.get("stop", ())):
+        adapter = getattr(listener, "__self__", None)
+        if isinstance(adapter, ServerAdapter):
+            adapter.running = False

@@ -138,6 +138,7 @@ class Commands:
         client, user = self._client, claims.user if claims else ""
         if client.has_id:
             if user and user != client.Id:
+                logger.info("Id %r: a token was refused: its sub is not the Id", client.Id)
                 raise CloseConnection(errors.INVALID_TOKEN)
             client.user_id = client.Id
         elif user:

@@ -145,8 +145,12 @@ class SocketTakeover:
     @property
     def listens_on_loopback(self) -> bool:
         """Tell whether the server can be reached from its own machine only."""
-        address = self._request.server.bind_addr
-        return not isinstance(address, str) and is_loopback(address[0])
+        listener = self._request.server.socket
+        try:
+            address = listener.getsockname()
+        except (AttributeError, OSError):   # it listens no more
+            address = self._request.server.bind_addr
+        return isinstance(address, tuple) and is_loopback(address[0])
 
     @property
     def answer(self) -> bytes:

@@ -104,6 +104,32 @@ def test_tools_that_work_on_pages_do_not_disturb(config):
             assert told(site, headers={"Accept-Encoding": "gzip"}) == (4503, "members only")
 
 
+def buffering(app):
+    """Return a middleware that has the whole answer before it lets anything be written."""
+    def buffered(environ, start_response):
+        begun = []
+
+        def begin(*args):
+            begun.append(args)
+        answer = app(environ, begin)
+        try:
+            body = b"".join(answer)
+        finally:
+            answer.close()
+        start_response(*begun[0])
+        return [body]
+    return buffered
+
+
+def test_a_middleware_that_buffers_answers_is_no_hindrance():
+    config = {"/": {"wsgi.pipeline": [("buffer", buffering)]}}
+    with running_site(Raising(cherrypy.HTTPError(403, "members only")), config=config) as site:
+        with site.socket() as client:
+            client.handshake(ASKS)
+            assert client.frame() == (0x88, b"\x11\x97members only")
+            assert client.at_end()
+
+
 def test_a_cookie_reaches_a_client_that_is_refused():
     class Site:
         @cherrypy.expose

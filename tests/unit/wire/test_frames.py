@@ -4,7 +4,6 @@ from __future__ import annotations
 import gc
 import json
 import struct
-import time
 import tracemalloc
 import types
 from itertools import pairwise
@@ -21,6 +20,7 @@ from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OP
 from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from tests.support.raw_client import masked_frame
+from tests.support.waiting import best_of_three
 
 KEY = b"\x11\xf2\x33\x44"
 LARGE = 1 << 20
@@ -341,16 +341,6 @@ def test_ten_million_bytes_of_fragments_are_not_kept():
     reader.feed(raw(0, b"x" * 10_000_000, True))
     assert reader.failure.code == 1009
     assert held(reader) < 1500
-
-
-def best_of_three(work):
-    """Return the shortest of the times that a function takes."""
-    def once():
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(3))
 
 
 @pytest.mark.parametrize("first, between", [(0x01, b""), (0x02, b""), (0x02, b"ping")])

@@ -266,7 +266,7 @@ class Subscriptions:
             return      # it has left and come back before this
         is_told = channel in self._known    # else it has left by itself
         self._forget(channel)
-        session.handle.node.left_channel(channel, session.client.client)
+        session.handle.node.left_channel(channel, session.client.client, vanished=is_told)
         if is_told:
             self._tell_out(channel, *errors.INSUFFICIENT_STATE_IN_CHANNEL)
 

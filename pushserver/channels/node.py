@@ -276,16 +276,32 @@ class Node(Generic[M]):
         """Remove a connection from a channel; tell whether it was in it."""
         if not self._hub.unsubscribe(member, channel):
             return False
-        self.left_channel(channel, client)
+        self.left_channel(channel, client, vanished=False)
         return True
 
-    def left_channel(self, channel: str, client: str) -> None:
-        """Note that a client has left one channel, and tell the others; errors are logged."""
+    def left_channel(self, channel: str, client: str, *, vanished: bool) -> None:
+        """Note that a client has left one channel, and tell the others; errors are logged.
+
+        Args:
+            channel: its name.
+            client: the connection's name.
+            vanished: it will soon come back, because it was told to subscribe again.
+        """
         if self.rule(channel).keeps_presence:
-            self._leave(channel, client)
+            self._leave(client, lambda: [channel], vanished)
         self._tidy()
 
-    def _leave(self, channel: str, client: str, linger: float = 0.0) -> None:
+    def _leave(self, client: str, channels: Callable[[], Iterable[str]], vanished: bool) -> None:
+        try:
+            for channel in channels():
+                linger = self.rule(channel).linger if vanished else 0.0
+                self._leave_one(channel, client, linger)
+            if vanished and self.next_departure() is not None:
+                self._on_linger()
+        except Exception:
+            logger.exception("cannot tell that %s has left", client)
+
+    def _leave_one(self, channel: str, client: str, linger: float) -> None:
         try:
             self._announce_leave(channel, self._presence.leave(channel, client, linger))
         except Exception:
@@ -385,18 +401,9 @@ class Node(Generic[M]):
             client: its name; None: nothing has ever asked for it.
             vanished: it may soon come back, as after a page reload.
         """
-        try:
-            if client is not None:
-                self._leave_all(client, vanished)
-        except Exception:
-            logger.exception("cannot tell that %s has left", client)
+        if client is not None:
+            self._leave(client, partial(self._presence.channels, client), vanished)
         self._tidy()
-
-    def _leave_all(self, client: str, vanished: bool) -> None:
-        for channel in self._presence.channels(client):
-            self._leave(channel, client, self.rule(channel).linger if vanished else 0.0)
-        if vanished and self.next_departure() is not None:
-            self._on_linger()
 
     def depart(self) -> None:
         """Announce that vanished clients have left; an error for one is logged."""

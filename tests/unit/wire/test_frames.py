@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import json
 import struct
+import tracemalloc
 import types
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OP
 from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from tests.support.raw_client import masked_frame
+from tests.support.waiting import best_of_three
 
 KEY = b"\x11\xf2\x33\x44"
 LARGE = 1 << 20
@@ -339,6 +341,38 @@ def test_ten_million_bytes_of_fragments_are_not_kept():
     reader.feed(raw(0, b"x" * 10_000_000, True))
     assert reader.failure.code == 1009
     assert held(reader) < 1500
+
+
+@pytest.mark.parametrize("first, between", [(0x01, b""), (0x02, b""), (0x02, b"ping")])
+@pytest.mark.parametrize("from_client, values", [(True, False), (False, False), (False, True)])
+def test_a_fragment_costs_the_same_however_much_came_before_it(first, between, from_client, values):
+    tiny = raw(0, b"a", from_client) + (raw(0x89, between, from_client) if between else b"")
+
+    def cost(before):
+        reader = FrameReader(1 << 26, from_client=from_client, values=values)
+        reader.feed(raw(first, b"a" * before, from_client) + tiny)
+        found = best_of_three(lambda: reader.feed(tiny * 4000))
+        message = reader.feed(raw(0x80, b"z", from_client))[-1]
+        assert len(message if values else message.data) == before + 12_002
+        return found
+
+    assert cost(1 << 23) < 8 * cost(1)
+
+
+@pytest.mark.parametrize("first", [0x01, 0x02])
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_fragments_of_one_byte_take_little_more_memory_than_their_bytes(first, pieces):
+    reader, size = FrameReader(1 << 26), 20_000
+    stream = raw(first, b"a", True) + raw(0, b"a", True) * (size - 1)
+    step = len(stream) // pieces + 1
+    chunks = [stream[start:start + step] for start in range(0, len(stream), step)]
+    tracemalloc.start()
+    try:
+        for chunk in chunks:
+            assert reader.feed(chunk) == []
+        assert tracemalloc.get_traced_memory()[0] < 1.3 * size + 10_000
+    finally:
+        tracemalloc.stop()
 
 
 BROKEN = {

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import uuid
 from typing import Any, Callable, Hashable, Iterable, Mapping, Sequence
 
@@ -19,6 +20,10 @@ from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
 from .handle import Handle
 from .lease import Lease
+
+
+_KEEPING = threading.Lock()
+"""Held while a connection's delayed job is replaced: the site and a command may do so at once."""
 
 
 class Connection(WebSocket):  # type: ignore[misc]
@@ -111,7 +116,8 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def keep(self, job: DelayedJob | None) -> None:
         """Keep a delayed job until another replaces it or the connection ends: cancel it then."""
-        kept, self._kept = self._kept, job
+        with _KEEPING:
+            kept, self._kept = self._kept, job
         if kept is not None:
             kept.cancel()
 

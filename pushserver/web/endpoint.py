@@ -220,7 +220,8 @@ class Endpoint:
         if takeover is None or not self._held or not takeover.is_upgrade:
             return
         connection = self._connection(takeover)
-        channels = connection.starts_in(self._channels)
+        taken = self._acceptor.taken_out(self._Id, self._began)
+        channels = connection.starts_in([one for one in self._channels if one not in taken])
         try:
             self._check_token()
             self._reserved = False

@@ -113,6 +113,7 @@ class Acceptor:
                     context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
+        _catch_up(connection, link, began)
         runtime.loop.call_for(link, link.open, early, heartbeat)
         self._node.expected(channels)
         self._node.announce(link, arrivals)
@@ -120,7 +121,6 @@ class Acceptor:
             end(older, REPLACED)
         if not runtime.loop.is_alive:   # stopped in between: nothing else ends this one
             link.abort()
-        _catch_up(connection, link, began)
 
     @property
     def moment(self) -> Moment:

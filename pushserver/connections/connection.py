@@ -4,7 +4,7 @@ from __future__ import annotations
 import socket
 import threading
 import uuid
-from typing import Any, Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
@@ -76,7 +76,6 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.data: dict[str, Any] = {}
         self.info: Any = None
         self.session: Any = None
-        self.session_key: str | None = None     # a second name of the session
         self.url_claims: Claims | None = None   # of the token in the URL
         self._kept: DelayedJob | None = None
         self._lease: Lease | None = None
@@ -133,10 +132,6 @@ class Connection(WebSocket):  # type: ignore[misc]
         """End the client's rights when something is over; see ``Lease``."""
         if self._handle is not None:
             self._lease = Lease(self._handle, left)
-
-    def is_of_session(self, session: Hashable) -> bool:
-        """Tell whether ``bind_session`` has bound it to this session."""
-        return session is not None and session in (self.session, self.session_key)
 
     def channel_lost(self, channel: str) -> None:
         """Handle removal from a channel because publications were lost.

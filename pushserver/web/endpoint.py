@@ -254,7 +254,8 @@ class Endpoint:
         if seconds is not None and not connection.expires_itself:
             connection.expire(seconds)
         if getattr(cherrypy.serving.request, "push_session_expires", False):
-            connection.end_with(SessionLife(cherrypy.serving.session).left)
+            life = SessionLife(cherrypy.serving.session)
+            connection.end_with(lambda: life.left(connection.session))
 
     def _connection(self, takeover: SocketTakeover) -> Connection:
         request = cherrypy.serving.request
@@ -266,7 +267,6 @@ class Endpoint:
                             peer=(request.remote.ip, request.remote.port))
         connection.has_id = self._has_id
         connection.session = getattr(request, "push_session", None)
-        connection.session_key = getattr(request, "push_session_key", None)
         connection.url_claims = self._claims
         if self._claims is not None:
             connection.info = self._claims.info

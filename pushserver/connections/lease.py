@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Callable
 
@@ -38,7 +39,7 @@ class Lease:
         self._mailbox = Mailbox()   # not the connection's own, in which it could have to wait
         self._job: DelayedJob | None = None
         self._cancelled = False
-        self._due = 0.0     # when it is to be over, by what was last seen; 0: it may be now
+        self._due = math.inf    # when it is to be over, by what was last seen
         handle.context.runtime.run(self._mailbox, self._look)
 
     def __repr__(self) -> str:
@@ -63,7 +64,7 @@ class Lease:
             self._due = now + seconds
             self._look_in(min(seconds, LOOK_EVERY))
         elif now < self._due - DOUBT:
-            self._due = 0.0
+            self._due = now
             self._look_in(DOUBT)
         else:
             self._handle.end(EXPIRED)

@@ -411,6 +411,34 @@ def test_who_is_taken_out_before_it_connects_is_not_in_the_channel(site):
         assert set(client.connect()["subs"]) == {"open:b"}
 
 
+@pytest.mark.parametrize("end, code", [
+    (lambda site: site.push.unsubscribe_id("42", "private:a"), 2000), (by_exp, 2501)],
+    ids=["by_unsubscribe", "by_exp"])
+def test_a_client_that_reads_late_gets_no_more_from_a_channel_it_was_taken_out_of(end, code, gate):
+    with serving(gate, max_outbox=1 << 24) as site, \
+            RawClient(site, "/talk", receive_buffer=SMALL) as client:
+        client.connect(token=token(PATIENCE))
+        for channel in ("private:a", "private:b"):
+            client.call("subscribe", channel=channel,
+                        token=token(SOON if channel == "private:a" else PATIENCE, channel=channel))
+        for number in range(300):
+            for channel in ("private:a", "private:b"):
+                site.push.publish(channel, f"{number:<5000}")
+        link, = site.push._hub.everyone()
+        wait_until(lambda: link.outbox.size > 2_000_000)
+        end(site)
+        wait_until(lambda: link.outbox.size < 2_000_000)
+        got = {"private:a": [], "private:b": []}
+        while len(got["private:b"]) < 300:
+            push = client.push()
+            if "pub" in push:
+                got[push["channel"]].append(int(push["pub"]["data"]))
+            elif "unsubscribe" in push:
+                assert push["unsubscribe"]["code"] == code and push["channel"] == "private:a"
+        assert got["private:b"] == list(range(300))
+        assert got["private:a"] == list(range(len(got["private:a"]))) and len(got["private:a"]) < 60
+
+
 # Those who have gone
 
 @pytest.mark.parametrize("end", [by_exp, lambda site: site.push.disconnect("42"),

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Callable, Hashable, Iterable, Mapping, cast
 
 from .channels.broker import Broker
-from .channels.control import (Broadcast, DisconnectId, EndSession, SendToId, SubscribeId,
-                               UnsubscribeId)
+from .channels.control import (Broadcast, DisconnectId, EndSession, RenameSession, SendToId,
+                               SubscribeId, UnsubscribeId)
 from .channels.delivery import Delivery
 from .channels.hub import Hub
 from .channels.memory_broker import MemoryBroker
@@ -330,6 +330,10 @@ class PushServer:
             How many there were.
         """
         return 0 if session is None else self._broker.control.tell(EndSession(session))
+
+    def _rename_session(self, old: Hashable, new: Hashable) -> None:
+        """Have ``end_session`` find a session's connections under its new id."""
+        self._broker.control.tell(RenameSession(old, new))
 
     def subscribe_id(self, Id: str, channel: str) -> int:
         """Subscribe every connection of one Id to a channel; return how many were not in it before.

@@ -108,6 +108,8 @@ class Acceptor:
         try:
             runtime = self._lifecycle.check_running()
             _check_rights(connection, began)
+            taken = self.taken_out(connection.Id, began)
+            channels = [channel for channel in channels if channel not in taken]
             arrivals = self._node.expect(channels, lambda _: connection.presence_info())
         except BaseException:
             self.release(connection.Id)
@@ -121,6 +123,7 @@ class Acceptor:
                     context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
+        _catch_up(connection, link, began)
         runtime.loop.call_for(link, link.open, early, heartbeat)
         self._node.expected(channels)
         self._node.announce(link, arrivals)
@@ -128,12 +131,17 @@ class Acceptor:
             end(older, REPLACED)
         if not runtime.loop.is_alive:   # stopped in between: nothing else ends this one
             link.abort()
-        _catch_up(connection, link, began)
 
     @property
     def moment(self) -> Moment:
         """Return the present moment, for a handshake to remember."""
         return self._endings.now
+
+    @staticmethod
+    def taken_out(Id: str, began: Moment) -> set[str]:
+        """Return the channels that the site has taken an Id out of since a handshake began."""
+        return {command.channel for command in began.since()
+                if isinstance(command, UnsubscribeId) and command.Id == Id}
 
     def _context_of(self, runtime: Runtime) -> Context:
         """Return what all connections of a run share: the same object for all of them."""

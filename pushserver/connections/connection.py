@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import uuid
-from typing import Any, Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
@@ -19,6 +20,10 @@ from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
 from .handle import Handle
 from .lease import Lease
+
+
+_KEEPING = threading.Lock()
+"""Held while a connection's delayed job is replaced: the site and a command may do so at once."""
 
 
 class Connection(WebSocket):  # type: ignore[misc]
@@ -75,7 +80,6 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.data: dict[str, Any] = {}
         self.info: Any = None
         self.session: Any = None
-        self.session_key: str | None = None     # a second name of the session
         self.url_claims: Claims | None = None   # of the token in the URL
         self._kept: DelayedJob | None = None
         self._lease: Lease | None = None
@@ -115,7 +119,8 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def keep(self, job: DelayedJob | None) -> None:
         """Keep a delayed job until another replaces it or the connection ends: cancel it then."""
-        kept, self._kept = self._kept, job
+        with _KEEPING:
+            kept, self._kept = self._kept, job
         if kept is not None:
             kept.cancel()
 
@@ -131,10 +136,6 @@ class Connection(WebSocket):  # type: ignore[misc]
         """End the client's rights when something is over; see ``Lease``."""
         if self._handle is not None:
             self._lease = Lease(self._handle, left)
-
-    def is_of_session(self, session: Hashable) -> bool:
-        """Tell whether ``bind_session`` has bound it to this session."""
-        return session is not None and session in (self.session, self.session_key)
 
     def channel_lost(self, channel: str) -> None:
         """Handle removal from a channel because publications were lost.

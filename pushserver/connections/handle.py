@@ -197,11 +197,18 @@ class Handle:
 
     def unsubscribe(self, channel: str, client: str) -> bool:
         """Remove the connection from a channel; tell whether it was in it."""
-        return self.node.unsubscribe(self.link, channel, client)
+        return self.node.unsubscribe(self.link, channel, client) and self._drop(channel)
 
     def cut(self, channel: str) -> bool:
-        """Deliver no more from a channel; ``Node.left_channel`` must follow, on a worker."""
-        return self._hub.unsubscribe(self.link, channel)
+        """Do what ``unsubscribe`` does, on the loop's thread: ``Node.left_channel`` must follow."""
+        return self._hub.unsubscribe(self.link, channel) and self._drop(channel)
+
+    def _drop(self, channel: str) -> bool:
+        """Drop what waits from a channel, if the client's protocol shows what that is."""
+        prefixes = self.link.encoding.codec.of_channel(channel)
+        if prefixes:
+            self._loop.call_for(self.link, self.link.drop, prefixes)
+        return True
 
     def is_in(self, channel: str) -> bool:
         """Tell whether the connection is in a channel."""

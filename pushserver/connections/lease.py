@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from typing import Callable
 
 from ..runtime.runtime import DelayedJob
@@ -15,6 +17,11 @@ LOOK_EVERY = 30.0
 """Most seconds between two looks: what is ended early, without a word to us, is noticed by then."""
 
 
+DOUBT = 1.0
+"""Seconds after which something that is over before its time is looked at again: a session that is
+getting a new id is nowhere for a moment."""
+
+
 class Lease:
     """End a client's rights when its lease is over. Made on any thread, with no lock held.
 
@@ -24,7 +31,7 @@ class Lease:
             whenever it may be over; it may wait.
     """
 
-    __slots__ = ("_handle", "_left", "_mailbox", "_job", "_cancelled")
+    __slots__ = ("_handle", "_left", "_mailbox", "_job", "_cancelled", "_due")
 
     def __init__(self, handle: Handle, left: Callable[[], float]) -> None:
         self._handle = handle
@@ -32,6 +39,7 @@ class Lease:
         self._mailbox = Mailbox()   # not the connection's own, in which it could have to wait
         self._job: DelayedJob | None = None
         self._cancelled = False
+        self._due = math.inf    # when it is to be over, by what was last seen
         handle.context.runtime.run(self._mailbox, self._look)
 
     def __repr__(self) -> str:
@@ -51,8 +59,16 @@ class Lease:
         except Exception:
             logger.exception("Id %r: its session cannot be looked up", self._handle.link.Id)
             seconds = LOOK_EVERY
+        now = time.monotonic()
         if seconds > 0:
-            self._job = self._handle.context.runtime.later(self._mailbox, min(seconds, LOOK_EVERY),
-                                                           self._look)
+            self._due = now + seconds
+            self._look_in(min(seconds, LOOK_EVERY))
+        elif now < self._due - DOUBT:
+            self._due = now
+            self._look_in(DOUBT)
         else:
             self._handle.end(EXPIRED)
+
+    def _look_in(self, seconds: float) -> None:
+        runtime = self._handle.context.runtime
+        self._job = runtime.later(self._mailbox, seconds, self._look)

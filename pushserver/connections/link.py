@@ -247,6 +247,12 @@ class Link:
         if not self.busy:
             self.flush()
 
+    def drop(self, prefixes: tuple[bytes, ...]) -> None:
+        """Drop messages that begin in one of some ways and of which nothing has been written."""
+        if self.state == OPEN and self.outbox.size:
+            self.outbox.sift(partial(self.transport.framing.without, prefixes), self.socket.pinned)
+            self.flush()
+
     def partial(self, data: bytes, sent: int) -> None:
         """Queue the rest of a partly written message, or of several joined; ``sent`` is done."""
         if sent == LOST:

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable, cast
 
-from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession, SendToId,
-                                SubscribeId, UnsubscribeId)
+from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession,
+                                RenameSession, SendToId, SubscribeId, UnsubscribeId)
 from ..channels.delivery import Delivery
 from ..channels.hub import Groups, Hub, grouped
 from ..channels.presence import Info
@@ -16,16 +16,21 @@ from .handle import end
 from .link import Link
 
 
-ENDING = (DisconnectId, EndSession, UnsubscribeId)
+ENDING = (DisconnectId, EndSession, RenameSession, UnsubscribeId)
 """Commands that also count for a connection whose handshake was in progress."""
 
 
 def ending_of(command: ControlCommand, connection: Connection) -> Disconnect | None:
-    """Return how a command ends a connection; None: it does not."""
+    """Return how a command ends a connection; None: it does not.
+
+    If the command renames the connection's session, note that.
+    """
     if isinstance(command, DisconnectId) and command.Id == connection.Id:
         return Disconnect(command.code, command.reason)
-    if isinstance(command, EndSession) and connection.is_of_session(command.session):
+    if isinstance(command, EndSession) and command.session == connection.session:
         return BY_SITE
+    if isinstance(command, RenameSession) and command.old == connection.session:
+        connection.session = command.new
     return None
 
 
@@ -44,7 +49,8 @@ class LocalConnections:
         self._delivery = delivery
         self._how: dict[type, Callable[[Any], int]] = {
             Broadcast: self._broadcast, SendToId: self._send, DisconnectId: self._disconnect,
-            EndSession: self._end_session, SubscribeId: self._subscribe,
+            EndSession: self._of_session, RenameSession: self._of_session,
+            SubscribeId: self._subscribe,
             UnsubscribeId: self._unsubscribe}
 
     def __repr__(self) -> str:
@@ -95,7 +101,7 @@ class LocalConnections:
     def _disconnect(self, command: DisconnectId) -> int:
         return self._end(self._hub.of_id(command.Id), command)
 
-    def _end_session(self, command: EndSession) -> int:
+    def _of_session(self, command: EndSession | RenameSession) -> int:
         return self._end(self._hub.everyone(), command)
 
     def _end(self, links: Iterable[Link], command: ControlCommand) -> int:

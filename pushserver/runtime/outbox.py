@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Union
+from typing import Callable, Union
 
 Buffer = Union[bytes, memoryview]
 
@@ -146,6 +146,26 @@ class Outbox:
             self._cursor = 0
         if not buffers:
             self._buffers = None
+
+    def sift(self, kept_of: Callable[[bytes], bytes], pinned: int = 0) -> None:
+        """Keep only a part of the messages of which nothing has been written.
+
+        Args:
+            kept_of: returns what is to be kept of a buffer of whole frames.
+            pinned: see ``drop_unsent``.
+        """
+        kept: deque[bytes] = deque()
+        size = 0
+        needed = self._begun or bool(self._cursor)
+        for data in self._buffers or ():
+            if not needed and size >= pinned and not isinstance(data, Head):
+                data = kept_of(data)
+            size += len(data) - (0 if kept else self._cursor)
+            if data:
+                kept.append(data)
+            needed = isinstance(data, Head)
+        self._buffers = kept or None
+        self.size = size
 
     def drop_unsent(self, pinned: int = 0) -> None:
         """Drop every message of which nothing has been written, so that a close frame can follow.

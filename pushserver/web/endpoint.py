@@ -211,7 +211,6 @@ class Endpoint:
                             peer=(request.remote.ip, request.remote.port))
         connection.has_id = identity.is_known
         connection.session = getattr(request, "push_session", None)
-        connection.session_key = getattr(request, "push_session_key", None)
         connection.url_claims = identity.claims
         if identity.claims is not None:
             connection.info = identity.claims.info
@@ -293,7 +292,8 @@ class Endpoint:
             self._refuse(takeover, refused)
 
     def _hand_over(self, takeover: SocketTakeover, connection: Connection) -> None:
-        channels = connection.starts_in(self._channels)
+        taken = self._acceptor.taken_out(self._identity.Id, self._began)
+        channels = connection.starts_in([one for one in self._channels if one not in taken])
         if self._identity.life() == 0:
             raise HandshakeRefused(401, TOKEN_REFUSED, detail="it has expired meanwhile")
         self._reserved = False
@@ -305,8 +305,9 @@ class Endpoint:
         seconds = self._identity.life()
         if seconds is not None and not connection.expires_itself:
             connection.expire(seconds)
-        if self._life is not None:
-            connection.end_with(self._life.left)
+        life = self._life
+        if life is not None:
+            connection.end_with(lambda: life.left(connection.session))
 
     def _refuse(self, takeover: SocketTakeover, refused: HandshakeRefused) -> None:
         """Refuse behind CherryPy's back."""

@@ -10,12 +10,14 @@ from cherrypy.process.plugins import SimplePlugin
 
 from ..channels.broker import Broker
 from ..channels.rules import ChannelRule
-from ..errors import InvalidSetting
+from ..errors import InvalidSetting, PushError
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
 from .http_servers import end_after_page, leave_to_parent
-from .sessions import current_session, known_key, made_key
+from .sessions import current_session, new_id, prolong
+
+logger = logging.getLogger(__name__)
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
@@ -53,6 +55,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         SimplePlugin.__init__(self, bus)
         PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
                             broker=broker, events=BusEvents(bus), on_death=self._end_engine)
+        self._hook = f"hooks.on_end_resource.pushserver-{id(self)}"   # in CherryPy's configuration
         self._listeners: tuple[tuple[str, Callable[..., object], int | None], ...] = (
             ("start", self.start, START_PRIORITY),
             ("stop", self.drain, DRAIN_PRIORITY),
@@ -78,6 +81,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""
+        cherrypy.config.pop(self._hook, None)
         PushServer.stop(self)
         end_after_page()
         if not self._is_elsewhere:
@@ -107,8 +111,10 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
             request.push_session = session
             return
         current = current_session()
-        request.push_session, request.push_session_key = current.id, made_key(current)
-        request.push_session_expires = expires
+        request.push_session, request.push_session_expires = current.id, expires
+        if expires:
+            prolong(current)
+        cherrypy.config[self._hook] = cherrypy._cprequest.Hook(self._follow_session, failsafe=True)
 
     def end_session(self, session: Hashable = None) -> int:
         """Begin to close the connections bound to a session; return how many there were.
@@ -116,17 +122,21 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         A handshake in progress is refused.
 
         Args:
-            session: the session, for CherryPy's the id that it had at ``bind_session``; None:
-                CherryPy's session of this request, which must not have been cleared yet.
+            session: the session, for CherryPy's its id; None: CherryPy's session of this request.
 
         Raises:
             InvalidSetting: there is no session.
         """
-        if session is not None:
-            return PushServer.end_session(self, session)
-        current = current_session()
-        return sum(PushServer.end_session(self, name)
-                   for name in (known_key(current), current.id) if name)
+        return PushServer.end_session(self, current_session().id if session is None else session)
+
+    def _follow_session(self) -> None:
+        """Note that a request has given its session a new id, before its answer is sent."""
+        ids = new_id()
+        if ids is not None:
+            try:
+                self._rename_session(*ids)
+            except PushError:
+                logger.exception("a session has a new id, which could not be told to all nodes")
 
     def _abandon(self) -> None:
         PushServer._abandon(self)

@@ -1,16 +1,12 @@
-"""CherryPy's sessions: by what name they are known, and how long they live."""
+"""CherryPy's sessions: which one a request has, and how long it is kept."""
 from __future__ import annotations
 
 import copy
-import uuid
 from typing import Any
 
 import cherrypy
 
 from ..errors import InvalidSetting
-
-KEY = "pushserver.key"
-"""The entry of a session under which ``bind_session`` leaves a name that survives a new id."""
 
 
 def current_session() -> Any:
@@ -25,23 +21,20 @@ def current_session() -> Any:
     return session
 
 
-def made_key(session: Any) -> str:
-    """Return a session's key; if it has none, put one into it."""
-    if not session.locked:  # with locking = "explicit"; CherryPy saves and unlocks it at the end
+def new_id() -> tuple[str, str] | None:
+    """Return the old id and the new one of a session that this request has regenerated."""
+    session = getattr(cherrypy.serving, "session", None)
+    if session is None or not session.regenerated or not session.originalid:
+        return None
+    return session.originalid, session.id
+
+
+def prolong(session: Any) -> None:
+    """Have this request put off the end of its session, as those that use its data do."""
+    if not session.locked:  # by locking = "explicit"; CherryPy unlocks it at the end
         session.acquire_lock()
-    key: str = session.setdefault(KEY, uuid.uuid4().hex)
-    return key
-
-
-def known_key(session: Any) -> str | None:
-    """Return a session's key, or None."""
-    if session.loaded or session.locked:
-        return session.get(KEY)  # type: ignore[no-any-return]
-    session.acquire_lock()
-    try:
-        return session.get(KEY)  # type: ignore[no-any-return]
-    finally:
-        session.release_lock()
+    if not session.loaded:
+        session.load()
 
 
 class SessionLife:
@@ -59,12 +52,16 @@ class SessionLife:
     def __repr__(self) -> str:
         return f"<SessionLife of {type(self._session).__name__}>"
 
-    def left(self) -> float:
+    def left(self, id: str) -> float:
         """Return the seconds for which it is still kept; 0: it has expired, or was deleted.
 
         This may wait for a request of the session that is in progress, as it may prolong it.
+
+        Args:
+            id: the session's, which may have changed.
         """
         mine = self._session
+        mine.id = id
         try:
             mine.locked = True      # for a look that at worst shows too little
             if found := self._left():

@@ -16,7 +16,7 @@ from ws4py.messaging import PingControlMessage, PongControlMessage
 from pushserver.wire.disconnects import ABNORMAL, NO_STATUS, Disconnect
 from pushserver.errors import InvalidData
 from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG,
-                                    OPCODE_TEXT, apply_mask, close_frame, frame)
+                                    OPCODE_TEXT, apply_mask, close_frame, frame, without)
 from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from tests.support.raw_client import masked_frame
@@ -447,3 +447,18 @@ def test_values_are_str_and_bytes():
     first, second, third, pong = reader.feed(stream)
     assert (first, second, third) == ("gr\u00fc\u00df", b"\x00\xff", "x" * 200)
     assert pong.data == b"p"
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"in", b"out"]),
+                          st.sampled_from([0, 1, 122, 123, 124, 125, 65_532, 65_533, 70_000]))))
+def test_frames_are_taken_out_by_how_their_payloads_begin(sizes):
+    frames = [frame(OPCODE_TEXT, start + b"x" * size) for start, size in sizes]
+    left = [data for data, (start, _) in zip(frames, sizes) if start == b"in"]
+    assert without((b"out", b"nothing"), b"".join(frames)) == b"".join(left)
+    assert without((b"not",), b"".join(frames)) == b"".join(frames)
+
+
+def test_only_frames_are_taken_out():
+    answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    assert without((b"out",), answer + frame(OPCODE_TEXT, b"out")).startswith(answer)
+    assert without((b"out",), b"") == b""

@@ -327,7 +327,7 @@ class Subscriptions:
         """Let the others know, unless the client has come back before this."""
         session = self._session
         if not session.handle.is_in(channel):
-            session.handle.node.left_channel(channel, session.client.client)
+            session.handle.node.left_channel(channel, session.client.client, vanished=False)
 
     def _result(self, channel: str, page: Page, since: Position | None, room: int,
                 claims: Claims | None = None, *, must_recover: bool = False) -> SubscribeResult:

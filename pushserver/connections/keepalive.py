@@ -100,9 +100,8 @@ class KeepAlive:
             self._link.no_pong()
 
     def _await_pong(self, now: float) -> None:
-        settings = self._link.context.settings
         self._rule.pinged(now)
-        self._check_in(min(settings.ping_interval, settings.pong_timeout))
+        self._check_in(min(self._interval, self._link.context.settings.pong_timeout))
 
     def _check_in(self, seconds: float) -> None:
         self._ping = self._later(seconds, self._check)

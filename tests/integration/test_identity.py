@@ -115,7 +115,8 @@ def root():
 @contextlib.contextmanager
 def serving(site_root=None, *, grace=25.0, **options):
     tokens = options.pop("tokens", None) or Tokens(secret=SECRET, grace=grace)
-    with running_site(site_root or root(), plugin={"channels": RULES, "tokens": tokens}, **options) as site:
+    plugin = {"channels": RULES, "tokens": tokens}
+    with running_site(site_root or root(), plugin=plugin, **options) as site:
         yield site
 
 

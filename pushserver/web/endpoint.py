@@ -317,8 +317,9 @@ class Endpoint:
             takeover.refuse(refused.status, refused.message, refused.headers)
             return
         # browsers fail a connection that answers none of the subprotocols that they offer
-        head = self._switching(SWITCHING + b"Switching Protocols",
-                               self._offered.partition(",")[0].strip() or None)
+        head = self._switching(
+            SWITCHING + b"Switching Protocols\r\n" + takeover.answer.partition(b"\r\n")[2],
+            self._offered.partition(",")[0].strip() or None)
         takeover.write(head + close_frame(refusal_disconnect(refused.status, refused.message)))
         if self._acceptor.take_leave(takeover.socket):
             takeover.detach()
@@ -330,7 +331,7 @@ class Endpoint:
         """
         status, *fields = answer.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
         kept = [field for field in fields
-                if field.partition(":")[0].strip().title() not in _NOT_OF_A_101]
+                if field.partition(":")[0].strip().title() not in ("", *_NOT_OF_A_101)]
         ours = ["Upgrade: websocket", "Connection: Upgrade",
                 f"Sec-WebSocket-Accept: {accept_key(self._key)}"]
         if subprotocol is not None:

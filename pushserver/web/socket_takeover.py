@@ -38,7 +38,7 @@ class _HeldBack:
     """Stand in for a connection's ``wfile``: keep a 101, and write any other answer at once.
 
     Attributes:
-        answer: the 101.
+        answer: the 101, or the head of what is kept instead.
         status: the status of another answer, once it has begun.
         takes_all: keep any answer from being written.
     """
@@ -54,6 +54,7 @@ class _HeldBack:
     def write(self, data: bytes) -> int:
         """Keep or write; cheroot calls this, first with the whole head of the answer."""
         if self.takes_all:
+            self.answer = self.answer or data
             return len(data)
         if not self.status and (self.answer or data).startswith(SWITCHING):
             self.answer = self.answer or data   # a 101 has no body
@@ -154,7 +155,7 @@ class SocketTakeover:
 
     @property
     def answer(self) -> bytes:
-        """Return the 101 held back, or nothing if there was none."""
+        """Return the head of what was held back, or nothing if nothing was."""
         return self._held.answer
 
     @property

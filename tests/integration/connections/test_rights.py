@@ -103,13 +103,13 @@ def root(gate):
         handlers = plain(gate), talker(gate)
 
         @cherrypy.expose
-        @cherrypy.tools.push(handler_cls=handlers[0])
+        @cherrypy.tools.push(handler_cls=handlers[0], trust_id=True)
         def websocket(self, Id=None):
             """Accept everybody."""
             cherrypy.request.push_session = "the session"
 
         @cherrypy.expose
-        @cherrypy.tools.push(protocol="centrifuge", handler_cls=handlers[1])
+        @cherrypy.tools.push(protocol="centrifuge", handler_cls=handlers[1], trust_id=True)
         def talk(self, Id=None):
             """Accept everybody."""
             cherrypy.request.push_session = "the session"

@@ -42,16 +42,20 @@ class PushClient:
 
     Iterate over the messages, which are ``str`` or ``bytes``, or pass ``on_message``. With
     ``channels`` they are ``Publication``s, and each channel resumes where it was lost. Every
-    method is safe from any thread, callbacks included. Callbacks run on the client's thread, one
-    at a time; exceptions in them are logged. While one blocks, or while the queue is full, nothing
-    is read: TCP then slows the server down, which may in the end disconnect the client as slow.
+    method is safe from any thread, callbacks and signal handlers included. Callbacks run on the
+    client's thread, one at a time; exceptions in them are logged, and ``SystemExit`` and
+    ``KeyboardInterrupt`` end the client. While one blocks, or while the queue is full, nothing is
+    read: TCP then slows the server down, which may in the end disconnect the client as slow.
+
+    In a forked child the client is closed, without a word to the server, and its methods raise
+    ``ConnectionClosed``; the parent's goes on.
 
     A lost connection is made again after a delay drawn from a window that grows from 0.5 to 20 s.
     The client stays closed after ``close()``, a final close code (``Disconnected``), an HTTP
     status 4xx other than 408, 425 and 429 (``Refused``), ``max_attempts``, and, if no connection
     has been open yet, a response that is not a WebSocket server's or a certificate that cannot be
-    trusted. Iteration then raises that error; after ``close()`` and a normal close by the server
-    (1000) it just ends.
+    trusted. Iteration then raises that error, or what a callback raised to end the program; after
+    ``close()`` and a normal close by the server (1000) it just ends.
 
     The methods that ask the server for something (``publish``, ``rpc``, ``presence``, ``history``)
     need ``channels``. They wait for the answer, for at most ``timeout`` seconds (by default the
@@ -73,15 +77,17 @@ class PushClient:
         channels: names of the channels to subscribe to, or a mapping from them to the position
             last seen (offset and epoch), the token of a private channel, or both as
             ``{"since": ..., "token": ...}``. The URL has to be one for Centrifugo's protocol.
-        token: with ``channels``, a JWT that says who the client is, or a function that returns one
-            for each connection. Token functions run on threads of their own; a channel's is
-            called with the channel's name. Before a token expires, its function is called for
-            a new one.
+        token: a JWT that says who the client is, or a function that returns one for each
+            connection. Without ``channels`` it becomes ``?token=`` in the URL. Token functions run
+            on threads of their own; a channel's is called with the channel's name. With
+            ``channels``, before a token expires, its function is called for a new one.
         on_gap: called with a ``Gap`` when publications of its ``channel`` may be lost for good.
         on_lost: called with a ``ChannelLost`` when the server refuses a channel or takes the
             client out of it; without ``on_lost``, that error ends the client.
         on_presence: called with a ``Presence`` when somebody joins a channel or leaves it.
-        headers: further request headers, pairs or a mapping.
+        headers: further request headers, pairs or a mapping, which are read for each connection;
+            or a function that returns them, called for each on a thread of its own. If it raises,
+            the attempt has failed (``CredentialsFailed``).
         origin: the ``Origin`` header, as a browser would send it; None: no such header.
         subprotocols: those to offer.
         ssl_context: replaces the one that verifies against the system's certificates.
@@ -133,7 +139,8 @@ class PushClient:
         find_proxy(proxy, address)  # likewise
         request = Request(address, handshake.check_subprotocols(subprotocols), proxy=proxy,
                           ssl_context=ssl_context, credentials=Credentials(
-                              headers, origin, token if channels is None else None))
+                              address.secure, headers, origin,
+                              token if channels is None else None))
         connection = options.ConnectionOptions(timeout, close_timeout, ping_interval, pong_timeout,
                                                max_message_size)
         callbacks = Callbacks(f"Id {Id!r}" if Id is not None else f"{address.host}:{address.port}",
@@ -201,8 +208,9 @@ class PushClient:
         """Close the connection with a handshake and end the thread; a second call does nothing.
 
         Returns when the thread has ended: at once, or when the server has answered, after at most
-        ``close_timeout`` and two seconds. From a callback it returns at once, and the thread ends
-        after that callback. Messages received before can still be iterated over.
+        ``close_timeout`` and two seconds. From a callback, or a signal handler that has interrupted
+        another method, it returns at once, and the thread ends after that. Messages received before
+        can still be iterated over.
 
         Args:
             code: 1000, 1001 or 3000 to 4999.
@@ -290,6 +298,9 @@ class PushClient:
 
     def send(self, data: Any, *, timeout: float | None = None) -> None:
         """Send one message, on the connection that is open or opens in time.
+
+        It returns once the kernel has the message, which is no promise that it arrives. In a signal
+        handler that has interrupted another ``send``, it only queues the message behind that one.
 
         Args:
             data: text, a bytes-like object for a binary message, or anything that JSON can hold.

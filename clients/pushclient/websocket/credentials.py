@@ -1,11 +1,11 @@
-"""What a client shows a server to say who it is: headers and a token, new ones for each connection.
-"""
+"""What a client shows a server to say who it is, put together for each connection."""
 from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Sequence, Union
 
 from ..errors import CredentialsFailed, InvalidSetting
 from ..options import HeadersOption, header_pairs
+from .cookies import Cookies
 from .errands import Errands
 from .handshake import check_headers
 from .waker import StepDeadline
@@ -15,21 +15,26 @@ TokenOption = Union[str, Callable[[], Any], None]
 
 
 class Credentials:
-    """Hold headers and a token, or the functions that return them.
+    """Hold headers and a token, or the functions that return them, and the server's cookies.
 
     Args:
+        secure: the connections use TLS.
         headers: pairs or a mapping, read for each connection, or a function that returns them.
         origin: the ``Origin`` header, or None.
         token: what becomes ``?token=`` in the URL, or a function that returns it, or None.
+
+    Attributes:
+        cookies: those that the server has set.
 
     Raises:
         InvalidSetting: they cannot work.
     """
 
-    def __init__(self, headers: HeadersOption = None, origin: str | None = None,
+    def __init__(self, secure: bool, headers: HeadersOption = None, origin: str | None = None,
                  token: TokenOption = None) -> None:
         if not callable(headers) and not isinstance(headers, (Mapping, Sequence)):
             headers = header_pairs(headers)
+        self.cookies = Cookies(secure)
         self._headers = headers
         self._origin = origin
         self._token = token
@@ -46,7 +51,8 @@ class Credentials:
             InvalidSetting: they cannot work.
             ConnectTimeout, Interrupted: see ``StepDeadline.wait``.
         """
-        return self._checked(_made(self._headers, "headers", errands, deadline))
+        given = self._checked(_made(self._headers, "headers", errands, deadline))
+        return self.cookies.added_to(given)
 
     def token(self, errands: Errands, deadline: StepDeadline) -> str:
         """Return the token for one connection, or ""; raise as ``headers`` does."""

@@ -51,7 +51,7 @@ class Request:
         ssl_options: see ``tls.make_context``.
         key: the ``Sec-WebSocket-Key``.
         head: the request itself; None: made from the other attributes.
-        credentials: further headers, read when a connection is made, and a token, or None.
+        credentials: further headers, read when a connection is made, and more; or None.
     """
 
     address: Address
@@ -116,6 +116,8 @@ class Request:
         request = self.head or handshake.build_request(self.address.resource, self.headers)
         head, rest = exchange(sock, request, deadline)
         response = handshake.parse_response(head)
+        if self.credentials is not None:
+            self.credentials.cookies.take(response.headers.get("set-cookie", ()))
         if response.status != SWITCHING_PROTOCOLS:
             raise handshake.refusal(response, read_body(sock, response, rest, deadline))
         chosen = handshake.check_response(response, self.key, self.subprotocols)

@@ -14,10 +14,14 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
-from .http_servers import end_after_page, leave_to_parent
+from .http_servers import adapters, end_after_page, leave_to_parent
+from .tls import shake_hands_later
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
+
+SERVING_PRIORITY = 80
+"""After the HTTP servers have started."""
 
 DRAIN_PRIORITY = 10
 """Clients are told to leave before the HTTP server stops, at 25."""
@@ -53,6 +57,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
                             broker=broker, events=BusEvents(bus), on_death=self._end_engine)
         self._listeners = (("start", self.start, START_PRIORITY),
+                           ("start", self._serving, SERVING_PRIORITY),
                            ("stop", self.drain, DRAIN_PRIORITY),
                            ("stop", self.stop, STOP_PRIORITY),
                            ("push-broadcast", self.broadcast, None),
@@ -73,6 +78,11 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         """Start the threads; the engine calls this before its HTTP server starts."""
         PushServer.start(self)
         self.bus.log("Push server started")
+
+    def _serving(self) -> None:
+        """See to it that no client can stop the HTTP servers from accepting others."""
+        for adapter in adapters(self.bus):
+            shake_hands_later(adapter.httpserver)
 
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""

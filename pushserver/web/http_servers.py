@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import threading
 from queue import Empty
-from typing import Any
+from typing import Any, Iterator
 
 from cheroot.workers import threadpool
 from cherrypy.process.servers import ServerAdapter
@@ -11,18 +11,26 @@ from cherrypy.process.servers import ServerAdapter
 END = getattr(threadpool, "_SHUTDOWNREQUEST", None)
 
 
-class _Ended:
-    """Stand in for a thread's server: there are no more requests, and all else is as before."""
+class Forwarding:
+    """Stand in for an object: what a subclass does not have itself is the object's."""
 
-    def __init__(self, server: Any) -> None:
-        object.__setattr__(self, "_server", server)
-        object.__setattr__(self, "requests", self)
+    def __init__(self, original: Any) -> None:
+        object.__setattr__(self, "original", original)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._server, name)
+        return getattr(self.original, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._server, name, value)
+        setattr(self.original, name, value)
+
+
+class _Ended(Forwarding):
+    """A thread's server that has no more requests for it."""
+
+    @property
+    def requests(self) -> _Ended:
+        """Return what stands in for the pool."""
+        return self
 
     def get(self) -> object:
         """Return the request to end, in place of the pool."""
@@ -56,7 +64,13 @@ def leave_to_parent(bus: Any) -> None:
 
     Their threads are not here, and waiting for them would have no end.
     """
+    for adapter in adapters(bus):
+        adapter.running = False
+
+
+def adapters(bus: Any) -> Iterator[ServerAdapter]:
+    """Yield those of an engine's listeners that run HTTP servers."""
     for listener in tuple(bus.listeners.get("stop", ())):
         adapter = getattr(listener, "__self__", None)
         if isinstance(adapter, ServerAdapter):
-            adapter.running = False
+            yield adapter

@@ -14,13 +14,17 @@ from ..errors import InvalidSetting, PushError
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
-from .http_servers import end_after_page, leave_to_parent
+from .http_servers import adapters, end_after_page, leave_to_parent
 from .sessions import current_session, new_id, prolong
+from .tls import shake_hands_later
 
 logger = logging.getLogger(__name__)
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
+
+SERVING_PRIORITY = 80
+"""After the HTTP servers have started."""
 
 DRAIN_PRIORITY = 10
 """Clients are told to leave before the HTTP server stops, at 25."""
@@ -58,6 +62,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         self._hook = f"hooks.on_end_resource.pushserver-{id(self)}"   # in CherryPy's configuration
         self._listeners: tuple[tuple[str, Callable[..., object], int | None], ...] = (
             ("start", self.start, START_PRIORITY),
+            ("start", self._serving, SERVING_PRIORITY),
             ("stop", self.drain, DRAIN_PRIORITY),
             ("stop", self.stop, STOP_PRIORITY),
             ("push-broadcast", self.broadcast, None),
@@ -78,6 +83,11 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         """Start the threads; the engine calls this before its HTTP server starts."""
         PushServer.start(self)
         self.bus.log("Push server started")
+
+    def _serving(self) -> None:
+        """See to it that no client can stop the HTTP servers from accepting others."""
+        for adapter in adapters(self.bus):
+            shake_hands_later(adapter.httpserver)
 
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""

@@ -126,6 +126,11 @@ class Handle:
         inbox = self.link.inbox
         return self.context.runtime.later(inbox, seconds, lambda: inbox.run(job))
 
+    def soon(self, job: Callable[[], object]) -> None:
+        """Run a job in order with the connection's callbacks, unless it has ended."""
+        inbox = self.link.inbox
+        self.context.runtime.run(inbox, lambda: inbox.run(job))
+
     def expire(self, seconds: float) -> DelayedJob | None:
         """Close after some seconds, because a token expires then; see ``later``."""
         return self.later(seconds, lambda: self.close(EXPIRED))

@@ -98,7 +98,7 @@ class Inbox(Mailbox):
         self._much = context.settings.max_outbox // MUCH_SHARE
         self._sent = 0          # bytes queued for the client, about
         self._told = 0          # of which the loop is about to take note
-        self._seen = 0          # of which the loop has taken note: they are written or in the outbox
+        self._seen = 0          # of which the loop has taken note: written, or in the outbox
 
     def __repr__(self) -> str:
         return f"<Inbox {self.backlog} bytes{', full' if self.is_full else ''}>"

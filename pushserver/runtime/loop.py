@@ -87,8 +87,8 @@ class Loop:
     """Run everything that touches a socket on one thread.
 
     Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``, ``start``
-    and ``stop``: the first three queue and wake the thread. Everything else may be called only on the
-    loop's thread, that is, from what it calls.
+    and ``stop``: the first three queue and wake the thread. Everything else may be called only on
+    the loop's thread, that is, from what it calls.
 
     What was queued while the thread was busy is written together, in one ``send`` for each socket
     and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound: it

@@ -41,9 +41,9 @@ class Workers:
     A job that blocks holds up only its own mailbox: when nothing has moved for ``STALL`` seconds,
     ``relieve`` starts a spare worker, up to 16 for each regular one.
 
-    Any thread may call ``post`` and ``release``, one thread at a time ``relieve``, and the owner ``start`` and
-    ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the one that
-    has slept least; it wakes the next if there is more to do than it takes itself.
+    Any thread may call ``post`` and ``release``, one thread at a time ``relieve``, and the owner
+    ``start`` and ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the
+    one that has slept least; it wakes the next if there is more to do than it takes itself.
 
     Args:
         count: regular workers.

@@ -42,8 +42,8 @@ class Workers:
     ``relieve`` starts a spare worker, up to 16 for each regular one.
 
     Any thread may call ``post`` and ``release``, one thread at a time ``relieve``, and the owner
-    ``start`` and ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the
-    one that has slept least; it wakes the next if there is more to do than it takes itself.
+    ``start`` and ``stop``. No lock is held while a job runs. Only one worker is woken at a time,
+    the one that has slept least; it wakes the next if there is more to do than it takes itself.
 
     Args:
         count: regular workers.

@@ -200,8 +200,8 @@ def measure(how, speed, count, tls):
         found = json.loads(reading.stdout.read() or "[]")
         wrong = sorted({one for one in found if one != "all"})
         return (f"{how:8} {'tls' if tls else '':4} {speed:5} MB/s: {found.count('all'):3} of "
-                f"{count:3} got all in {time.monotonic() - begun:5.1f} s; largest outbox {outbox:8} bytes; "
-                f"grown {grown / count / 1024:7.0f} KiB per client {wrong or ''}")
+                f"{count:3} got all in {time.monotonic() - begun:5.1f} s; largest outbox "
+                f"{outbox:7} bytes; grown {grown / count / 1024:7.0f} KiB per client {wrong or ''}")
 
 
 @contextlib.contextmanager

@@ -49,7 +49,9 @@ class Settings:
 
     Attributes:
         ping_interval: seconds without traffic after which a client is pinged. 0: never.
-        pong_timeout: seconds that a client has to answer a ping; any traffic counts.
+        pong_timeout: seconds that a client has to answer a ping; any traffic counts. A ping that is
+            still on its way behind other data, which the client reads, is waited for. A client for
+            which answers wait must take something in that time, else it is closed with 3008.
         close_timeout: seconds that a client has to answer a close frame; 1 at most while the
             server stops.
         connect_timeout: seconds that a client of Centrifugo's protocol has to send ``connect``.

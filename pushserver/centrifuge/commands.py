@@ -223,22 +223,10 @@ class Commands:
         page = node.history(channel, limit, since, reverse)
         if since is not None and not page.recovered:
             raise errors.unrecoverable()
-        return values.HistoryResult(self._fitting(page.publications), page.top)
-
-    def _fitting(self, publications: Any) -> list[bytes]:
-        """Return as much from the start of a page as fits a reply: the client asks for the rest.
-
-        The first publication is always included: it has fitted an outbox before.
-        """
-        found: list[bytes] = []
-        room = self._session.room
-        for publication in publications:
-            encoded, = self._session.codec.encoded([publication])
-            room -= len(encoded)
-            if room < 0 and found:
-                break
-            found.append(encoded)
-        return found
+        # the client asks for the rest; the first has fitted an outbox before
+        fitting = self._session.fitting(page.publications, self._session.room) \
+            or self._session.codec.encoded(page.publications[:1])
+        return values.HistoryResult(fitting, page.top)
 
     # What belongs to no channel
 

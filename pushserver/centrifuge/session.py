@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Iterable, Protocol
 
 from ..channels.presence import Info
+from ..channels.publication import Publication
 from ..connections.handle import Handle
 from ..errors import ConnectionClosed, InvalidData
 from ..runtime.runtime import DelayedJob
@@ -190,16 +191,31 @@ class Session:
         """Tell whether the client has much to read before another command should be run."""
         return self._handle is not None and self._handle.link.inbox.is_ahead(self._waiting)
 
-    def hold(self, job: Callable[[], object]) -> None:
+    def hold(self, job: Callable[[], object], room: int = 0) -> None:
         """Do nothing for the client until it has read enough, and then this first.
 
-        Replies that are too many to be sent now go out then; ``flush`` must come first in the job.
+        Replies that are too long to be sent now wait too; ``flush`` must come first in the job.
+
+        Args:
+            job: what to go on with.
+            room: bytes that it must be able to send.
         """
         if self._waiting <= self.room:
             self.flush()
         if self._handle is not None:
             inbox = self._handle.link.inbox
-            inbox.hold(partial(inbox.run, job), self._waiting)
+            inbox.hold(partial(inbox.run, job), max(room, self._waiting))
+
+    def fitting(self, publications: Iterable[Publication], room: int) -> list[bytes]:
+        """Return as many of the first publications as fit, as results hold them."""
+        found: list[bytes] = []
+        for publication in publications:
+            encoded, = self.codec.encoded([publication])
+            room -= len(encoded)
+            if room < 0:
+                break
+            found.append(encoded)
+        return found
 
     def _put_replies(self) -> bool:
         """Queue the waiting replies as one message; False if the client takes none."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ..channels.node import Queue, JoinRequest
@@ -31,15 +32,17 @@ class Subscription:
         info: what others in this channel see of the client.
         expiry: the job that ends it some time after its token expires, or None.
         from_token: it was made with a token that expires, and can be refreshed.
+        is_behind: the client is yet to get some of what it has missed.
         over: why the client is no longer in the channel, or None.
     """
 
-    __slots__ = ("info", "expiry", "from_token", "over")
+    __slots__ = ("info", "expiry", "from_token", "is_behind", "over")
 
     def __init__(self, claims: Claims | None = None) -> None:
         self.info = claims.info if claims else None
         self.from_token = claims is not None and claims.expires is not None
         self.expiry: DelayedJob | None = None
+        self.is_behind = False
         self.over: CommandError | None = None
 
 
@@ -106,25 +109,35 @@ class Subscriptions:
         if len(channels) > MAX_CHANNELS:
             raise CloseConnection(errors.MALFORMED)
         requests = [JoinRequest(channel, asked.get(channel)) for channel in channels]
-        self._known.update((channel, Subscription()) for channel in channels)
+        mine = {channel: Subscription() for channel in channels}
+        self._known.update(mine)
 
-        def prepare(pages: Sequence[Page]) -> Queue:
-            answer = reply(self._results(requests, pages))
-            return lambda *newer: self._start(answer, channels, newer)
+        def prepare(pages: Sequence[Page]) -> tuple[Queue, Sequence[Position | None]]:
+            results, reached = self._results(requests, pages)
+            for channel, position in zip(channels, reached):
+                mine[channel].is_behind = position is not None
+            answer = reply(results)
+            return lambda *newer: self._start(answer, channels, newer), reached
 
         handle = self._session.handle
         if not handle.node.join(handle.link, requests, self.info, prepare):
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         with self._lock:
             self._state, late = CONNECTED, self._late
+        for channel, subscription in mine.items():
+            self._follow(channel, subscription)
         for demand in late.values():
             self._push(demand)
 
-    def _results(self, requests: Sequence[JoinRequest],
-                 pages: Sequence[Page]) -> dict[str, SubscribeResult]:
-        room = self._session.room // max(1, len(requests))
-        return {channel: self._result(channel, page, since, room)
-                for (channel, since), page in zip(requests, pages)}
+    def _results(self, requests: Sequence[JoinRequest], pages: Sequence[Page]
+                 ) -> tuple[dict[str, SubscribeResult], list[Position | None]]:
+        room = self._session.room
+        results, reached = {}, []
+        for (channel, since), page in zip(requests, pages):
+            results[channel], position = self._result(channel, page, since, room)
+            room -= sum(map(len, results[channel].publications))
+            reached.append(position)
+        return results, reached
 
     def _start(self, answer: bytes, channels: Sequence[str],
                newer: Sequence[Iterable[Publication]]) -> None:
@@ -152,10 +165,10 @@ class Subscriptions:
         if claims is None:
             session.check(session.client.allows_subscribe, channel)
 
-        def prepare(pages: Sequence[Page]) -> Queue:
-            result = self._result(channel, pages[0], since, session.room, claims,
-                                  must_recover=request.must_recover)
-            return lambda newer: answer(result, newer)
+        def prepare(page: Page) -> tuple[Queue, Position | None]:
+            result, reached = self._result(channel, page, since, session.room, claims,
+                                           must_recover=request.must_recover)
+            return lambda newer: answer(result, newer), reached
 
         def answer(result: SubscribeResult, newer: Iterable[Publication]) -> None:
             session.reply(number, result, now=True)
@@ -227,27 +240,20 @@ class Subscriptions:
         session = self._session
         channel, since, info, data = demand
 
-        def prepare(pages: Sequence[Page]) -> Queue:
-            page, = pages
-            missed = self._pushable(page)
-            if missed and since is not None:  # they follow, one by one
-                page = page._replace(top=page.top._replace(offset=since.offset))
-            result = self._result(channel, page._replace(publications=(), recovered=False), None, 0)
-            told = session.codec.subscribed(channel, result._replace(data=data))
-            return lambda newer: tell(told, missed, newer)
+        def prepare(page: Page) -> tuple[Queue, Position | None]:
+            result, start = self._result(channel, page, since, 0)   # what was missed follows
+            told = session.codec.subscribed(channel, result._replace(
+                recovered=False, was_recovering=False, data=data))
+            missed, reached = self._pushes(channel, page, start, session.room // 2) \
+                if start and not session.is_ahead else ([], start)
+            return lambda newer: tell(told, missed, newer), reached
 
-        def tell(told: bytes, missed: Iterable[Publication], newer: Iterable[Publication]) -> None:
-            session.put(told)
-            self._put(channel, missed)
+        def tell(told: bytes, missed: Iterable[bytes], newer: Iterable[Publication]) -> None:
+            session.put(told, *missed)
             self._put(channel, newer)
 
         mine = Subscription(Claims(session.client.user_id, info=info))
         return bool(self._enter(channel, since, mine, prepare))
-
-    def _pushable(self, page: Page) -> Sequence[Publication]:
-        """Return what was missed, if it is complete and fits."""
-        size = sum(map(len, self._session.codec.encoded(page.publications)))
-        return page.publications if page.recovered and size <= self._session.room else ()
 
     def push_out(self, channel: str, code: int, reason: str) -> bool:
         """Remove the client from a channel and tell it so; False if it was not in it."""
@@ -276,9 +282,14 @@ class Subscriptions:
     # For all of these
 
     def _enter(self, channel: str, since: Position | None, mine: Subscription,
-               prepare: Callable[[Sequence[Page]], Queue],
+               prepare: Callable[[Page], tuple[Queue, Position | None]],
                claims: Claims | None = None) -> bool | None:
         """Enter a channel; see ``Node.join``. Also False if another thread was first."""
+        def answer(pages: Sequence[Page]) -> tuple[Queue, Sequence[Position | None]]:
+            queue, reached = prepare(pages[0])
+            mine.is_behind = reached is not None
+            return queue, [reached]
+
         if self._known.setdefault(channel, mine) is not mine:
             return False
         joined: bool | None = False
@@ -287,11 +298,73 @@ class Subscriptions:
                 self._expect_expiry(channel, mine, claims)
             handle = self._session.handle
             requests = [JoinRequest(channel, since)]
-            joined = handle.node.join(handle.link, requests, self.info, prepare)
+            joined = handle.node.join(handle.link, requests, self.info, answer)
         finally:
             if not joined and self._known.get(channel) is mine:
                 self._forget(channel, None)
+        if joined:
+            self._follow(channel, mine)
         return joined
+
+    # What was missed and did not fit the reply
+
+    def _follow(self, channel: str, known: Subscription) -> None:
+        """Push the rest of what the client has missed, as it reads."""
+        if known.is_behind:
+            self._session.handle.soon(partial(self._catch_up, channel, known))
+
+    def _catch_up(self, channel: str, known: Subscription, room: int = 0) -> None:
+        """Push some of what the client has missed, unless it has much to read; then go on.
+
+        Args:
+            channel: its name.
+            known: to see whether the client has left meanwhile.
+            room: the outbox has so much for a publication that takes more than others.
+        """
+        session, needed = self._session, 0
+        if self._known.get(channel) is not known:
+            return
+        if session.is_ahead:
+            session.hold(partial(self._catch_up, channel, known))
+            return
+
+        def prepare(pages: Sequence[Page]) -> tuple[Queue, Sequence[Position | None]]:
+            nonlocal needed
+            page, = pages
+            start = Position(page.top.offset - len(page.publications), page.top.epoch)
+            missed, reached = self._pushes(channel, page, start, session.room // 2)
+            needed = sum(map(len, missed))
+            if needed > max(session.room, room):
+                missed, reached = [], start
+            known.is_behind = reached is not None
+            return lambda newer: push(missed, newer), [reached]
+
+        def push(missed: Iterable[bytes], newer: Iterable[Publication]) -> None:
+            session.put(*missed)
+            self._put(channel, newer)
+
+        if session.handle.node.catch_up(session.handle.link, channel, prepare) is None:
+            self.lost(channel)
+        elif needed > max(session.room, room):
+            session.hold(partial(self._catch_up, channel, known, needed), needed)
+        else:
+            self._follow(channel, known)
+
+    def _pushes(self, channel: str, page: Page, start: Position,
+                room: int) -> tuple[list[bytes], Position | None]:
+        """Return the pushes of the first publications that fit, but at least of one.
+
+        Returns:
+            Them, and the position that they reach if that is not the page's end.
+        """
+        found: list[bytes] = []
+        for publication in page.publications:
+            push = self._session.codec.publication(channel, publication)[1]
+            room -= len(push)
+            if room < 0 and found:
+                return found, start._replace(offset=start.offset + len(found))
+            found.append(push)
+        return found, None
 
     def _forget(self, channel: str,
                 why: Callable[[], CommandError] | None = errors.permission_denied) -> None:
@@ -330,17 +403,20 @@ class Subscriptions:
             session.handle.node.left_channel(channel, session.client.client, vanished=False)
 
     def _result(self, channel: str, page: Page, since: Position | None, room: int,
-                claims: Claims | None = None, *, must_recover: bool = False) -> SubscribeResult:
-        """Return the result of a subscription, with what the client has missed.
+                claims: Claims | None = None, *, must_recover: bool = False
+                ) -> tuple[SubscribeResult, Position | None]:
+        """Return the result of a subscription, with the first of what the client has missed.
 
         Args:
             channel: its name.
             page: what the history returned.
             since: the last position the client has seen.
-            room: bytes that the missed publications may take; if they do not fit, they are
-                reported as lost.
+            room: bytes that the missed publications may take.
             claims: of the channel's token.
             must_recover: missed publications that are lost are an error.
+
+        Returns:
+            The result, and the position that it reaches if more was missed than fits.
 
         Raises:
             CommandError: 112: see ``must_recover``.
@@ -349,17 +425,16 @@ class Subscriptions:
         result = SubscribeResult(None if claims is None else ttl(session, claims),
                                  was_recovering=since is not None)
         if not page.top.epoch:      # the channel has no history
-            return result
+            return result, None
         if page.publications and not self._may_resume(channel):
             page = page._replace(publications=(), recovered=False)
-        recovered, missed = page.recovered, session.codec.encoded(page.publications)
-        if sum(map(len, missed)) > room:
-            recovered, missed = False, []
-        if must_recover and since is not None and not recovered:
+        if must_recover and since is not None and not page.recovered:
             raise errors.unrecoverable()
-        offset = since.offset if recovered and since is not None else page.top.offset
-        return result._replace(position=Position(offset, page.top.epoch), recovered=recovered,
-                               publications=missed)
+        missed = session.fitting(page.publications, room)
+        position = Position(page.top.offset - len(page.publications), page.top.epoch)
+        left = len(missed) < len(page.publications)
+        return result._replace(position=position, recovered=page.recovered, publications=missed), \
+            position._replace(offset=position.offset + len(missed)) if left else None
 
     def _may_resume(self, channel: str) -> bool:
         session = self._session

@@ -297,6 +297,12 @@ class Hub(Generic[M]):
             self._room(channel).joining[member] = joining
             return True
 
+    def joining(self, member: M, channel: str) -> Joining | None:
+        """Return a connection's subscription in progress; None: it has left, or has arrived."""
+        with self._lock:
+            room = self._rooms.get(channel)
+            return None if room is None else room.joining.get(member)
+
     def arrive(self, arrived: Iterable[Joining], channel: str) -> None:
         """Complete what ``join`` began: these are now in the channel like all others.
 

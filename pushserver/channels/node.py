@@ -29,9 +29,10 @@ class JoinRequest(NamedTuple):
 Queue = Callable[..., None]
 """Queues an answer, then the publications that have come since: one argument for each channel."""
 
-Answer = Callable[[Sequence[Page]], Queue]
+Answer = Callable[[Sequence[Page]], tuple[Queue, Sequence["Position | None"]]]
 """Makes the answer to subscriptions from what their histories returned, in the order of the
-requests, and returns what queues it."""
+requests. Returns what queues it, and for each channel None, or the position that the answer reaches
+if it does not hold all of the page: ``catch_up`` must follow."""
 
 
 class Arrival(NamedTuple):
@@ -241,11 +242,37 @@ class Node(Generic[M]):
                 entered.append((channel, joining))
             arrivals = self.enter([channel for channel, _ in requests], info)
             pages = [self._recover(*one) for one in requests]
-            settled = _settle([joining for _, joining in entered], pages, answer(pages))
+            settled = _settle([joining for _, joining in entered], pages, *answer(pages))
         finally:
             if not settled:
                 self._take_back(member, entered, arrivals)
         self.announce(member, arrivals)
+        return settled or None
+
+    def catch_up(self, member: M, channel: str, answer: Answer) -> bool | None:
+        """Go on with what a connection has missed, and what ``join`` did not tell it.
+
+        Args:
+            member: the connection.
+            channel: its name.
+            answer: see ``join``; the page is what came after the position reached.
+
+        Returns:
+            True: it has got this, and is in the channel. False: it had left, or was not behind.
+            None: the rest is lost, or it has left meanwhile; it is no longer in the channel.
+        """
+        joining = self._hub.joining(member, channel)
+        if joining is None or not joining.follow():
+            return False
+        settled = False
+        try:
+            page = self._recover(channel, joining.position)
+            if page.recovered:
+                settled = _settle([joining], [page], *answer([page]))
+        finally:
+            if not settled:
+                self._take_back(member, [(channel, joining)], ())
+        self.wake()
         return settled or None
 
     def _recover(self, channel: str, since: Position | None) -> Page:
@@ -445,7 +472,7 @@ class Node(Generic[M]):
 
     def _tell(self, channel: str, info: Info, joined: bool) -> None:
         audience = self._hub.audience(channel)
-        arriving = tuple(one.member for one in audience.joining if one.is_settled)
+        arriving = tuple(one.member for one in audience.joining if one.is_answered)
         for encoding, members in (*audience.groups, *grouped(arriving)):
             data = encoding.presence(channel, info, joined)
             if data is not None:
@@ -453,13 +480,15 @@ class Node(Generic[M]):
 
 
 def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,
+            reached: Sequence[Position | None],
             newer: tuple[Iterable[Publication], ...] = ()) -> bool:
     """Settle all, each inside the previous one, so that one answer covers them all."""
     index = len(newer)
     if len(pages) == 1:
-        return joinings[0].settle(pages[0], queue)
+        return joinings[0].settle(pages[0], queue, reached[0])
     if index == len(pages):
         queue(*newer)
         return True
     return joinings[index].settle(
-        pages[index], lambda since: _settle(joinings, pages, queue, (*newer, since)))
+        pages[index], lambda since: _settle(joinings, pages, queue, reached, (*newer, since)),
+        reached[index])

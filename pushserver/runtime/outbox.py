@@ -34,8 +34,8 @@ class Outbox:
     in the client's protocol, and it uses up none of the limit for what follows.
 
     All outboxes that wait for the same message share its buffer, so its bytes are held once. Only
-    the loop's thread may use it. It does no I/O: ``peek`` returns what to write next, and
-    ``advance`` takes how much of it was written.
+    the loop's thread may use it, but any may look at ``size``. It does no I/O: ``peek`` returns
+    what to write next, and ``advance`` takes how much of it was written.
 
     Args:
         limit: bytes that may wait after the first message; each frame there counts 64 more.

@@ -1,4 +1,4 @@
-"""Let clients that read at a given speed catch up on 20 channels, in each of which they missed 400 KB.
+"""Let clients of a given speed catch up on 20 channels, of each of which they missed 400 KB.
 
     python -m tests.bench.catching_up [--speed 0.1,1,4,20] [--how frame,frames,connect,...]
                                       [--clients 1] [--tls]
@@ -199,9 +199,9 @@ def measure(how, speed, count, tls):
         reading.kill()
         found = json.loads(reading.stdout.read() or "[]")
         wrong = sorted({one for one in found if one != "all"})
-        return (f"{how:8} {'tls' if tls else '':4} {speed:5} MB/s: {found.count('all'):3} of {count:3} "
-                f"got all in {time.monotonic() - begun:5.1f} s; largest outbox {outbox:8} bytes; "
-                f"grown {grown / count / 1024:7.0f} KiB per client {wrong or ''}")
+        return (f"{how:8} {'tls' if tls else '':4} {speed:5} MB/s: {found.count('all'):3} of "
+                f"{count:3} got all in {time.monotonic() - begun:5.1f} s; largest outbox "
+                f"{outbox:7} bytes; grown {grown / count / 1024:7.0f} KiB per client {wrong or ''}")
 
 
 @contextlib.contextmanager

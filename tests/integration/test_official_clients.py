@@ -22,9 +22,13 @@ def name(request):
 
 
 @pytest.fixture
-def site(name):
-    with official_site() as site:
+def site(name, request):
+    with official_site(**getattr(request, "param", {})) as site:
         yield site
+
+
+SMALL_OUTBOX = pytest.mark.parametrize("site", [{}, {"max_outbox": 10_000}], indirect=True,
+                                       ids=["in the reply", "behind the reply"])
 
 
 @pytest.fixture
@@ -205,6 +209,7 @@ def cut_while_publishing(site, relay, client, channel, missed):
     return client.event("subscribed", channel=channel)
 
 
+@SMALL_OUTBOX
 def test_all_that_was_missed_is_recovered_once_and_in_order(site, relay, join):
     client = join(relay.port)
     told = cut_while_publishing(site, relay, client, "deep:1", MISSED)
@@ -258,6 +263,7 @@ def test_the_server_subscribes_and_unsubscribes(site, api, join):
     client.event("server_unsubscribed", channel="room:2")
 
 
+@SMALL_OUTBOX
 def test_channels_from_the_start_recover_too(site, relay, join):
     client = join(relay.port, tokens=[token(channels=["deep:mine"])])
     client.connect()

@@ -51,12 +51,12 @@ class Handler(CentrifugeConnection):
 
 
 @contextlib.contextmanager
-def official_site():
+def official_site(**settings):
     """Serve a site for the official clients, with the HTTP API at ``/api``."""
     needed_module("jwt", "pyjwt[crypto]")
     tree = Tree()
     plugin = {"channels": RULES, "tokens": Tokens(secret=SECRET, grace=GRACE)}
-    with running_site(tree, plugin=plugin) as site:
+    with running_site(tree, plugin=plugin, settings=settings) as site:
         class Connection:
             @cherrypy.expose
             @cherrypy.tools.push(protocol="centrifuge", handler_cls=Handler)

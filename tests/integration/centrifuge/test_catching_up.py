@@ -7,7 +7,7 @@ import json
 import cherrypy
 import pytest
 
-from pushserver import CentrifugeConnection, ChannelRule
+from pushserver import CentrifugeConnection, ChannelRule, Position
 from pushserver.channels.presence import Info
 from pushserver.runtime.outbox import Outbox
 from tests.support.centrifuge_client import RawClient
@@ -119,6 +119,46 @@ def test_all_that_was_missed_comes_however_much_it_is(largest, together, tls, se
                 assert result["recovered"] and offsets(result["publications"]) == wanted()
             site.push.publish(CHANNELS[0], "live")
             assert client.publication(CHANNELS[0])["offset"] == COUNT + 1
+    assert max(largest) <= MAX_OUTBOX
+
+
+@pytest.mark.parametrize("data", [None, "named"], ids=["by the tool", "by connecting too"])
+def test_channels_from_the_start_come_whole(largest, data):
+    with serving() as site:
+        positions = fill(site)
+        with joined(site, "/connection/named?Id=42") as client:
+            subs = client.connect(data=data, subs=positions)["subs"]
+            assert len(subs) == (20 if data else 5)
+            assert all(one["recovered"] and one.get("offset", 0) == 0 for one in subs.values())
+            seen = {channel: offsets(one.get("publications", ())) for channel, one in subs.items()}
+            for channel in subs:
+                site.push.publish(channel, "live")
+            while any(len(found) <= COUNT for found in seen.values()):
+                push = client.push()
+                seen[push["channel"]].append(push["pub"]["offset"])
+            assert set(map(tuple, seen.values())) == {tuple(range(1, COUNT + 2))}
+            assert client.call("rpc", method="long", data=1) == {"data": "x"}
+            assert not client.pushes
+    assert max(largest) <= MAX_OUTBOX
+
+
+def test_channels_in_which_the_site_puts_a_client_come_whole(largest):
+    with serving() as site:
+        positions = fill(site)
+        with joined(site) as client:
+            client.connect()
+            connection, = site.push.connections("42")
+            for channel in CHANNELS:
+                since = Position(2, positions[channel]["epoch"])
+                assert connection.subscribe(channel, since=since)
+            seen = {channel: [] for channel in CHANNELS}
+            while any(len(found) < COUNT - 2 for found in seen.values()):
+                push = client.push()
+                if "subscribe" in push:
+                    assert push["subscribe"]["offset"] == 2 and not seen[push["channel"]]
+                else:
+                    seen[push["channel"]].append(push["pub"]["offset"])
+            assert set(map(tuple, seen.values())) == {tuple(wanted(3))}
     assert max(largest) <= MAX_OUTBOX
 
 

@@ -34,7 +34,7 @@ WRITES_WHEN_FEW = 4
 HANDLER_GRACE = 1.0
 """Seconds that a handler has to answer what came before the client's close frame."""
 
-LAST_WORDS = 0.05
+LAST_WORDS = 0.03
 """Seconds in which a client can still take what was sent to it before its rights ended."""
 
 LEAVE_GRACE = 1.0

@@ -21,6 +21,9 @@ from .socket_takeover import SocketTakeover, end_connection, warn_once
 
 logger = logging.getLogger(__name__)
 
+LAST = 1000
+"""The priority of a hook that comes after all those of a site."""
+
 _NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
 """Entries of a WSGI environment that would keep the request's objects alive."""
 
@@ -104,6 +107,7 @@ class Endpoint:
         """Attach the stages to a request's hooks, each after the site's own tools."""
         hooks.attach("on_start_resource", self.check_request, priority=10)
         hooks.attach("before_request_body", self.check_client, priority=70)
+        hooks.attach("before_handler", self.ignore_result, priority=LAST)
         hooks.attach("before_finalize", self.upgrade, priority=95)
         hooks.attach("after_error_response", self.tidy, priority=95)
         hooks.attach("on_end_resource", self.agree, priority=95)
@@ -159,6 +163,16 @@ class Endpoint:
             if _takes(request.handler, "Id", among_others=True):
                 params["Id"] = self._Id
         self._claims = request.push_claims = claims
+
+    def ignore_result(self) -> None:
+        """Drop what the page handler returns before anything makes a page of it."""
+        request = cherrypy.serving.request
+        handler = request.handler
+
+        def without_result() -> None:
+            handler()
+        if handler is not None:
+            request.handler = without_result
 
     def _name(self) -> None:
         """Use the Id that the page handler has chosen, or else the URL's.

@@ -11,7 +11,9 @@ from cheroot.errors import MaxSizeExceeded
 from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import MIB
+from ..web.endpoint import LAST
 from ..web.socket_takeover import end_connection
+from ..web.tool import PAGE_TOOLS
 from ..wire.payloads import decode_json
 from .methods import BAD_REQUEST, INTERNAL, METHODS, NOT_AVAILABLE, NOT_FOUND, UNRECOVERABLE
 from .methods import MAX_COMMANDS, CallError, Methods
@@ -44,6 +46,38 @@ class HTTPRefusal(Exception):
         self.headers = headers
 
 
+def _answer_last() -> None:
+    """Make the call behind all of the site's tools, which then have nothing to fail on.
+
+    After an error the caller would repeat what has been done.
+    """
+    request, response = cherrypy.serving.request, cherrypy.serving.response
+    call = request.handler
+    if isinstance(call, cherrypy.HTTPError):    # of a dispatcher, instead of a handler
+        return
+
+    def skip() -> None:
+        if request.handler is not None:     # no tool has answered
+            request.handler = _nothing
+
+    def answer() -> None:
+        status = getattr(response, "output_status", b"")
+        if request.handler is not _nothing or not status.startswith(b"200"):
+            return
+        for name in ("Content-Length", "Content-Encoding", "Etag"):
+            response.headers.pop(name, None)
+        response.stream = False
+        response.body = call()
+        response.finalize()
+
+    request.hooks.attach("before_handler", skip, priority=LAST)
+    request.hooks.attach("on_end_resource", answer, priority=LAST)
+
+
+def _nothing() -> None:
+    """Stand in for the page handler."""
+
+
 class PushAPI:
     """Let other processes push through a site, as they would through Centrifugo's HTTP API:
     ``cherrypy.tree.mount(PushAPI(push, keys=[...]), "/api")``.
@@ -63,7 +97,9 @@ class PushAPI:
             ``push`` is not a push server.
     """
 
-    _cp_config = {"request.process_request_body": False, "request.show_tracebacks": False}
+    _cp_config = {"request.process_request_body": False, "request.show_tracebacks": False,
+                  "hooks.on_start_resource.push_api": _answer_last,
+                  **{f"tools.{name}.on": False for name in (*PAGE_TOOLS, "allow", "params")}}
 
     def __init__(self, push: PushServer, *, keys: Iterable[str], max_body: int = MAX_BODY) -> None:
         if not isinstance(push, PushServer):

@@ -22,6 +22,9 @@ from .socket_takeover import SWITCHING, SocketTakeover, end_connection, warn_onc
 
 logger = logging.getLogger(__name__)
 
+LAST = 1000
+"""The priority of a hook that comes after all those of a site."""
+
 _NOT_FOR_KEEPING = ("wsgi.input", "wsgi.errors")
 """Entries of a WSGI environment that would keep the request's objects alive."""
 
@@ -95,6 +98,7 @@ class Endpoint:
         """Attach the stages to a request's hooks, each after the site's own tools."""
         hooks.attach("on_start_resource", self.check_request, priority=10)
         hooks.attach("before_request_body", self.check_client, priority=70)
+        hooks.attach("before_handler", self.ignore_result, priority=LAST)
         hooks.attach("before_finalize", self.upgrade, priority=95)
         hooks.attach("after_error_response", self.tidy, priority=95)
         hooks.attach("on_end_resource", self.agree, priority=95)
@@ -164,6 +168,16 @@ class Endpoint:
         if self._heartbeat_freq is not None:
             made.heartbeat_freq = self._heartbeat_freq
         return made
+
+    def ignore_result(self) -> None:
+        """Drop what the page handler returns before anything makes a page of it."""
+        request = cherrypy.serving.request
+        handler = request.handler
+
+        def without_result() -> None:
+            handler()
+        if handler is not None:
+            request.handler = without_result
 
     def upgrade(self) -> None:
         """Turn the answer into a 101, if the page handler has run and raised nothing."""

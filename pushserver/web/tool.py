@@ -21,6 +21,10 @@ _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional",
 _TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 """What a client can offer as a subprotocol (RFC 6455 section 4.1)."""
 
+PAGE_TOOLS = ("accept", "autovary", "caching", "encode", "etags", "gzip", "json_out",
+              "trailing_slash")
+"""CherryPy's tools that make a page of what a handler returns, or answer in its place."""
+
 PROTOCOLS: dict[str, type[Connection]] = {"plain": Connection, "centrifuge": CentrifugeConnection}
 """The protocols that a connection can speak, with the base class for each."""
 
@@ -80,6 +84,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         if options.pop("optional", False) and not asks_to_connect(request.headers):
             request.push_data = {}  # so that the handler can fill it in either case
             return
+        switch_off_page_tools()
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
         acceptor = acceptor_of(self._push or subscribed())
@@ -105,6 +110,20 @@ def subscribed() -> PushServer:
             "no push plugin: call PushPlugin(cherrypy.engine).subscribe()"))
     push: PushServer = found[0]
     return push
+
+
+def switch_off_page_tools() -> None:
+    """Keep them from the current request; they may or may not have been set up for it yet."""
+    request = cherrypy.serving.request
+    chosen = request.toolmaps.get("tools", {})
+    callbacks = []
+    for name in PAGE_TOOLS:
+        if name in chosen:
+            chosen[name]["on"] = False
+            tool = getattr(cherrypy.tools, name)
+            callbacks.append(getattr(tool, "_wrapper", tool.callable))
+    for hooks in request.hooks.values():
+        hooks[:] = [hook for hook in hooks if hook.callback not in callbacks]
 
 
 def check_options(**options: Any) -> None:

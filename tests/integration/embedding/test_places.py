@@ -11,7 +11,8 @@ from cherrypy._cptree import Tree
 from cherrypy.lib import cpstats
 from cherrypy.process.wspbus import Bus
 
-from pushserver import PushPlugin, PushTool
+from pushserver import PushAPI, PushPlugin, PushTool
+from tests.support.api_client import KEY, Api
 from tests.support.embedding import echoes
 from tests.support.raw_client import Client, Refused
 from tests.support.site import Echo, recorder, Root, running_site, served
@@ -139,6 +140,30 @@ def test_the_tool_works_with_other_dispatchers():
     config = {"/live": {"request.dispatch": cherrypy.dispatch.MethodDispatcher()}}
     with running_site(root, config=config) as site:
         assert echoes(site, "/live?Id=1")
+
+
+def test_virtual_hosts_have_push_addresses_of_their_own():
+    root = Root()
+    root.shop = Root()
+    hosts = cherrypy.dispatch.VirtualHost(**{"shop.example": "/shop"})
+    with running_site(root, config={"/": {"request.dispatch": hosts}}) as site:
+        for headers in ({}, {"Host": "shop.example"}):
+            assert echoes(site, "/echo?Id=1", headers=headers)
+
+
+def test_the_api_is_mounted_beside_a_site_with_another_dispatcher():
+    tree = Tree()
+    with running_site(tree) as site:
+        tree.mount(Root(), "", {"/": {"request.dispatch": cherrypy.dispatch.MethodDispatcher()}})
+        tree.mount(PushAPI(site.push, keys=[KEY]), "/api")
+        assert Api(site.port).call("publish", channel="news", data=1) == {}
+        tree.apps[""].root.exposed = True
+        tree.apps[""].root.inside = PushAPI(site.push, keys=[KEY])
+        with site.socket() as client:
+            client.sock.sendall(client.request("/inside/publish", method="POST"))
+            with pytest.raises(Refused) as refused:
+                client.answer()
+        assert refused.value.status == 405
 
 
 def test_a_parameter_of_the_path_reaches_the_page_handler():

@@ -15,7 +15,8 @@ from ..errors import HandshakeRefused
 from ..tokens import Claims, TokenInvalid
 from ..wire.frames import close_frame
 from ..wire.handshake import (accept_key, admitted_id, asks_for_close, check_request,
-                              checked_heartbeat, choose_subprotocol, refusal_disconnect)
+                              checked_heartbeat, choose_subprotocol, first_subprotocol,
+                              refusal_disconnect)
 from ..wire.origins import ANY, check_origin, site_origins
 from .refusals import RefusalLog, plain_error_page, refusal_of, refusing
 from .socket_takeover import SocketTakeover, current_request, end_connection
@@ -185,8 +186,7 @@ class Endpoint:
         response.body = b""
 
     def tidy(self) -> None:
-        """Note why there will be no connection, and what CherryPy added for old browsers: blanks.
-        """
+        """Note why there is no connection; remove the blanks of CherryPy's error pages."""
         request, response = cherrypy.serving.request, cherrypy.serving.response
         code = int(str(response.status or 200)[:3])
         self._refused = refusal_of(sys.exc_info()[1], code)
@@ -202,8 +202,10 @@ class Endpoint:
         response = cherrypy.serving.response
         for name in _OF_A_PAGE:
             response.headers.pop(name, None)
+        offered = cherrypy.serving.request.headers.get("Sec-WebSocket-Protocol", "")
+        protocol = self._subprotocol or first_subprotocol(offered)
         response.headers.update((name.decode("latin-1"), value.decode("latin-1"))
-                                for name, value in self._switching(None))
+                                for name, value in self._switching(protocol))
         response.status = 101
         response.stream = True      # or CherryPy would take the body away
         response.body = [self._close_frame(self._refused)]

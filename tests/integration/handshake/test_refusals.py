@@ -104,6 +104,22 @@ def test_tools_that_work_on_pages_do_not_disturb(config):
             assert told(site, headers={"Accept-Encoding": "gzip"}) == (4503, "members only")
 
 
+@pytest.mark.parametrize("offered, named", [
+    ("chat, v2", "chat"), ("other, v2", "v2"), ("other", "other"), (", ,", None), (None, None),
+    ("caf\xe9, ok", "ok")])
+def test_a_subprotocol_is_named_or_browsers_would_not_show_why(offered, named):
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(subprotocols=["chat", "v2"])
+        def websocket(self, Id):
+            raise cherrypy.HTTPError(403, "members only")
+
+    with running_site(Site()) as site, site.socket() as client:
+        answer = client.handshake(ASKS, headers={"Sec-WebSocket-Protocol": offered})
+        assert answer["Sec-WebSocket-Protocol"] == named
+        assert client.close_code() == 4503
+
+
 def buffering(app):
     """Return a middleware that has the whole answer before it lets anything be written."""
     def buffered(environ, start_response):

@@ -31,7 +31,7 @@ def told(site, path=ASKS, *, tls=None, **options):
         with contextlib.suppress(OSError):
             client.send(0x88, payload[:2])
         assert client.at_end() and client.buffer == b""
-    assert site.push._hub._reserved == {}
+    wait_until(lambda: site.push._hub._reserved == {})
     wait_until(lambda: not site.push._lifecycle.runtime.farewells)
     return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
 

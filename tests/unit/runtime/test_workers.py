@@ -232,3 +232,25 @@ def test_stopping_does_not_wait_for_a_blocked_job_beyond_its_deadline(start, gat
 
 def test_workers_say_how_many_they_are(start):
     assert repr(start(2)) == "<Workers 2 threads, 0 mailboxes ready>"
+
+
+def test_a_job_may_stop_its_own_workers_and_another_worker_takes_its_place(start):
+    workers, ran = start(1), []
+    boxes = [Mailbox(), Mailbox()]
+
+    def stop():
+        workers.step_aside()
+        workers.step_aside()
+        workers.post(boxes[1], lambda: ran.append("another's job"))
+        ran.append(workers.stop(time.monotonic() + PATIENCE))
+
+    workers.post(boxes[0], stop)
+    workers.post(boxes[0], lambda: ran.append("own next job"))
+    wait_until(lambda: len(ran) == 3)
+    assert ran == ["another's job", True, "own next job"]
+
+
+def test_a_thread_that_is_no_worker_has_nothing_to_step_aside_from(start):
+    workers = start(1)
+    workers.step_aside()
+    assert len(workers._threads) == 1

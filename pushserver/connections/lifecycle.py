@@ -159,7 +159,7 @@ class Lifecycle:
                 self._is_changing = False
 
     def _abort_all(self, runtime: Runtime) -> None:
-        for link in {*runtime.links, *self._hub.everyone()}:
+        for link in {*runtime.links, *self._hub.everyone(), *self._hub.leaving()}:
             runtime.loop.guarded(link, link.abort)
 
     def _died(self, error: BaseException) -> None:

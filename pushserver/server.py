@@ -308,7 +308,11 @@ class PushServer:
         return Stats(len(found), len({info.user for info in found}))
 
     def disconnect(self, Id: str, code: int = BY_SITE.code, reason: str = BY_SITE.reason) -> int:
-        """Begin to close every connection of one Id; return how many there were.
+        """End the rights of every connection of one Id; return how many there were.
+
+        From now on nothing is queued for them, and nothing that they have sent is handled. What was
+        queued before goes out if the client takes it at once; then they are closed. A handshake of
+        this Id that is in progress is refused.
 
         Args:
             code: the close code; 3505 tells the client not to reconnect.
@@ -321,7 +325,9 @@ class PushServer:
         return self._broker.control.tell(DisconnectId(checked_id(Id), *disconnect))
 
     def end_session(self, session: Hashable) -> int:
-        """Begin to close the connections that ``bind_session`` has bound to a session.
+        """End the rights of the connections that ``bind_session`` has bound to a session.
+
+        See ``disconnect``.
 
         Args:
             session: the session; with CherryPy's sessions, ``cherrypy.session.id``.

@@ -153,7 +153,7 @@ class Hub(Generic[M]):
         A thread that is not in this process may hold the lock, so it is not taken.
         """
         self._lock = self.has = self.has_channel = stand_in
-        return tuple(self._members)
+        return *self._members, *self._leaving
 
     def reserve(self, Id: str) -> None:
         """Reserve a place for a new connection.

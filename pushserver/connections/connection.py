@@ -31,8 +31,9 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     ``opened``, ``received_message``, ``ponged`` and ``closed`` run on a worker thread, one at a
     time and in order; blocking there delays no other client. An exception in them is logged and
-    closes this connection with 1011. Any thread may call the methods below, of which only
-    ``wait_writable`` waits for the client.
+    closes this connection with 1011. Once the client's rights have ended, or the site has closed
+    the connection, only ``closed`` follows, whatever still waits. Any thread may call the methods
+    below, of which only ``wait_writable`` waits for the client.
 
     Attributes:
         Id: who the client is, from ``?Id=``.
@@ -263,6 +264,9 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
         """Begin to close, after all that was sent before. Does nothing if already closing.
+
+        What the client has sent and is not yet handled is ignored: of the callbacks, only
+        ``closed`` follows.
 
         Args:
             code: 1000, 1001 or 3000 to 4999, for example.

@@ -175,7 +175,8 @@ class Lifecycle:
                 self._is_changing = False
 
     def _abort_all(self, runtime: Runtime) -> None:
-        for link in {*runtime.links, *self._hub.everyone(), *runtime.farewells}:
+        for link in {*runtime.links, *self._hub.everyone(), *self._hub.leaving(),
+                     *runtime.farewells}:
             runtime.loop.guarded(link, link.abort)
 
     def _died(self, error: BaseException) -> None:

@@ -49,7 +49,7 @@ class LocalConnections:
         self._delivery = delivery
         self._how: dict[type, Callable[[Any], int]] = {
             Broadcast: self._broadcast, SendToId: self._send, DisconnectId: self._disconnect,
-            EndSession: self._of_session, RenameSession: self._of_session,
+            EndSession: self._end_session, RenameSession: self._rename_session,
             SubscribeId: self._subscribe,
             UnsubscribeId: self._unsubscribe}
 
@@ -101,13 +101,21 @@ class LocalConnections:
     def _disconnect(self, command: DisconnectId) -> int:
         return self._end(self._hub.of_id(command.Id), command)
 
-    def _of_session(self, command: EndSession | RenameSession) -> int:
+    def _end_session(self, command: EndSession) -> int:
         return self._end(self._hub.everyone(), command)
 
     def _end(self, links: Iterable[Link], command: ControlCommand) -> int:
         """End the rights of those whom a command means; count those that had not left."""
         return sum(end(link, ending) for link in (*links, *self._hub.leaving())
                    if (ending := ending_of(command, cast(Connection, link.connection))))
+
+    def _rename_session(self, command: RenameSession) -> int:
+        old, links = command.old, (*self._hub.everyone(), *self._hub.leaving())
+        found = [link for link in links  # each login of a site may come here: no calls
+                 if link.connection.session == old]  # type: ignore[attr-defined]
+        for link in found:
+            ending_of(command, cast(Connection, link.connection))
+        return len(found)
 
     def _subscribe(self, command: SubscribeId) -> int:
         return sum(bool(one.subscribe(command.channel)) for one in self.of_id(command.Id))

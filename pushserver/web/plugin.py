@@ -10,7 +10,7 @@ from cherrypy.process.plugins import SimplePlugin
 
 from ..channels.broker import Broker
 from ..channels.rules import ChannelRule
-from ..errors import InvalidSetting, PushError
+from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
@@ -145,7 +145,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         if ids is not None:
             try:
                 self._rename_session(*ids)
-            except PushError:
+            except Exception:
                 logger.exception("a session has a new id, which could not be told to all nodes")
 
     def _abandon(self) -> None:

@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from pushserver.channels.control import (Broadcast, DisconnectId, EndSession, SendToId,
-                                         SubscribeId, UnsubscribeId)
+from pushserver.channels.control import (Broadcast, DisconnectId, EndSession, RenameSession,
+                                         SendToId, SubscribeId, UnsubscribeId)
 from pushserver.channels.publication import Publication
 from tests.support.waiting import PATIENCE
 
 COMMANDS = (Broadcast(Publication.of("x")), SendToId("1", Publication.of(b"y")),
-            DisconnectId("1", 4000, "why"), EndSession("s"), SubscribeId("1", "c"),
-            UnsubscribeId("1", "c"))
+            DisconnectId("1", 4000, "why"), EndSession("s"), RenameSession("s", "t"),
+            SubscribeId("1", "c"), UnsubscribeId("1", "c"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)

@@ -97,7 +97,10 @@ def test_a_session_ends_on_both(hosts):
     for peer in peers:
         peer.connection.session = "s"
     assert hosts[0].server.end_session("other") == 0
-    assert hosts[1].server.end_session("s") >= 1
+    hosts[0].server._rename_session("s", "a new id")
+    wait_until(lambda: peers[1].connection.session == "a new id")
+    assert hosts[0].server.end_session("s") == 0
+    assert hosts[1].server.end_session("a new id") >= 1
     for peer in peers:
         assert codes([peer.next()]) == [BY_SITE.code]
 

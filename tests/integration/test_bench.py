@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+
+from tests.bench import rights
 
 CLIENTS = 20
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -31,6 +34,15 @@ def test_tick_prints_a_row_for_each_server_and_delivers_all(tmp_path):
         (row,) = tick["rows"][name]
         assert row["connected"] == CLIENTS and row["delivered"] == 1 and row["closed"] == 0, row
         assert 0 < row["p50"] <= row["p99"] <= row["max"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way, state, told", [
+    ("exp of ?token=", "slow handler", r"\d+"), ("disconnect", "outbox full", r"\d+"),
+    ("unsubscribe_id", "catching up", r"\d+"), ("end_session", "handshake", r"\d+ \(403\)"),
+    ("the rule's answer", "inbox full", r"\d+"), ("session expires", "handshake", "-")])
+def test_the_end_of_a_right_is_measured(way, state, told):
+    assert re.fullmatch(told, rights.measure(way, state))
 
 
 def test_an_unknown_scenario_is_refused_in_one_line():

@@ -1,10 +1,13 @@
 """The HTTP API: what it does to the clients of a user."""
 from __future__ import annotations
 
+import threading
 import time
 
+import pytest
+
 from tests.support.api_site import user
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def test_subscribing_tells_the_client_with_all_that_was_missed(site, api):
@@ -94,3 +97,32 @@ def test_a_refresh_sets_when_connections_end(site, api):
         assert client.closing()[0] == 3005
         assert api.call("refresh", user="42", expired=True) == {}
         assert plain.close_code() == 3005
+
+
+@pytest.mark.parametrize("call, code", [
+    (lambda api, client: api.call("disconnect", user="42"), 3505),
+    (lambda api, client: api.call("disconnect", user="42", whitelist=["else"]), 3505),
+    (lambda api, client: api.call("disconnect", user="42", client=client), 3505),
+    (lambda api, client: api.call("refresh", user="42", expired=True), 3005),
+    (lambda api, client: api.call("refresh", user="42", expire_at=1), 3005)],
+    ids=["user", "whitelist", "client", "expired", "expire_at"])
+def test_a_call_that_blocks_delays_no_end(call, code, site, api, monkeypatch):
+    blocked, over = threading.Event(), threading.Event()
+
+    def block(*_):
+        blocked.set()
+        assert over.wait(PATIENCE)
+
+    client, name = user(site)
+    with client:
+        monkeypatch.setattr(type(site.push.connections("42")[0]), "rpc", block)
+        client.send(client.command("rpc", method="x", data=1),
+                    client.command("subscribe", channel="news:late"))
+        try:
+            assert blocked.wait(PATIENCE)
+            assert call(api, name) == {}
+            assert client.close_code() == code
+        finally:
+            over.set()
+        wait_until(lambda: site.push._hub.leaving() == ())
+        assert site.push.channels() == {}

@@ -86,6 +86,26 @@ def by_disconnect(site, client, connection):
     client.close()
 
 
+def by_expiry(site, client, connection):
+    connection.expire(0.01)
+    assert client.close_code() == 3005
+    client.send(0x88, close_payload(3005))
+
+
+def by_expiry_and_silence(site, client, connection):
+    connection.expire(0.01)
+    assert client.close_code() == 3005
+    assert client.at_end()
+
+
+def by_expiry_disconnect_and_close(site, client, connection):
+    connection.expire(0.01)
+    site.push.disconnect("42")
+    connection.close(4002)
+    assert client.close_code() in (3005, 3505)
+    client.close()
+
+
 def by_an_error_in_the_handler(site, client, connection):
     client.text("fail")
     assert client.close_code() == 1011
@@ -118,6 +138,8 @@ def by_stop_and_silence(site, client, connection):
     (by_connection_close, {4002}), (by_connection_close_and_silence, {4002}),
     (by_connection_close_and_reset, {4002, 1006}), (by_close_from_both_sides, {4001, 4002}),
     (by_abort, {1006, 1011}), (by_disconnect, {3505}), (by_an_error_in_the_handler, {1011}),
+    (by_expiry, {3005}), (by_expiry_and_silence, {3005}),
+    (by_expiry_disconnect_and_close, {3005, 3505}),
     (by_slowness, {3008}), (by_stop, {1001}), (by_stop_and_silence, {1001}),
 ], ids=lambda value: value.__name__ if callable(value) else "")
 def test_closed_is_called_exactly_once(end, codes):

@@ -255,6 +255,38 @@ def test_a_client_that_does_not_read_gets_only_what_had_left(end, gate):
             assert numbers == list(range(len(numbers))) and len(numbers) < 100
 
 
+def test_a_client_over_tls_that_does_not_read_gets_only_what_had_left(
+        gate, server_certificate, client_tls):
+    made = root(gate)
+    with running_site(made, settings={"close_timeout": PATIENCE, "max_outbox": 1 << 24},
+                      buffers=SMALL, tls=server_certificate) as site, \
+            site.client("/websocket?Id=42", tls=client_tls, receive_buffer=SMALL) as client:
+        for number in range(200):
+            site.push.send("42", f"{number:<10000}")
+        link, = site.push._hub.everyone()
+        wait_until(lambda: link.outbox.size > 1_000_000)
+        site.push.disconnect("42")
+        wait_until(lambda: link.outbox.size < 100_000)
+        first, numbers = 0, []
+        while first != 0x88:
+            first, payload = client.frame()
+            numbers += [int(payload)] if first == 0x81 else []
+        assert payload[2:] == b"disconnected by the site"
+        assert numbers == list(range(len(numbers))) and len(numbers) < 100
+
+
+def test_what_is_sent_before_a_disconnect_arrives_before_it(site):
+    """If the client takes it: a site says why before it ends somebody."""
+    for _ in range(10):
+        with site.client("/websocket?Id=42") as client:
+            for number in range(3):
+                site.push.send("42", f"you are banned, {number}")
+            site.push.disconnect("42", 4500, "banned")
+            assert [client.message() for _ in range(3)] == [f"you are banned, {number}"
+                                                            for number in range(3)]
+            assert client.close_code() == 4500
+
+
 def test_what_a_handler_sends_before_it_closes_reaches_also_a_client_that_reads_late(gate):
     with serving(gate, close_timeout=PATIENCE, max_outbox=1 << 24) as site:
         with site.client("/websocket?Id=42", receive_buffer=SMALL) as client:

@@ -64,14 +64,17 @@ class Commands:
         """Run commands until the client has much to read; go on once it has read that."""
         session = self._session
         try:
-            if session.unwritten:
+            if session.unwritten:   # a reply that had to wait for room
                 session.flush()
-            for command in commands:
+            while True:
                 session.check_rights()
-                self._run(command)
                 if session.is_ahead:
                     session.hold(partial(self._run_all, commands))
                     return
+                command = next(commands, None)
+                if command is None:
+                    break
+                self._run(command)
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)

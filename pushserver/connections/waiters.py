@@ -82,12 +82,10 @@ class Waiters:
             partial(loop.guarded, self._reader, self._check, taken))
 
     def _check(self, before: int) -> None:
-        self._deadline = None
         self._reader.flush()    # the selector reports a slow socket late
-        if not self._waiting or self._deadline is not None:
-            return
         taken = self._reader.progress()[0]
-        if taken == before:
+        self._deadline = None
+        if taken == before:     # even if the system's own buffer has taken enough for those here
             self._reader.slow()
-        else:
+        elif self._waiting:
             self._expect(taken)

@@ -53,6 +53,7 @@ class FakeLink:
         self.encoding = SimpleNamespace(codec=SimpleNamespace(awaits_pings=False), ping=b"ping")
         self.last_read = self.taken = self.sent = 0
         self.ended = []
+        self.on_flush = lambda: None
 
     def progress(self):
         return self.taken, self.sent - self.taken
@@ -61,7 +62,7 @@ class FakeLink:
         self.sent += len(data)
 
     def flush(self):
-        pass
+        self.on_flush()
 
     def no_pong(self):
         self.ended.append("no pong")
@@ -109,6 +110,20 @@ def test_who_takes_nothing_is_slow(link):
     assert not link.ended
     link.loop.pass_time(0.1)
     assert link.ended == ["slow"]
+
+
+def test_what_only_the_systems_buffer_takes_does_not_count(link):
+    waiters, called = Waiters(link), []
+
+    def flush():
+        link.outbox.size = 0
+        waiters.tell()
+
+    link.on_flush = flush
+    link.outbox.size = 1000
+    waiters.add(50, lambda: called.append(1))
+    link.loop.pass_time(10)
+    assert called == [1] and link.ended == ["slow"] and not link.loop.has_timers
 
 
 def test_at_the_end_all_are_called(link):

@@ -95,6 +95,7 @@ class Reconnector(Generic[L]):
         self._errands = Errands()
         self._changed = Bell()
         self._start_once = threading.Lock()     # taken by the first ``start``, and kept
+        self._starting_thread: int | None = None
         self._is_begun = False                  # ``start`` returns now
         self._is_forked = False
         self._thread: threading.Thread | None = None
@@ -128,6 +129,7 @@ class Reconnector(Generic[L]):
         if not self._start_once.acquire(blocking=False):  # another thread was faster
             waker.close()
             return
+        self._starting_thread = threading.get_ident()
         self._waker = waker
         self.state = CONNECTING
         self._thread = threading.Thread(target=self._run, args=(waker,),
@@ -136,6 +138,7 @@ class Reconnector(Generic[L]):
             self._thread.start()
         finally:
             self._is_begun = True
+            self._starting_thread = None
             self._changed.ring()
 
     def close(self, disconnect: Disconnect, *, wait: bool) -> None:
@@ -176,7 +179,7 @@ class Reconnector(Generic[L]):
             self._waker.wake()
 
     def open_link(self, timeout: float) -> L:
-        """Return an open link; wait for one, except on the client's own thread.
+        """Return an open link; wait for one, unless the caller keeps it from opening.
 
         Raises:
             NotConnected: none was open in time.
@@ -190,9 +193,15 @@ class Reconnector(Generic[L]):
             left = deadline - time.monotonic()
             if self.is_closing or not self.is_started:
                 raise ConnectionClosed(f"nothing was sent: {self._why_closed}")
-            if left <= 0 or self.is_own_thread:
+            if left <= 0 or self._must_not_wait:
                 raise NotConnected(f"nothing was sent: the client is {self.state}")
             self._changed.wait(lambda: self.state == OPEN or self.is_closing, left)
+
+    @property
+    def _must_not_wait(self) -> bool:
+        """Tell whether the caller keeps the connection from opening: a callback does, and a signal
+        handler that interrupts ``start``."""
+        return self.is_own_thread or self._starting_thread == threading.get_ident()
 
     def check_process(self) -> None:
         """Raise ``ConnectionClosed`` if the connection is that of a parent process."""

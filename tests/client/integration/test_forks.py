@@ -36,13 +36,19 @@ def fork():
         return os.fork()
 
 
+def limit():
+    """End this process, a child, if it hangs."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(LIMIT)
+
+
 def in_child(function):
     """Return what a function returns in a forked child, or its error in words."""
     ours, theirs = os.pipe()
     pid = fork()
     if not pid:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(LIMIT)
+        limit()
         try:
             told = function()
         except BaseException as error:
@@ -136,7 +142,7 @@ def test_the_client_of_a_child_is_closed_with_the_reason(client):
 def test_a_child_ends_after_the_block_and_the_parent_goes_on(client):
     pid = fork()
     if not pid:
-        signal.alarm(LIMIT)
+        limit()
         try:
             with client:
                 os._exit(3)  # it cannot be entered again
@@ -215,7 +221,7 @@ def test_a_child_in_the_middle_of_an_iteration(server, client_tls):
             if message == "4":
                 pids.append(fork())
                 if not pids[-1]:
-                    signal.alarm(LIMIT)
+                    limit()
                     try:
                         os._exit(len(list(client)))
                     except ConnectionClosed as error:
@@ -233,16 +239,16 @@ def test_a_signal_handler_forks_while_the_program_waits(client):
     def handle(*_):
         pids.append(fork())
         if not pids[-1]:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LIMIT)
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
+            limit()
+    before = signal.signal(signal.SIGUSR1, handle)
+    threading.Timer(0.05, signal.pthread_kill,
+                    (threading.get_ident(), signal.SIGUSR1)).start()
     try:
         with pytest.raises(TimeoutError):
             client.receive(0.3)
     except ConnectionClosed as error:
         os._exit(77 if str(error) == WHY else 78)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGUSR1, before)
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 77
 
 
@@ -254,7 +260,7 @@ def test_a_callback_forks_and_returns_in_the_child(server, client_tls):
         if text == "fork":
             pids.append(fork())
             if not pids[-1]:
-                signal.alarm(LIMIT)
+                limit()
     with PushClient(server.url, proxy=None, timeout=PATIENCE, on_message=message,
                     ssl_context=client_tls) as client:
         for text in ("fork", "one", "two"):

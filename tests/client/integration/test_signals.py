@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pushclient import ConnectionClosed, PushClient, WebSocketClient
+from pushclient.bell import Bell
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
@@ -25,22 +26,36 @@ SOON = 3.0
 
 @contextlib.contextmanager
 def interrupted(handler, seconds=OFTEN):
-    """Interrupt the block again and again by a handler."""
-    is_over = False
+    """Interrupt the block again and again by a handler, on the main thread.
+
+    Not by SIGALRM, with which pytest ends tests that hang.
+    """
+    main, sent, handled, over = threading.get_ident(), [], [], []
+    bell = Bell()  # threading.Event would not do: its lock cannot be taken again in a handler
 
     def handle(*_):
-        if not is_over:
-            handler()
-            signal.setitimer(signal.ITIMER_REAL, 0 if is_over else seconds)
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            if not over:
+                handler()
+        finally:
+            handled.append(1)
+            bell.ring()
+
+    def interrupt():
+        while not bell.wait(lambda: over, seconds):
+            sent.append(1)
+            signal.pthread_kill(main, signal.SIGUSR1)
+            assert bell.wait(lambda: len(handled) == len(sent), 2 * PATIENCE)
+    before = signal.signal(signal.SIGUSR1, handle)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     try:
         yield
     finally:
-        is_over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        time.sleep(0)  # a signal that has come already is handled here
-        signal.signal(signal.SIGALRM, before)
+        over.append(1)
+        bell.ring()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 class Log:
@@ -234,11 +249,11 @@ def test_a_handler_that_takes_its_time_is_not_held_against_the_server():
     def dawdle():
         may_read.set()
         time.sleep(1.0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
     with Server(script) as server, client(server, timeout=0.4) as sending:
         wait_until(lambda: sending.state == "open")
         with interrupted(dawdle, 0.1):
             sending.send("x" * 8_000_000)
+        assert may_read.is_set()
         sending.send("more")
         wait_until(lambda: log.got == [8_000_000, 4])
         assert server.accepted == 1
@@ -255,17 +270,12 @@ def test_a_server_that_takes_nothing_is_given_up_though_signals_come():
 
 
 def test_ctrl_c_ends_an_iteration_and_leaves_the_client_usable():
-    def raise_it(*_):
+    def ctrl_c():
         raise KeyboardInterrupt
     with Server(Log(echo=True)) as server, client(server) as one:
         for _ in range(3):
-            before = signal.signal(signal.SIGALRM, raise_it)
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            try:
-                with pytest.raises(KeyboardInterrupt):
-                    next(one)
-            finally:
-                signal.signal(signal.SIGALRM, before)
+            with pytest.raises(KeyboardInterrupt), interrupted(ctrl_c, 0.05):
+                next(one)
             one.send("main 1 again")
             assert next(one) == "main 1 again"
         assert one.error is None

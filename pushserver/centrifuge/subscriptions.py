@@ -134,7 +134,8 @@ class Subscriptions:
         room = self._session.room
         results, reached = {}, []
         for (channel, since), page in zip(requests, pages):
-            results[channel], position = self._result(channel, page, since, room)
+            results[channel], position = self._result(channel, self._shown(channel, page), since,
+                                                      room)
             room -= sum(map(len, results[channel].publications))
             reached.append(position)
         return results, reached
@@ -166,8 +167,8 @@ class Subscriptions:
             session.check(session.client.allows_subscribe, channel)
 
         def prepare(page: Page) -> tuple[Queue, Position | None]:
-            result, reached = self._result(channel, page, since, session.room, claims,
-                                           must_recover=request.must_recover)
+            result, reached = self._result(channel, self._shown(channel, page), since, session.room,
+                                           claims, must_recover=request.must_recover)
             return lambda newer: answer(result, newer), reached
 
         def answer(result: SubscribeResult, newer: Iterable[Publication]) -> None:
@@ -426,8 +427,6 @@ class Subscriptions:
                                  was_recovering=since is not None)
         if not page.top.epoch:      # the channel has no history
             return result, None
-        if page.publications and not self._may_resume(channel):
-            page = page._replace(publications=(), recovered=False)
         if must_recover and since is not None and not page.recovered:
             raise errors.unrecoverable()
         missed = session.fitting(page.publications, room)
@@ -436,10 +435,13 @@ class Subscriptions:
         return result._replace(position=position, recovered=page.recovered, publications=missed), \
             position._replace(offset=position.offset + len(missed)) if left else None
 
-    def _may_resume(self, channel: str) -> bool:
+    def _shown(self, channel: str, page: Page) -> Page:
+        """Return what a client that resumes may see of what it has missed: all, or nothing."""
         session = self._session
-        return session.handle.node.rule(channel).see_history == RESUMING \
-            or bool(session.call(session.client.allows_history, channel))
+        if not page.publications or session.handle.node.rule(channel).see_history == RESUMING \
+                or session.call(session.client.allows_history, channel):
+            return page
+        return page._replace(publications=(), recovered=False)
 
     def _put(self, channel: str, publications: Iterable[Publication]) -> None:
         """Queue publications for the client."""

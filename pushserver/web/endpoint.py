@@ -332,7 +332,7 @@ class Endpoint:
         # browsers fail a connection that answers none of the subprotocols that they offer
         head = self._switching(
             SWITCHING + b"Switching Protocols\r\n" + takeover.answer.partition(b"\r\n")[2],
-            first_subprotocol(self._offered))
+            self._subprotocol or first_subprotocol(self._offered))
         takeover.write(head + close_frame(refusal_disconnect(refused.status, refused.message)))
         if self._acceptor.take_leave(takeover.socket):
             takeover.detach()

@@ -48,6 +48,7 @@ class FakeLink:
         self.loop = FakeLoop()
         self.context = SimpleNamespace(settings=Settings(**settings),
                                        runtime=SimpleNamespace(loop=self.loop))
+        self.connection = SimpleNamespace(heartbeat_freq=None)
         self.outbox = SimpleNamespace(size=0)
         self.inbox = SimpleNamespace(is_full=False)
         self.encoding = SimpleNamespace(codec=SimpleNamespace(awaits_pings=False), ping=b"ping")

@@ -120,7 +120,7 @@ class Endpoint:
         cherrypy.serving.response.stream = False  # or sessions stay locked until the very end
         with _refusing():
             check_request(request.method, request.protocol, request.headers)
-            self._takeover = SocketTakeover()
+            self._takeover = SocketTakeover(self.finish)
             self._key = request.headers["Sec-WebSocket-Key"]
             try:
                 parse_qsl(request.query_string, errors="strict")
@@ -200,8 +200,6 @@ class Endpoint:
             self._name()
             self._acceptor.reserve(self._Id)
         self._reserved = True
-        assert self._takeover is not None
-        self._takeover.hold_back(self.finish)
         response.status = 101
         response.body = b""
 
@@ -255,9 +253,11 @@ class Endpoint:
         takeover = self._takeover
         assert takeover is not None
         try:
-            if takeover.answer and self._connection is not None and self._failure is None:
+            if takeover.status or takeover.is_abandoned:
+                pass    # the client has another answer, or will get one
+            elif takeover.answer and self._connection is not None and self._failure is None:
                 self._hand_over(takeover, self._connection)
-            elif not takeover.status:
+            else:
                 takeover.refuse(*self._failure or _FAILED)
         except HandshakeRefused as error:
             takeover.refuse(error.status, error.message, error.headers)
@@ -267,7 +267,7 @@ class Endpoint:
         finally:
             if self._reserved:
                 self._acceptor.release(self._Id)
-        if self._connection is not None and not takeover.answer:
+        if self._connection is not None and not takeover.answer and not takeover.is_abandoned:
             warn_once("WSGI middleware answered a WebSocket handshake with %s in the place of "
                       "CherryPy's 101: take the push path out of it", takeover.status or "nothing")
 

@@ -37,9 +37,10 @@ class _HeldBack:
 
     bytes_written = 0
 
-    def __init__(self, wfile: Any) -> None:
+    def __init__(self, wfile: Any, takeover: SocketTakeover) -> None:
         self.answer = b""
         self.status = 0
+        self.takeover = takeover
         self._wfile = wfile
 
     def write(self, data: bytes) -> int:
@@ -76,13 +77,17 @@ class SocketTakeover:
 
     Only the thread that answers the request may use it.
 
+    Args:
+        finish: called when cheroot has done with the request, in any case and once; the connection
+            then ends, unless its socket was detached. If the site is called another time for the
+            same request, it is called then, and this object is abandoned.
+
     Raises:
         HandshakeRefused: 501: the site is not served by cheroot, or not on cheroot's threads, or
-            through a TLS adapter whose sockets cannot be polled; 500: for this request there is a
-            101 already.
+            through a TLS adapter whose sockets cannot be polled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Callable[[], None]) -> None:
         request = current_request()
         if request is None:
             raise _refusal(501, "push needs CherryPy's own HTTP server (cheroot) and its threads: "
@@ -91,29 +96,29 @@ class SocketTakeover:
         if not isinstance(request.conn.socket, socket.socket):
             raise _refusal(501, "push needs cheroot's builtin TLS adapter: set server.ssl_module "
                            "to 'builtin'")
-        if isinstance(request.conn.wfile, _HeldBack):
-            raise _refusal(500, "WSGI middleware has called the site a second time for one "
-                           "handshake: take the push path out of it")
-        self._request = request
+        if isinstance(request.conn.wfile, _HeldBack):   # CherryPy redirected, or middleware retries
+            request.conn.wfile.takeover.abandon()
+        request.close_connection = True
+        self.is_abandoned = False
+        self._finish = finish
         self._connection = request.conn
         self._wfile = request.conn.wfile
-        self._held = _HeldBack(self._wfile)
-
-    def hold_back(self, finish: Callable[[], None]) -> None:
-        """Keep a 101 back from now on, and call ``finish`` as soon as cheroot is done.
-
-        It is called in any case, once, and on this thread; the connection then ends, unless its
-        socket is detached.
-        """
-        self._finish = finish
-        self._request.close_connection = True
-        self._connection.wfile = self._held
+        self._held = request.conn.wfile = _HeldBack(self._wfile, self)
         self._connection.close = self._close
+
+    def abandon(self) -> None:
+        """Undo what was begun, because what the site answered has been given up."""
+        self.is_abandoned = True
+        self._restore()
+        self._finish()
+
+    def _restore(self) -> None:
+        del self._connection.close
+        self._connection.wfile = self._wfile
 
     def _close(self) -> None:
         """Call ``finish``; cheroot calls this in the place of the connection's own ``close``."""
-        del self._connection.close
-        self._connection.wfile = self._wfile
+        self._restore()
         try:
             self._finish()
         finally:

@@ -33,9 +33,8 @@ def served(respond, finish):
     class Answering(Gateway):
         def respond(self):
             try:
-                takeover = SocketTakeover()
+                takeover = SocketTakeover(lambda: noted(finish, takeover))
                 assert current_request() is self.req
-                takeover.hold_back(lambda: noted(finish, takeover))
                 respond(self.req)
             except BaseException as error:
                 failures.append(error)
@@ -76,7 +75,7 @@ def writing(data):
 def test_there_is_no_request_where_cheroot_answers_none():
     assert current_request() is None
     with pytest.raises(HandshakeRefused, match="cheroot") as refused:
-        SocketTakeover()
+        SocketTakeover(lambda: None)
     assert refused.value.status == 501
 
 
@@ -173,16 +172,19 @@ def test_a_client_that_has_gone_can_be_refused():
         wait_until(lambda: done)
 
 
-def test_a_request_for_which_a_101_is_held_back_cannot_be_taken_over_again():
+def test_what_is_taken_over_another_time_is_given_up_the_first_time():
+    told = []
+
     def respond(request):
-        with pytest.raises(HandshakeRefused, match="second time") as refused:
-            SocketTakeover()
-        assert refused.value.status == 500
+        assert told == []
+        SocketTakeover(lambda: told.append("second"))
+        assert told == [True]
         writing(REFUSAL)(request)
 
-    with served(respond, lambda takeover: None) as client:
+    with served(respond, lambda takeover: told.append(takeover.is_abandoned)) as client:
         client.sendall(REQUEST)
         assert answer(client) == REFUSAL
+    assert told == [True, "second"]
 
 
 def test_a_thread_of_cheroot_outlives_a_socket_that_was_taken_before_the_taking_failed():

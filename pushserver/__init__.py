@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .channels.presence import Info, Stats
     from .channels.rules import ChannelRule
     from .connections.connection import Connection
-    from .errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
-                         MessageTooLarge, PushError)
+    from .errors import (ConnectionClosed, ForkedProcess, HandshakeRefused, InvalidData,
+                         InvalidSetting, MessageTooLarge, PushError)
     from .server import PushServer
     from .settings import Settings
     from .ticker import Ticker
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from .wire.disconnects import Disconnect
 
 __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandError", "Connection",
-           "ConnectionClosed", "Disconnect", "HandshakeRefused", "Info", "InvalidData",
-           "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication", "PushAPI",
-           "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats", "Ticker",
-           "Tokens", "__version__", "browser_dir"]
+           "ConnectionClosed", "Disconnect", "ForkedProcess", "HandshakeRefused", "Info",
+           "InvalidData", "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication",
+           "PushAPI", "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats",
+           "Ticker", "Tokens", "__version__", "browser_dir"]
 
 _PUBLIC = {
     "api.http": ("PushAPI",),
@@ -42,8 +42,8 @@ _PUBLIC = {
     "channels.presence": ("Info", "Stats"),
     "channels.rules": ("ChannelRule",),
     "connections.connection": ("Connection",),
-    "errors": ("ConnectionClosed", "HandshakeRefused", "InvalidData", "InvalidSetting",
-               "MessageTooLarge", "PushError"),
+    "errors": ("ConnectionClosed", "ForkedProcess", "HandshakeRefused", "InvalidData",
+               "InvalidSetting", "MessageTooLarge", "PushError"),
     "server": ("PushServer",),
     "settings": ("Settings",),
     "ticker": ("Ticker",),

@@ -26,7 +26,7 @@ HTTP_THREADS = 20
 BACKLOG = 1024
 """Connections that may wait to be accepted: many clients come at once after a restart."""
 
-_NAMED_OTHERWISE = ("allowed_origins",)
+_NAMED_OTHERWISE = ("allowed_origins", "allowed_hosts")
 """Settings whose option has a different name."""
 
 
@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if not in the same file")
     parser.add_argument("--allowed-origin", action="append", default=[], metavar="ORIGIN",
                         help="origin besides the site's own; may be repeated")
+    parser.add_argument("--allowed-host", action="append", default=[], metavar="NAME",
+                        help="host name of the site; may be repeated")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="warning",
                         help="least severe level logged to stderr (%(default)s)")
     parser.add_argument("--version", action="version", version=f"pushserver {__version__}")
@@ -109,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)
                                if item.name not in _NAMED_OTHERWISE},
-                            allowed_origins=tuple(options.allowed_origin))
+                            allowed_origins=tuple(options.allowed_origin),
+                            allowed_hosts=tuple(options.allowed_host))
     except InvalidSetting as error:
         command.error(str(error))
     try:

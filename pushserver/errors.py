@@ -7,6 +7,7 @@ All have one root. Where a caller would expect a builtin exception, they are tha
     +-- InvalidData         (TypeError)     the data cannot be encoded as a message
     +-- MessageTooLarge     (ValueError)    the message has more bytes than max_outbox
     +-- ConnectionClosed    (RuntimeError)  the connection no longer takes messages
+    +-- ForkedProcess       (RuntimeError)  another process, which forked this one, has the clients
     +-- HandshakeRefused                    the answer to a request that is not upgraded
 """
 from __future__ import annotations
@@ -37,6 +38,13 @@ class ConnectionClosed(PushError, RuntimeError):
     """
 
 
+class ForkedProcess(PushError, RuntimeError):
+    """A process that was forked from the one with the connections tried to push.
+
+    Push through the HTTP API (``PushAPI``) of the process that has them, as any other program does.
+    """
+
+
 class HandshakeRefused(PushError):
     """The HTTP answer to a request that does not become a connection.
 
@@ -44,10 +52,13 @@ class HandshakeRefused(PushError):
         status: the HTTP status, 400 to 599.
         message: one line that says what the client should change.
         headers: further response headers.
+        detail: what only the site's log tells.
     """
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None, *,
+                 detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.headers = dict(headers or {})
+        self.detail = detail

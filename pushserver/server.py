@@ -1,13 +1,15 @@
 """The push server without CherryPy: what a site pushes with."""
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from functools import partial
-from typing import Any, Callable, Hashable, Iterable, Mapping
+from typing import Any, Callable, Hashable, Iterable, Mapping, cast
 
 from .channels.broker import Broker
-from .channels.control import (Broadcast, DisconnectId, EndSession, SendToId, SubscribeId,
-                               UnsubscribeId)
+from .channels.control import (Broadcast, DisconnectId, EndSession, RenameSession, SendToId,
+                               SubscribeId, UnsubscribeId)
 from .channels.delivery import Delivery
 from .channels.hub import Hub
 from .channels.memory_broker import MemoryBroker
@@ -18,12 +20,14 @@ from .channels.rules import ChannelRule, checked_channel
 from .connections.acceptor import Acceptor
 from .connections.connection import Connection
 from .connections.context import Events
+from .connections.endings import Endings
 from .connections.handle import check_size
 from .connections.housekeeping import Housekeeping
 from .connections.lifecycle import Lifecycle
 from .connections.link import Link
 from .connections.local import LocalConnections
 from .errors import InvalidSetting
+from .forks import ELSEWHERE, Unstarted
 from .runtime.runtime import Runtime
 from .runtime.workers import Mailbox
 from .settings import Settings
@@ -75,6 +79,9 @@ class PushServer:
     ``drain_timeout``. One connection receives what one thread sent in the order in which it was
     sent. What is pushed before ``start`` or after ``stop`` reaches no one and raises nothing.
 
+    A process that is forked while the server runs, as by ``multiprocessing``, has no connections.
+    What needs them raises ``ForkedProcess`` there, until ``start`` starts a server of its own.
+
     Args:
         settings: see ``Settings``.
         channels: the channels' rules; see ``ChannelRule``. The first that matches applies.
@@ -93,21 +100,38 @@ class PushServer:
             raise InvalidSetting(f"tokens is a {type(tokens).__name__}: use Tokens(secret=...)")
         self.settings = settings = settings or Settings()
         self.tokens = tokens
+        self._rules = tuple(channels)
+        self._own_broker = broker
+        self._events = events or NoEvents()
+        self._on_death = on_death
+        self._lock = threading.Lock()   # for the tickers
+        self._tickers: list[Ticker] = []
+        self._build()
+        self._expect_start()
+        _servers.add(self)
+
+    def _build(self) -> None:
+        """Put the parts together."""
+        settings = self.settings
+        self._is_elsewhere = False      # the connections are another process's
         self._hub: Hub[Link] = Hub(max_connections=settings.max_connections,
                                    max_per_id=settings.max_connections_per_id,
                                    duplicates=settings.duplicates)
         self._delivery = Delivery()
-        self._broker: Broker = broker or MemoryBroker()
+        self._broker: Broker = self._own_broker or MemoryBroker()
         self._housekeeping = Housekeeping()
-        self._node = Node(self._hub, channels, self._broker, self._delivery,
+        self._node = Node(self._hub, self._rules, self._broker, self._delivery,
                           self._housekeeping.expect_departures)
-        self._local = LocalConnections(self._hub, self._delivery)
+        endings = Endings()
+        self._local = LocalConnections(self._hub, self._delivery, endings)
         self._lifecycle = Lifecycle(settings, self._hub, self._died)
-        self._acceptor = Acceptor(settings, tokens, self._hub, self._node, self._lifecycle,
-                                  EventRelay(events or NoEvents(), self._node), self)
-        self._on_death = on_death
-        self._lock = threading.Lock()   # for the tickers
-        self._tickers: list[Ticker] = []
+        self._acceptor = Acceptor(settings, self.tokens, self._hub, self._node, self._lifecycle,
+                                  endings, EventRelay(self._events, self._node), self)
+
+    def _expect_start(self) -> None:
+        """Have pushes noticed that come before a start."""
+        self._node = cast(Any, Unstarted(_started(self._node)))
+        self._broker = cast(Any, Unstarted(_started(self._broker)))
 
     def __len__(self) -> int:
         """Return the number of connections."""
@@ -118,6 +142,8 @@ class PushServer:
         return True
 
     def __repr__(self) -> str:
+        if self._is_elsewhere:
+            return f"<{type(self).__name__} of another process>"
         return f"<{type(self).__name__} {self._lifecycle.state}, {len(self)} connections>"
 
     @property
@@ -305,6 +331,10 @@ class PushServer:
         """
         return 0 if session is None else self._broker.control.tell(EndSession(session))
 
+    def _rename_session(self, old: Hashable, new: Hashable) -> None:
+        """Have ``end_session`` find a session's connections under its new id."""
+        self._broker.control.tell(RenameSession(old, new))
+
     def subscribe_id(self, Id: str, channel: str) -> int:
         """Subscribe every connection of one Id to a channel; return how many were not in it before.
 
@@ -327,6 +357,9 @@ class PushServer:
 
     def start(self) -> None:
         """Start the threads. Does nothing if they already run."""
+        if self._is_elsewhere:
+            self._build()
+        self._node, self._broker = _started(self._node), _started(self._broker)
         if self._lifecycle.start(self._begin):
             for ticker in self._all_tickers():
                 ticker.start()
@@ -366,6 +399,35 @@ class PushServer:
         self._delivery.end()
         self._on_death(error)
 
+    def _abandon(self) -> None:
+        """Leave the connections to the parent, in a process that was forked from it.
+
+        Only the thread that forked is there. Others may have held any lock, so none is taken.
+        """
+        if self._lifecycle.is_stopped:
+            self._expect_start()
+            return
+        links = self._hub.abandon(ELSEWHERE)
+        self._lifecycle.abandon(links)
+        self._lock = threading.Lock()
+        for ticker in self._tickers:
+            ticker.abandon()
+        self._build()   # a stop finds nothing to stop
+        self._is_elsewhere = True
+        self._hub = self._broker = self._node = self._local = self._acceptor = ELSEWHERE
+
+
+_servers: weakref.WeakSet[PushServer] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for server in tuple(_servers):
+        server._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
 
 def acceptor_of(server: PushServer) -> Acceptor:
     """Return a server's acceptor, for the HTTP side of this package."""
@@ -381,6 +443,10 @@ def checked_id(Id: str) -> str:
     if not isinstance(Id, str):
         raise InvalidSetting(f"Id is {Id!r:.80}: use text, as in the URL")
     return Id
+
+
+def _started(part: Any) -> Any:
+    return part.part if isinstance(part, Unstarted) else part
 
 
 def _encoded_tags(tags: Mapping[str, str] | None) -> bytes | None:

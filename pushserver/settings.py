@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 from .errors import InvalidSetting
-from .wire.handshake import normal_origin
+from .wire.origins import allowed_host, allowed_origin
 
 try:
     import resource
@@ -49,8 +49,11 @@ class Settings:
 
     Attributes:
         ping_interval: seconds without traffic after which a client is pinged. 0: never.
-        pong_timeout: seconds that a client has to answer a ping; any traffic counts.
-        close_timeout: seconds that a client has to answer a close frame.
+        pong_timeout: seconds that a client has to answer a ping; any traffic counts. A ping that is
+            still on its way behind other data, which the client reads, is waited for. A client for
+            which answers wait must take something in that time, else it is closed with 3008.
+        close_timeout: seconds that a client has to answer a close frame; 1 at most while the
+            server stops.
         connect_timeout: seconds that a client of Centrifugo's protocol has to send ``connect``.
         drain_timeout: seconds that all clients together have to leave when the engine stops.
         max_message_size: bytes of one inbound message; past it the connection is closed with
@@ -68,7 +71,12 @@ class Settings:
             is closed with 3504) or "reject" (the newer is answered 429).
         retry_after: seconds that a 429 or 503 tells the client to wait.
         workers: threads that run callbacks; when all are blocked, spare ones take over.
-        allowed_origins: origins besides the site's own, such as ``https://example.org``; "*": any.
+        allowed_origins: origins besides the site's own: ``https://example.org``, for its
+            subdomains ``https://*.example.org``, for apps such as ``capacitor://localhost``, for
+            pages without a host ``null`` or ``file://``; "*": any.
+        allowed_hosts: names under which browsers may see the site as its own, beside localhost
+            and IP addresses: ``example.org``, for its subdomains ``*.example.org``; "*": any.
+            (): any, but none on a server that listens on loopback only and is behind no proxy.
 
     Raises:
         InvalidSetting: a value has the wrong type or is out of range.
@@ -89,6 +97,7 @@ class Settings:
     retry_after: int = _setting(5, "seconds", "that a 429 or 503 tells a client to wait")
     workers: int = _setting(4, "threads", "that run callbacks")
     allowed_origins: tuple[str, ...] = _setting((), "", "origin besides the site's own")
+    allowed_hosts: tuple[str, ...] = _setting((), "", "host name of the site")
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -96,7 +105,14 @@ class Settings:
                 self._check_number(item.name, item.type == "int", item.metadata["zero"])
         if self.duplicates not in DUPLICATES:
             raise InvalidSetting(f"duplicates is {self.duplicates!r}: use {', '.join(DUPLICATES)}")
-        object.__setattr__(self, "allowed_origins", _checked_origins(self.allowed_origins))
+        self._check_each("allowed_origins", allowed_origin)
+        self._check_each("allowed_hosts", allowed_host)
+
+    def _check_each(self, name: str, normal: Callable[[str], str]) -> None:
+        value = getattr(self, name)
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
+        object.__setattr__(self, name, tuple(map(normal, value)))
 
     def _check_number(self, name: str, whole: bool, zero: bool) -> None:
         value = getattr(self, name)
@@ -107,9 +123,3 @@ class Settings:
         if not math.isfinite(value) or value < 0 or value == 0 and not zero:
             least = "0 or more" if zero else "more than 0"
             raise InvalidSetting(f"{name} is {value!r}: use {least}")
-
-
-def _checked_origins(origins: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(origins, str) or not isinstance(origins, Iterable):
-        raise InvalidSetting(f"allowed_origins is {origins!r}: use a list, [{origins!r}]")
-    return tuple(origin if origin == "*" else normal_origin(origin) for origin in origins)

@@ -83,6 +83,11 @@ class Ticker:
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(END_TIMEOUT)
 
+    def abandon(self) -> None:
+        """Forget the thread, which is not in this forked process; ``start`` may follow."""
+        self._lock = threading.Lock()
+        self._ending = self._thread = None
+
     def stop(self) -> None:
         """End for good: a later start of the server does not start it again."""
         self._on_stop(self)

@@ -10,7 +10,7 @@ const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "short" });
 const ROOM = "chat";
 
 let client = null;
-let here = new Map(); // the number of windows by name
+let here = new Set(); // names
 let hasMoved = false; // somebody came or left while we were asking who is here
 let last = null; // the position of the last line shown
 let held = null; // lines that arrived while earlier ones are being fetched
@@ -42,7 +42,7 @@ function said({ data: line, offset, epoch }) {
 }
 
 function showHere() {
-  const names = [...here.keys()].flatMap((name) => [", ", element("bdi", {}, name)]).slice(1);
+  const names = [...here].flatMap((name) => [", ", element("bdi", {}, name)]).slice(1);
   find("here").replaceChildren(...(names.length ? names : ["\u2013"]));
 }
 
@@ -68,8 +68,7 @@ async function askWhoIsHere(asked) {
     hasMoved = false;
     found = Object.values(await asked.presence(ROOM));
   } while (hasMoved);
-  here = new Map();
-  found.forEach(({ user }) => here.set(user, (here.get(user) ?? 0) + 1));
+  here = new Set(found.map(({ user }) => user));
   showHere();
 }
 
@@ -84,12 +83,12 @@ function entered({ recovered }) {
 
 function moved({ type, info: { user } }) {
   hasMoved = true;
-  const windows = (here.get(user) ?? 0) + (type === "join" ? 1 : -1);
-  windows > 0 ? here.set(user, windows) : here.delete(user);
-  showHere();
-  if (user !== client.Id && windows === (type === "join" ? 1 : 0)) {
-    note(element("bdi", {}, user), type === "join" ? " joined" : " left");
+  const hasJoined = type === "join";
+  if (user !== client.Id && here.has(user) !== hasJoined) {
+    note(element("bdi", {}, user), hasJoined ? " joined" : " left");
   }
+  hasJoined ? here.add(user) : here.delete(user);
+  showHere();
 }
 
 function changed() {

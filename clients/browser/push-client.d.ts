@@ -28,7 +28,8 @@ export interface PushClientOptions {
 export class PushEvent<Type extends string = string> extends Event {
   constructor(type: Type, fields?: object);
   readonly type: Type;
-  /** Return the data of a message, parsed as JSON; throws a SyntaxError if it is not JSON. */
+  /** Return the data of a message, parsed as JSON; of a Blob, a promise of that. Throws a
+   * SyntaxError, or rejects with it, if it is not JSON. */
   json(): any;
 }
 
@@ -74,6 +75,8 @@ export class PushClient extends EventTarget {
   readonly attempt: number;
   /** When the next attempt is due, in ms since 1970; null unless waiting. */
   readonly retryAt: number | null;
+  /** Bytes that `send` took and the network has not; 0 unless open. */
+  readonly bufferedAmount: number;
   /** Connect: at once if waiting, anew if closed. Does nothing if connecting or open. */
   connect(): void;
   /** Send text or binary data as it is, and anything else as JSON.

@@ -4,7 +4,7 @@
 const SHORTEST_DELAY = 50; // ms; a server that has just died is left alone this long
 const PROVED_AFTER = 5000; // ms open after which the back-off starts anew, even without a message
 const STEP = 5000; // ms; longer waits check the clock this often: timers stop during sleep
-const JUMP = 3000; // ms; a timer this late means that the page or the machine was asleep
+const JUMP = 3000; // ms; a timer or clock this late means that the page or the machine was asleep
 const WAKE_GRACE = 2000; // ms for messages that came meanwhile to be delivered
 const CLOSE_TIMEOUT = 5000; // ms for a server to answer a close
 const DEFAULTS = { heartbeat: 25, minDelay: 0.5, maxDelay: 20, timeout: 10, protocols: [],
@@ -25,10 +25,11 @@ export class PushEvent extends Event {
     Object.assign(this, fields);
   }
 
-  /** Return the data of a message, parsed as JSON; throws a SyntaxError if it is not JSON. */
+  /** Return the data of a message, parsed as JSON; of a Blob, a promise of that, which is how they
+   * are read. Throws a SyntaxError, or rejects with it, if it is not JSON. */
   json() {
     const { data } = /** @type {any} */ (this);
-    return JSON.parse(typeof data === "string" ? data : new TextDecoder().decode(data));
+    return typeof data.text === "function" ? data.text().then(JSON.parse) : JSON.parse(typeof data === "string" ? data : new TextDecoder().decode(data));
   }
 }
 
@@ -44,7 +45,7 @@ export class PushClient extends EventTarget {
   /** @type {any} */ #socket = null;
   /** @type {any} */ #timer;
   /** @type {AbortController | undefined} */ #page;
-  #since = 0; // when the state last changed
+  #since = 0; // when the state last changed, by our own clock
   #heardAt = 0;
   #hasReceived = false;
   #isWatched = false; // the server has shown that it sends heartbeats
@@ -67,7 +68,8 @@ export class PushClient extends EventTarget {
     }
     this.#options = all;
     this.#silence = 1000 * (all.heartbeat + Math.min(10, Math.max(2, 0.4 * all.heartbeat)));
-    this.#url = address(url, { ...all.params, ...(all.Id !== undefined && { Id: all.Id }),
+    this.#url = address(url, { refusals: "close", ...all.params, // so that a page sees the reason
+      ...(all.Id !== undefined && { Id: all.Id }),
       ...(all.heartbeat && { heartbeat: all.heartbeat }) });
     if (all.autoConnect !== false) {
       this.connect();
@@ -88,6 +90,9 @@ export class PushClient extends EventTarget {
 
   /** When the next attempt is due, in ms since 1970; null unless waiting. */
   get retryAt() { return this.#retryAt; }
+
+  /** Bytes that `send` took and the network has not; 0 unless open. */
+  get bufferedAmount() { return this.#state === "open" ? this.#socket.bufferedAmount : 0; }
 
   /** Connect: at once if waiting, anew if closed. Does nothing if connecting or open. */
   connect() {
@@ -162,7 +167,7 @@ export class PushClient extends EventTarget {
 
   /** @param {unknown} data */
   #received(data) {
-    this.#heardAt = Date.now();
+    this.#heardAt = clock();
     if (data === "" && this.#options.heartbeat && (this.#isWatched || !this.#hasReceived)) {
       this.#isWatched = true; // a server with heartbeats begins with one; others are not watched
       this.#check(false);
@@ -176,7 +181,7 @@ export class PushClient extends EventTarget {
   /** Drop a connection that has been silent for too long; otherwise check again later.
    * @param {boolean} wasAsleep messages that came meanwhile may be about to be delivered */
   #check(wasAsleep) {
-    const left = this.#silence - Math.max(0, Date.now() - this.#heardAt);
+    const left = this.#silence - (clock() - this.#heardAt);
     if (left > 0 || wasAsleep) {
       this.#after(left > 0 ? left : WAKE_GRACE, (asleep) => this.#check(asleep));
     } else {
@@ -199,7 +204,7 @@ export class PushClient extends EventTarget {
   #lost({ code, reason, wasClean }, paused = globalThis.navigator?.onLine === false) {
     const final = isFinal(code);
     const proved = this.#state === "open" &&
-      (this.#hasReceived || Date.now() - this.#since >= PROVED_AFTER);
+      (this.#hasReceived || clock() - this.#since >= PROVED_AFTER);
     this.#failures = proved ? 0 : this.#failures + (paused || final ? 0 : 1);
     this.#become(final ? "closed" : "waiting");
     if (!final) {
@@ -220,7 +225,7 @@ export class PushClient extends EventTarget {
     clearTimeout(this.#timer);
     this.#turn += 1;
     this.#state = state;
-    this.#since = Date.now();
+    this.#since = clock();
     this.#socket = socket;
     this.#retryAt = null;
     if (state === "closed") {
@@ -242,15 +247,15 @@ export class PushClient extends EventTarget {
     }
   }
 
-  /** Call something after a delay by the wall clock, which goes on during sleep.
+  /** Call something after a delay by our own clock, which goes on during sleep.
    * @param {number} delay
    * @param {(wasAsleep: boolean) => void} action */
   #after(delay, action) {
     clearTimeout(this.#timer);
-    const begun = Date.now();
+    const begun = clock();
     const step = Math.min(STEP, delay);
     this.#timer = setTimeout(() => {
-      const passed = Math.max(step, Date.now() - begun); // less if the clock was set back
+      const passed = Math.max(step, clock() - begun);
       passed < delay ? this.#after(delay - passed, action) : action(passed - step > JUMP);
     }, step);
   }
@@ -275,6 +280,18 @@ export class PushClient extends EventTarget {
     on(globalThis, "pagehide", () => pause("page hidden"));
     on(globalThis.document, "visibilitychange", () => document.hidden || wake());
   }
+}
+
+let [ahead, slept] = [Date.now() - performance.now(), 0];
+
+/** Return a time in ms that goes on during sleep, when `performance.now()` may stand still, and that
+ * nobody sets back, as `Date.now()` may be. */
+function clock() {
+  const steady = performance.now();
+  const more = Date.now() - steady - ahead;
+  ahead += more;
+  slept += more > JUMP ? more : 0;
+  return steady + slept;
 }
 
 /** @param {string | URL} url

@@ -84,6 +84,8 @@ export class ProtocolSocket {
 
   get readyState() { return this.#isKnown ? this.#socket.readyState : 0; }
 
+  get bufferedAmount() { return this.#socket.bufferedAmount; }
+
   /** @param {string} text */
   send(text) { this.#socket.send(text); }
 
@@ -253,7 +255,7 @@ export class Subscriptions {
     ...rest }) {
     const isGap = sub.resumes && !recovered;
     Object.assign(sub, { state: IN, resumes: true, canAsk: !!epoch, offset, epoch,
-      enteredAt: Date.now(), refusals: 0 });
+      enteredAt: performance.now(), refusals: 0 });
     if (isGap) {
       yield { type: "gap", channel };
     }
@@ -291,7 +293,7 @@ export class Subscriptions {
    * @param {any} sub
    * @param {{ code: number, reason: string }} why */
   *#removed(channel, sub, why) {
-    sub.failures = Date.now() - sub.enteredAt >= PROVED_AFTER ? 0 : sub.failures;
+    sub.failures = performance.now() - sub.enteredAt >= PROVED_AFTER ? 0 : sub.failures;
     sub.state = sub.failures ? LATER : OUT;
     yield* sub.failures ? this.#retrying(channel, sub, why) : [];
     sub.failures ||= 1;

@@ -60,7 +60,7 @@ class Command:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._was_open = False
-        self._given_up: PushError | None = None
+        self._given_up: BaseException | None = None
         self._printed = 0
         self._client = PushClient(
             options.url, Id=options.id, headers=[_header(line) for line in options.header],

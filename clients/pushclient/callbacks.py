@@ -16,6 +16,8 @@ T = TypeVar("T")
 class Callbacks:
     """Call the application's functions; exceptions in them are logged.
 
+    Those meant to end a program, ``SystemExit`` and ``KeyboardInterrupt``, are raised as well.
+
     Args:
         label: what the log calls the client.
         on_message, on_state, on_gap, on_lost, on_presence: see ``PushClient``.
@@ -60,3 +62,7 @@ class Callbacks:
         except Exception:
             logger.exception("%s: %s failed", self.label,
                              getattr(callback, "__qualname__", callback))
+        except BaseException:
+            logger.exception("%s: %s ended the client", self.label,
+                             getattr(callback, "__qualname__", callback))
+            raise

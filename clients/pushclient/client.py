@@ -6,6 +6,8 @@ each. ``Dispatcher`` takes messages to the program, ``Calls`` takes commands to 
 from __future__ import annotations
 
 import ssl
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Callable, Iterator, Sequence
@@ -14,7 +16,7 @@ from pushserver.channels.publication import Position
 from pushserver.wire.disconnects import NORMAL, checked_disconnect
 from pushserver.wire.payloads import encode_payload
 
-from . import options
+from . import forks, options
 from .callbacks import Callbacks
 from .centrifuge.answers import Answers
 from .centrifuge.calls import Calls
@@ -22,12 +24,13 @@ from .centrifuge.events import Gap, Presence, Publication, size_of
 from .centrifuge.link import ChannelLink
 from .centrifuge.protocol import ChannelProtocol
 from .centrifuge.subscription import ChannelsOption, Since
-from .centrifuge.tokens import ChannelToken, Token, TokenCalls
+from .centrifuge.tokens import ChannelToken, Token, TokenCalls, checked_token
 from .dispatch import Dispatcher
-from .errors import ChannelLost, ConnectionClosed, InvalidSetting, PushError
+from .errors import ChannelLost, ConnectionClosed, InvalidSetting
 from .inbox import Inbox, Value
 from .reconnect import OPEN, ClientLink, Reconnector
 from .websocket import handshake
+from .websocket.credentials import Credentials
 from .websocket.link import PlainLink
 from .websocket.proxy import ProxyOption, find_proxy
 from .websocket.request import Request
@@ -39,16 +42,20 @@ class PushClient:
 
     Iterate over the messages, which are ``str`` or ``bytes``, or pass ``on_message``. With
     ``channels`` they are ``Publication``s, and each channel resumes where it was lost. Every
-    method is safe from any thread, callbacks included. Callbacks run on the client's thread, one
-    at a time; exceptions in them are logged. While one blocks, or while the queue is full, nothing
-    is read: TCP then slows the server down, which may in the end disconnect the client as slow.
+    method is safe from any thread, callbacks and signal handlers included. Callbacks run on the
+    client's thread, one at a time; exceptions in them are logged, and ``SystemExit`` and
+    ``KeyboardInterrupt`` end the client. While one blocks, or while the queue is full, nothing is
+    read: TCP then slows the server down, which may in the end disconnect the client as slow.
+
+    In a forked child the client is closed, without a word to the server, and its methods raise
+    ``ConnectionClosed``; the parent's goes on.
 
     A lost connection is made again after a delay drawn from a window that grows from 0.5 to 20 s.
     The client stays closed after ``close()``, a final close code (``Disconnected``), an HTTP
     status 4xx other than 408, 425 and 429 (``Refused``), ``max_attempts``, and, if no connection
     has been open yet, a response that is not a WebSocket server's or a certificate that cannot be
-    trusted. Iteration then raises that error; after ``close()`` and a normal close by the server
-    (1000) it just ends.
+    trusted. Iteration then raises that error, or what a callback raised to end the program; after
+    ``close()`` and a normal close by the server (1000) it just ends.
 
     The methods that ask the server for something (``publish``, ``rpc``, ``presence``, ``history``)
     need ``channels``. They wait for the answer, for at most ``timeout`` seconds (by default the
@@ -70,15 +77,17 @@ class PushClient:
         channels: names of the channels to subscribe to, or a mapping from them to the position
             last seen (offset and epoch), the token of a private channel, or both as
             ``{"since": ..., "token": ...}``. The URL has to be one for Centrifugo's protocol.
-        token: with ``channels``, a JWT that says who the client is, or a function that returns one
-            for each connection. Token functions run on threads of their own; a channel's is
-            called with the channel's name. Before a token expires, its function is called for
-            a new one.
+        token: a JWT that says who the client is, or a function that returns one for each
+            connection. Without ``channels`` it becomes ``?token=`` in the URL. Token functions run
+            on threads of their own; a channel's is called with the channel's name. With
+            ``channels``, before a token expires, its function is called for a new one.
         on_gap: called with a ``Gap`` when publications of its ``channel`` may be lost for good.
         on_lost: called with a ``ChannelLost`` when the server refuses a channel or takes the
             client out of it; without ``on_lost``, that error ends the client.
         on_presence: called with a ``Presence`` when somebody joins a channel or leaves it.
-        headers: further request headers, pairs or a mapping.
+        headers: further request headers, pairs or a mapping, which are read for each connection;
+            or a function that returns them, called for each on a thread of its own. If it raises,
+            the attempt has failed (``CredentialsFailed``).
         origin: the ``Origin`` header, as a browser would send it; None: no such header.
         subprotocols: those to offer.
         ssl_context: replaces the one that verifies against the system's certificates.
@@ -111,7 +120,7 @@ class PushClient:
                  on_gap: Callable[[Gap], object] | None = None,
                  on_lost: Callable[[ChannelLost], object] | None = None,
                  on_presence: Callable[[Presence], object] | None = None,
-                 headers: options.Headers | None = None, origin: str | None = None,
+                 headers: options.HeadersOption = None, origin: str | None = None,
                  subprotocols: Sequence[str] = (), ssl_context: ssl.SSLContext | None = None,
                  proxy: ProxyOption = True, unix_socket: str | None = None,
                  timeout: float = options.TIMEOUT, close_timeout: float = options.CLOSE_TIMEOUT,
@@ -121,12 +130,17 @@ class PushClient:
                  max_queue: int = options.MAX_QUEUE, max_attempts: int | None = None) -> None:
         if max_attempts is not None:
             options.check_count("max_attempts", max_attempts)
-        if channels is None and (token or on_gap or on_lost or on_presence):
-            raise InvalidSetting("token and on_gap, on_lost, on_presence need channels=[...]")
+        if channels is None and (on_gap or on_lost or on_presence):
+            raise InvalidSetting("on_gap, on_lost and on_presence need channels=[...]")
+        token = checked_token(token or None)
         address = _address(url, Id, unix_socket)
-        find_proxy(proxy, address)  # so that a bad setting is reported at once
-        request = Request(address, handshake.check_subprotocols(subprotocols),
-                          *_headers(headers, origin), proxy, ssl_context)
+        if token and channels is None:
+            address.with_parameter("token", "")  # so that a bad setting is reported at once
+        find_proxy(proxy, address)  # likewise
+        request = Request(address, handshake.check_subprotocols(subprotocols), proxy=proxy,
+                          ssl_context=ssl_context, credentials=Credentials(
+                              address.secure, headers, origin,
+                              token if channels is None else None))
         connection = options.ConnectionOptions(timeout, close_timeout, ping_interval, pong_timeout,
                                                max_message_size)
         callbacks = Callbacks(f"Id {Id!r}" if Id is not None else f"{address.host}:{address.port}",
@@ -143,7 +157,7 @@ class PushClient:
                 request, lambda opened: PlainLink(connection, dispatcher.deliver, opened),
                 callbacks, inbox.end, close_timeout, max_attempts)
         else:
-            protocol, token_calls = ChannelProtocol(channels or (), token or None), TokenCalls()
+            protocol, token_calls = ChannelProtocol(channels or (), token), TokenCalls()
             reconnector = Reconnector(
                 request, lambda opened: ChannelLink(connection, dispatcher.deliver, callbacks,
                                                     protocol, token_calls, answers, opened),
@@ -152,6 +166,8 @@ class PushClient:
             self._reconnector = reconnector
         self._callbacks, self._inbox, self._dispatcher = callbacks, inbox, dispatcher
         self._timeout = timeout
+        self._callers: list[int] = []   # threads in a method that takes locks
+        forks.called_in_children(self._forked)
 
     def __repr__(self) -> str:
         return f"<PushClient {self._callbacks.label}: {self.state}, {len(self._inbox)} queued>"
@@ -162,7 +178,7 @@ class PushClient:
         return self._reconnector.state
 
     @property
-    def error(self) -> PushError | None:
+    def error(self) -> BaseException | None:
         """Return why the last connection or attempt ended; once closed, the final error or None."""
         return self._reconnector.error
 
@@ -192,8 +208,9 @@ class PushClient:
         """Close the connection with a handshake and end the thread; a second call does nothing.
 
         Returns when the thread has ended: at once, or when the server has answered, after at most
-        ``close_timeout`` and two seconds. From a callback it returns at once, and the thread ends
-        after that callback. Messages received before can still be iterated over.
+        ``close_timeout`` and two seconds. From a callback, or a signal handler that has interrupted
+        another method, it returns at once, and the thread ends after that. Messages received before
+        can still be iterated over.
 
         Args:
             code: 1000, 1001 or 3000 to 4999.
@@ -204,7 +221,30 @@ class PushClient:
         """
         disconnect = checked_disconnect(code, reason)
         self._dispatcher.stop()
-        self._reconnector.close(disconnect)
+        is_nested = threading.get_ident() in self._callers
+        with self._call():
+            self._reconnector.close(disconnect, wait=not is_nested)
+
+    def _forked(self) -> None:
+        """Close the client in a forked child; what is queued is the parent's."""
+        if self._reconnector.forked():
+            self._dispatcher.stop()
+            self._inbox.clear()
+            self._inbox.end()
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Note that this thread is in a method that takes locks.
+
+        A signal handler that interrupts it and calls ``close`` must not wait for the client's
+        thread, which may need them.
+        """
+        caller = threading.get_ident()
+        self._callers.append(caller)
+        try:
+            yield
+        finally:
+            self._callers.remove(caller)
 
     def __enter__(self) -> PushClient:
         return self.start()
@@ -259,6 +299,9 @@ class PushClient:
     def send(self, data: Any, *, timeout: float | None = None) -> None:
         """Send one message, on the connection that is open or opens in time.
 
+        It returns once the kernel has the message, which is no promise that it arrives. In a signal
+        handler that has interrupted another ``send``, it only queues the message behind that one.
+
         Args:
             data: text, a bytes-like object for a binary message, or anything that JSON can hold.
             timeout: seconds to wait for an open connection; None: the client's ``timeout``. The
@@ -271,8 +314,9 @@ class PushClient:
                 message may or may not have arrived.
         """
         opcode, payload = encode_payload({"send": {"data": data}} if self._calls else data)
-        link = self._reconnector.open_link(self._timeout if timeout is None else timeout)
-        link.connection.sender.send_frame(opcode, payload)
+        with self._call():
+            link = self._reconnector.open_link(self._timeout if timeout is None else timeout)
+            link.connection.sender.send_frame(opcode, payload)
 
     # channels
 
@@ -289,27 +333,30 @@ class PushClient:
         Raises:
             InvalidSetting: the client has it already, or an argument cannot work.
         """
-        self._channel_calls.subscribe(channel, since, token)
+        with self._channel_calls as calls:
+            calls.subscribe(channel, since, token)
 
     def unsubscribe(self, channel: str) -> None:
         """Leave a channel; return at once. Nothing from it is delivered after that."""
-        self._channel_calls.unsubscribe(channel)
+        with self._channel_calls as calls:
+            calls.unsubscribe(channel)
 
     def publish(self, channel: str, data: Any, *, timeout: float | None = None) -> None:
         """Publish anything that JSON can hold, if the server lets clients publish.
 
         From a callback it returns at once; a refusal by the server is logged.
         """
-        self._channel_calls.publish({"channel": channel, "data": data}, timeout)
+        with self._channel_calls as calls:
+            calls.publish({"channel": channel, "data": data}, timeout)
 
     def rpc(self, method: str, data: Any = None, *, timeout: float | None = None) -> Any:
         """Call a method of the site and return its answer. Not from a callback."""
         request = {"method": method} if data is None else {"method": method, "data": data}
-        return self._channel_calls.run("rpc", request, timeout).get("data")
+        return self._run("rpc", request, timeout).get("data")
 
     def presence(self, channel: str, *, timeout: float | None = None) -> dict[str, Any]:
         """Return who is in a channel: ``user`` and ``client``, by client. Not from a callback."""
-        result = self._channel_calls.run("presence", {"channel": channel}, timeout)
+        result = self._run("presence", {"channel": channel}, timeout)
         found: dict[str, Any] = result.get("presence", {})
         return found
 
@@ -327,20 +374,30 @@ class PushClient:
         request: dict[str, Any] = {"channel": channel, "limit": limit, "reverse": reverse}
         if since is not None:
             request["since"] = {"offset": since[0], "epoch": since[1]}
-        found = self._channel_calls.run("history", request, timeout)
+        found = self._run("history", request, timeout)
         return [Publication(channel, one["data"], one.get("offset", 0), found.get("epoch", ""),
                             one.get("info"), one.get("tags"))
                 for one in found.get("publications", ())]
 
+    def _run(self, name: str, request: dict[str, Any], timeout: float | None) -> Any:
+        with self._channel_calls as calls:
+            return calls.run(name, request, timeout)
+
     def position(self, channel: str) -> Position | None:
         """Return the offset and epoch reached in a channel; None: nothing to resume from."""
-        return self._calls.position(channel) if self._calls else None
+        if self._calls is None:
+            return None
+        with self._channel_calls as calls:
+            return calls.position(channel)
 
     @property
-    def _channel_calls(self) -> Calls:
+    @contextmanager
+    def _channel_calls(self) -> Iterator[Calls]:
         if self._calls is None:
             raise InvalidSetting("this client has no channels: make it with channels=[...]")
-        return self._calls
+        self._reconnector.check_process()
+        with self._call():
+            yield self._calls
 
 
 def _address(url: str, Id: str | None, unix_socket: str | None) -> Address:
@@ -348,13 +405,3 @@ def _address(url: str, Id: str | None, unix_socket: str | None) -> Address:
     if Id is not None:
         address = address.with_id(Id)
     return replace(address, unix_socket=unix_socket or address.unix_socket)
-
-
-def _headers(headers: options.Headers | None, origin: str | None
-             ) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """Return the extra headers, and the names of the defaults to leave out."""
-    pairs = options.header_pairs(headers)
-    if origin is not None:
-        pairs.append(("Origin", origin))
-    has_origin = any(name.lower() == "origin" for name, _ in pairs)
-    return handshake.check_headers(pairs), () if has_origin else ("origin",)

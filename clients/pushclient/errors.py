@@ -17,6 +17,7 @@ Each message is one line that names the cause::
         +-- TlsFailed                         no TLS with this server
         |   +-- CertificateRefused            its certificate cannot be trusted
         +-- ProxyFailed                       the proxy made no tunnel
+        +-- CredentialsFailed                 the function for headers or the token failed
         +-- HandshakeFailed (ws4py's HandshakeError)   the response is not a WebSocket server's
             +-- Refused                       an HTTP status other than 101: status, retry_after
 """
@@ -27,9 +28,9 @@ from pushserver.wire.disconnects import Disconnect, is_final
 from ws4py.exc import HandshakeError
 
 __all__ = ["CertificateRefused", "ChannelLost", "CommandFailed", "ConnectFailed", "ConnectTimeout",
-           "ConnectionClosed", "Disconnected", "HandshakeFailed", "InvalidData", "InvalidSetting",
-           "NotConnected", "ProxyFailed", "PushError", "QueueFull", "Refused", "TlsFailed",
-           "UnknownHost"]
+           "ConnectionClosed", "CredentialsFailed", "Disconnected", "HandshakeFailed",
+           "InvalidData", "InvalidSetting", "NotConnected", "ProxyFailed", "PushError",
+           "QueueFull", "Refused", "TlsFailed", "UnknownHost"]
 
 TRY_AGAIN = frozenset({408, 425, 429})
 """The 4xx statuses that may be others at another time."""
@@ -103,6 +104,10 @@ class ConnectFailed(PushError, OSError):
     is_final = False
     is_lasting = False
     retry_after = 0.0
+
+
+class CredentialsFailed(ConnectFailed):
+    """Say that the function that returns headers or the token failed; the next attempt calls it."""
 
 
 class UnknownHost(ConnectFailed):

@@ -1,11 +1,10 @@
 """The queue of messages that have come and wait to be iterated over."""
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
 from typing import Any, Callable, Sequence, Union
 
+from .bell import Bell
 from .centrifuge.events import Publication
 
 LIMIT_SIZE = 1024 * 1024
@@ -41,7 +40,7 @@ class Inbox:
         self._on_room = on_room
         self._messages: deque[Value] = deque()
         self._wants_room = False
-        self._changed = threading.Condition()
+        self._changed = Bell()
         self._ended = False
 
     def __len__(self) -> int:
@@ -67,24 +66,25 @@ class Inbox:
                                          max(1, LIMIT_SIZE // largest))
         room = max(0, limit - len(self._messages))
         taken = messages[:room]
-        with self._changed:
-            self._messages.extend(taken)
-            self._changed.notify_all()
+        self._messages.extend(taken)
+        self._changed.ring()
         rest = messages[room:] if len(messages) > room else ()
         self._wants_room = bool(rest)
         return rest
 
     def put_all(self, messages: Sequence[Value]) -> None:
         """Take the last messages, whatever the limit: nothing more will be read."""
-        with self._changed:
-            self._messages.extend(messages)
-            self._changed.notify_all()
+        self._messages.extend(messages)
+        self._changed.ring()
 
     def end(self) -> None:
         """Let ``get`` return None once the queue is empty: nothing more will come."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._ended = True
+        self._changed.ring()
+
+    def clear(self) -> None:
+        """Drop what is queued: it is somebody else's."""
+        self._messages.clear()
 
     def get(self, timeout: float | None = None) -> Value | None:
         """Return the next message, waiting for it; None: there will be none.
@@ -108,11 +108,6 @@ class Inbox:
 
     def _wait(self, timeout: float | None) -> bool:
         """Return True once there is a message, False when there will be none."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while not self._messages and not self._ended:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"no message within {timeout:g} s")
-                self._changed.wait(left)
-            return bool(self._messages)
+        if not self._changed.wait(lambda: self._messages or self._ended, timeout):
+            raise TimeoutError(f"no message within {timeout:g} s")
+        return bool(self._messages)

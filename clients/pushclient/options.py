@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Union
+from typing import Callable, Iterable, Mapping, Union
 
 from .errors import InvalidSetting
 
@@ -27,6 +27,9 @@ MAX_QUEUE = 1024
 
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 """Further request headers: a mapping, or pairs, in which a name may occur twice."""
+
+HeadersOption = Union[Headers, Callable[[], Union[Headers, None]], None]
+"""Headers, or a function that returns some, called for each connection."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,13 @@ def check_count(name: str, value: int) -> int:
 
 
 def header_pairs(headers: Headers | None) -> list[tuple[str, str]]:
-    """Return headers as pairs, in whichever form they were given."""
-    if headers is None:
-        return []
-    return list(headers.items() if isinstance(headers, Mapping) else headers)
+    """Return headers as pairs, in whichever form they were given.
+
+    Raises:
+        InvalidSetting: they are in none of these forms.
+    """
+    try:
+        return [(name, value) for name, value in
+                (headers.items() if isinstance(headers, Mapping) else headers or ())]
+    except (TypeError, ValueError):
+        raise InvalidSetting("headers: use a mapping, or pairs of a name and a value") from None

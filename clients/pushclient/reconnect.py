@@ -10,13 +10,15 @@ from typing import Callable, Generic, Protocol, TypeVar
 from pushserver.wire.disconnects import NORMAL, Disconnect
 
 from .backoff import Backoff
+from .bell import Bell
 from .callbacks import Callbacks
 from .errors import (CommandFailed, ConnectFailed, ConnectionClosed, Disconnected, NotConnected,
                      PushError)
+from .forks import FORKED
 from .websocket.connection import END_TIMEOUT, Connection
+from .websocket.errands import Errands
 from .websocket.handshake import new_key
 from .websocket.request import Request
-from .websocket.resolver import Resolver
 from .websocket.waker import Interrupted, Waker
 
 logger = logging.getLogger("pushclient")
@@ -55,6 +57,8 @@ L = TypeVar("L", bound=ClientLink, covariant=True)
 class Reconnector(Generic[L]):
     """Connect, again and again, until there is a reason to stop. For any thread.
 
+    No lock is held by those who wait or call, so that signal handlers may call as well.
+
     Args:
         request: what each connection asks for.
         make_link: returns the link for the next connection; its argument is called once that is
@@ -75,7 +79,7 @@ class Reconnector(Generic[L]):
     def __init__(self, request: Request, make_link: Callable[[Callable[[], None]], L],
                  callbacks: Callbacks, on_end: Callable[[], None], close_timeout: float,
                  max_attempts: int | None) -> None:
-        self.error: PushError | None = None
+        self.error: BaseException | None = None
         self.delay = 0.0
         self.state = CLOSED
         self.link: L | None = None
@@ -88,8 +92,11 @@ class Reconnector(Generic[L]):
         self._join_timeout = close_timeout + END_TIMEOUT + JOIN_MARGIN
         self._max_attempts = max_attempts
         self._backoff = Backoff()
-        self._resolver = Resolver()
-        self._changed = threading.Condition()   # guards the state, the link and the thread
+        self._errands = Errands()
+        self._changed = Bell()
+        self._start_once = threading.Lock()     # taken by the first ``start``, and kept
+        self._is_begun = False                  # ``start`` returns now
+        self._is_forked = False
         self._thread: threading.Thread | None = None
         self._waker: Waker | None = None
         self._was_open = False
@@ -97,7 +104,7 @@ class Reconnector(Generic[L]):
     @property
     def is_started(self) -> bool:
         """Tell whether ``start`` was called."""
-        return self._thread is not None
+        return self._start_once.locked()
 
     @property
     def is_own_thread(self) -> bool:
@@ -112,32 +119,56 @@ class Reconnector(Generic[L]):
         Raises:
             ConnectionClosed: the client was closed.
         """
-        with self._changed:
-            if self.is_closing:
-                raise ConnectionClosed("the client is closed: make another one")
-            if self._thread is None:
-                self._waker = Waker()
-                self.state = CONNECTING
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._waker,), name=f"pushclient {self._label}",
-                    daemon=True)
-                self._thread.start()
+        if self.is_closing:
+            raise ConnectionClosed(FORKED if self._is_forked
+                                   else "the client is closed: make another one")
+        if self.is_started:
+            return
+        waker = Waker()
+        if not self._start_once.acquire(blocking=False):  # another thread was faster
+            waker.close()
+            return
+        self._waker = waker
+        self.state = CONNECTING
+        self._thread = threading.Thread(target=self._run, args=(waker,),
+                                        name=f"pushclient {self._label}", daemon=True)
+        try:
+            self._thread.start()
+        finally:
+            self._is_begun = True
+            self._changed.ring()
 
-    def close(self, disconnect: Disconnect) -> None:
-        """Close the connection and end the thread; see ``PushClient.close``."""
-        with self._changed:
-            self.is_closing = True
-            link, thread = self.link, self._thread
+    def close(self, disconnect: Disconnect, *, wait: bool) -> None:
+        """Close the connection and end the thread; see ``PushClient.close``.
+
+        Args:
+            disconnect: what the close frame says.
+            wait: return when the thread has ended, if this is not it.
+        """
+        self.is_closing = True
+        link, thread = self.link, self._thread
         if thread is None:
             self._on_end()
             return
         if link is not None:
             link.connection.close(disconnect)
         self.wake()
-        if not self.is_own_thread:
+        self._changed.ring()
+        if wait and thread.is_alive() and not self.is_own_thread:
             thread.join(self._join_timeout)
             if thread.is_alive():
                 logger.warning("%s: closed, but a callback still keeps its thread", self._label)
+
+    def forked(self) -> bool:
+        """Leave the connection to the parent process; return False if there was no thread."""
+        if not self.is_started or self.is_closing and self.state == CLOSED:
+            return False
+        self.link = None
+        self._is_forked = self.is_closing = True
+        self.error = ConnectionClosed(FORKED)
+        self.state = CLOSED
+        self._changed.ring()
+        return True
 
     def wake(self) -> None:
         """End the client's wait, whatever it is for."""
@@ -149,19 +180,30 @@ class Reconnector(Generic[L]):
 
         Raises:
             NotConnected: none was open in time.
-            ConnectionClosed: the client is closed, or not started.
+            ConnectionClosed: the client is closed, or not started, or the process was forked.
         """
         deadline = time.monotonic() + timeout
-        with self._changed:
-            while self.state != OPEN or self.link is None:
-                left = deadline - time.monotonic()
-                if self.is_closing or self.state == CLOSED:
-                    raise ConnectionClosed("nothing was sent: the client is "
-                                           + ("closed" if self._thread else "not started"))
-                if left <= 0 or self.is_own_thread:
-                    raise NotConnected(f"nothing was sent: the client is {self.state}")
-                self._changed.wait(left)
-            return self.link
+        while True:
+            link = self.link
+            if self.state == OPEN and link is not None:
+                return link
+            left = deadline - time.monotonic()
+            if self.is_closing or not self.is_started:
+                raise ConnectionClosed(f"nothing was sent: {self._why_closed}")
+            if left <= 0 or self.is_own_thread:
+                raise NotConnected(f"nothing was sent: the client is {self.state}")
+            self._changed.wait(lambda: self.state == OPEN or self.is_closing, left)
+
+    def check_process(self) -> None:
+        """Raise ``ConnectionClosed`` if the connection is that of a parent process."""
+        if self._is_forked:
+            raise ConnectionClosed(FORKED)
+
+    @property
+    def _why_closed(self) -> str:
+        if self._is_forked:
+            return FORKED
+        return f"the client is {'closed' if self.is_started else 'not started'}"
 
     # the client's thread
 
@@ -170,8 +212,10 @@ class Reconnector(Generic[L]):
         self._set_state(OPEN)
 
     def _run(self, waker: Waker) -> None:
-        error: PushError | None = None
+        error: BaseException | None = None
         try:
+            # callbacks may use the name that the caller gives the client when it has started
+            self._changed.wait(lambda: self._is_begun or self.is_closing)
             while True:
                 error = self._connect_once(waker)
                 if error is None or self._is_last(error):
@@ -182,6 +226,8 @@ class Reconnector(Generic[L]):
         except Exception as unexpected:
             logger.exception("%s: the client's thread failed", self._label)
             error = PushError(f"the client's thread failed: {unexpected!r}")
+        except BaseException as ending:  # a callback's, meant to end more than this thread
+            error = ending
         finally:
             waker.close()
             self._end(error)
@@ -189,13 +235,11 @@ class Reconnector(Generic[L]):
     def _connect_once(self, waker: Waker) -> PushError | None:
         """Run one connection; return how it ended, or None if the client was closed."""
         self._set_state(CONNECTING)
-        link = self._make_link(self._opened)
-        with self._changed:
-            self.link = link
-            if self.is_closing:
-                return None
+        self.link = link = self._make_link(self._opened)
+        if self.is_closing:  # looked at after the link is there: ``close`` does the reverse
+            return None
         try:
-            link.connection.connect(replace(self._request, key=new_key()), waker, self._resolver)
+            link.connection.connect(replace(self._request, key=new_key()), waker, self._errands)
         except Interrupted:
             return None
         except ConnectFailed as error:
@@ -232,18 +276,24 @@ class Reconnector(Generic[L]):
         while not self.is_closing and time.monotonic() < until:
             waker.sleep(max(0.0, until - time.monotonic()))
 
-    def _end(self, error: PushError | None) -> None:
-        normal = isinstance(error, Disconnected) and error.code == NORMAL.code
-        self.error = None if self.is_closing or normal else error
+    def _end(self, error: BaseException | None) -> None:
+        if self._is_forked:
+            return
+        is_normal = isinstance(error, Disconnected) and error.code == NORMAL.code
+        is_expected = is_normal or self.is_closing and isinstance(error, PushError)
+        self.error = None if is_expected else error
         self.is_closing = True
-        self._set_state(CLOSED)
-        self._on_end()
+        try:
+            self._set_state(CLOSED)
+        except BaseException as ending:
+            self.error = ending
+        finally:
+            self._on_end()
 
     def _set_state(self, state: str) -> None:
-        with self._changed:
-            if state != OPEN:
-                self.link = None
-            self.state = state
-            self._changed.notify_all()
+        if state != OPEN:
+            self.link = None
+        self.state = state
+        self._changed.ring()
         logger.debug("%s: %s", self._label, state)
         self._callbacks.state(state)

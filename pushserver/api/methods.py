@@ -11,7 +11,6 @@ import socket
 import time
 import uuid
 from contextlib import suppress
-from functools import partial
 from typing import Any, Callable, Iterator, Mapping
 
 from ..centrifuge import CentrifugeConnection
@@ -20,7 +19,7 @@ from ..connections.connection import Connection
 from ..errors import ConnectionClosed, PushError
 from ..server import MAX_KEY, PushServer
 from ..version import __version__
-from ..wire.disconnects import BY_SITE, EXPIRED, checked_disconnect
+from ..wire.disconnects import BY_SITE, EXPIRED, Disconnect, checked_disconnect
 from ..wire.payloads import encode_json
 from .fields import BadField, Fields, checked_channel_field
 
@@ -178,6 +177,11 @@ class Methods:
             if not client or connection.has_client and connection.client == client:
                 yield connection
 
+    @staticmethod
+    def _means_user(request: Fields) -> bool:
+        """Tell whether a request is about all connections of a user, even those yet to come."""
+        return bool(request.text("user")) and not request.text("client")
+
     def _do_subscribe(self, request: Fields) -> bytes:
         request.expect((*_WHO, "channel", "info", "b64info", "data", "b64data", "recover_since"),
                        (*_PRO, "expire_at", "override"))
@@ -196,6 +200,9 @@ class Methods:
     def _do_unsubscribe(self, request: Fields) -> bytes:
         request.expect((*_WHO, "channel"), _PRO)
         channel = request.channel()
+        if self._means_user(request):
+            self._server.unsubscribe_id(request.text("user"), channel)
+            return b"{}"
         for connection in self._connections(request):
             connection.unsubscribe(channel)
         return b"{}"
@@ -207,26 +214,28 @@ class Methods:
         if given is not None:
             given.expect(("code", "reason"), ("reconnect",))
             disconnect = checked_disconnect(given.whole("code"), given.text("reason"))
+        if self._means_user(request) and not spared:
+            self._server.disconnect(request.text("user"), *disconnect)
+            return b"{}"
         for connection in list(self._connections(request)):
             if not (connection.has_client and connection.client in spared):
-                connection.close(*disconnect)
+                self._end(connection, disconnect)
         return b"{}"
+
+    @staticmethod
+    def _end(connection: Connection, disconnect: Disconnect) -> None:
+        with suppress(ConnectionClosed):
+            connection.handle.end(disconnect)
 
     def _do_refresh(self, request: Fields) -> bytes:
         request.expect((*_WHO, "expired", "expire_at"), (*_PRO, "info"))
         expired, until = request.flag("expired"), request.whole("expire_at", most=int(MAX_TIME))
         for connection in list(self._connections(request)):
             if expired:
-                connection.close(*EXPIRED)
+                self._end(connection, EXPIRED)
             elif getattr(connection, "connected", True):
-                self._expire(connection, max(0.0, until - time.time()) if until else None)
+                connection.expire(max(0.0, until - time.time()) if until else None)
         return b"{}"
-
-    @staticmethod
-    def _expire(connection: Connection, seconds: float | None) -> None:
-        """Set when a connection ends, in order with its own callbacks."""
-        with suppress(ConnectionClosed):
-            connection.handle.later(0.0, partial(connection.expire, seconds))
 
     # Channels
 

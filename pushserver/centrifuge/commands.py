@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Callable
+from functools import partial
+from typing import Any, Callable, Iterator
 
 from ..channels.publication import Publication
 from ..connections.handle import Handle
@@ -51,22 +52,33 @@ class Commands:
 
     def receive(self, message: Any) -> None:
         """Run the commands of one message."""
+        self._run_all(self._commands(message))
+
+    def _commands(self, message: Any) -> Iterator[Command]:
+        codec = self._session.codec
+        if message.is_binary != codec.is_binary:
+            raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
+        yield from codec.commands(message.data)
+
+    def _run_all(self, commands: Iterator[Command]) -> None:
+        """Run commands until the client has much to read; go on once it has read that."""
         session = self._session
-        if session.ended:
-            return
         try:
-            if message.is_binary != session.codec.is_binary:
-                raise CloseConnection(errors.INAPPROPRIATE_PROTOCOL)
-            for command in session.codec.commands(message.data):
+            if session.unwritten:
+                session.flush()
+            for command in commands:
+                session.check_rights()
                 self._run(command)
+                if session.is_ahead:
+                    session.hold(partial(self._run_all, commands))
+                    return
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)
         except ConnectionClosed:
             pass
-        finally:
-            if session.unwritten:
-                session.flush()
+        if session.unwritten:
+            session.flush()
 
     def _run(self, command: Command) -> None:
         number, request = command
@@ -103,8 +115,8 @@ class Commands:
         def reply(subs: dict[str, SubscribeResult]) -> bytes:
             return self._session.codec.reply(number, result._replace(subs=subs))
 
+        expect_expiry(self._session, claims)    # first: the histories may take their time
         self._subscriptions.start(request.subs, reply)
-        expect_expiry(self._session, claims)
 
     def _claims(self, token: str) -> Claims | None:
         """Return the claims of a client's token, or of the one in its URL; None without a token."""
@@ -126,6 +138,7 @@ class Commands:
         client, user = self._client, claims.user if claims else ""
         if client.has_id:
             if user and user != client.Id:
+                logger.info("Id %r: a token was refused: its sub is not the Id", client.Id)
                 raise CloseConnection(errors.INVALID_TOKEN)
             client.user_id = client.Id
         elif user:
@@ -210,22 +223,10 @@ class Commands:
         page = node.history(channel, limit, since, reverse)
         if since is not None and not page.recovered:
             raise errors.unrecoverable()
-        return values.HistoryResult(self._fitting(page.publications), page.top)
-
-    def _fitting(self, publications: Any) -> list[bytes]:
-        """Return as much from the start of a page as fits a reply: the client asks for the rest.
-
-        The first publication is always included: it has fitted an outbox before.
-        """
-        found: list[bytes] = []
-        room = self._session.room
-        for publication in publications:
-            encoded, = self._session.codec.encoded([publication])
-            room -= len(encoded)
-            if room < 0 and found:
-                break
-            found.append(encoded)
-        return found
+        # the client asks for the rest; the first has fitted an outbox before
+        fitting = self._session.fitting(page.publications, self._session.room) \
+            or self._session.codec.encoded(page.publications[:1])
+        return values.HistoryResult(fitting, page.top)
 
     # What belongs to no channel
 

@@ -45,15 +45,25 @@ def ttl(session: Session, claims: Claims) -> int | None:
 
 
 def at_end(session: Session, claims: Claims, job: Callable[[], object]) -> DelayedJob | None:
-    """Run a job some time after a token has expired; None if it never does."""
+    """Run a job some time after a token has expired, on the loop's thread; None if it never does.
+
+    Raises:
+        CommandError: 109: that time is over.
+    """
     handle = session.handle
     tokens = handle.context.tokens
     seconds = None if tokens is None else tokens.life(claims, can_refresh=True)
-    return None if seconds is None else handle.later(seconds, job)
+    if seconds is not None and not seconds:
+        raise errors.token_expired()
+    return None if seconds is None else handle.at_end(seconds, job)
 
 
 def expect_expiry(session: Session, claims: Claims | None) -> None:
-    """Close the connection some time after its token expires, unless it has sent a new one."""
+    """Close the connection some time after its token expires, unless it has sent a new one.
+
+    Raises:
+        CommandError: 109: that time is over.
+    """
     ending = None if claims is None else at_end(session, claims,
                                                 lambda: session.end(errors.EXPIRED))
     session.client.keep(ending)

@@ -359,6 +359,10 @@ class JsonCodec:
         contents = b'{"data":%s}' % encoded_data(publication)
         return False, push(None, b"message", contents)
 
+    def of_channel(self, channel: str) -> tuple[bytes, ...]:
+        """See ``Codec``."""
+        return tuple(push(channel, name, b"").rstrip(b"}") for name in (b"pub", b"join", b"leave"))
+
     def presence(self, channel: str, info: Info, joined: bool) -> Payload:
         """See ``Codec``."""
         contents = b'{"info":%s}' % encoded_info(info)

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, Protocol
+from functools import partial
+from typing import Any, Callable, Iterable, Protocol
 
 from ..channels.presence import Info
+from ..channels.publication import Publication
 from ..connections.handle import Handle
 from ..errors import ConnectionClosed, InvalidData
 from ..runtime.runtime import DelayedJob
@@ -70,7 +72,8 @@ class Client(Protocol):
 
 
 class Session:
-    """Queue what one client gets, and ask its site. For a worker thread, except ``put``.
+    """Queue what one client gets, and ask its site. For a worker thread, except ``put``,
+    ``tell`` and ``end``.
 
     Args:
         client: what the site sees of the client.
@@ -80,20 +83,18 @@ class Session:
         client: the client.
         codec: what it speaks.
         connected: the client's ``connect`` has been answered.
-        ended: it is being disconnected, and no further command is run.
         refreshable: it came with a token that expires.
         room: bytes that one reply may take.
         unwritten: replies wait, or were put without waking the loop; see ``flush``.
     """
 
-    __slots__ = ("client", "codec", "connected", "ended", "refreshable", "room", "unwritten",
-                 "_handle", "_replies", "_waiting")
+    __slots__ = ("client", "codec", "connected", "refreshable", "room", "unwritten", "_handle",
+                 "_replies", "_waiting")
 
     def __init__(self, client: Client, codec: ProtocolCodec) -> None:
         self.client = client
         self.codec = codec
         self.connected = False
-        self.ended = False
         self.refreshable = False
         self.room = 0
         self.unwritten = False
@@ -123,6 +124,11 @@ class Session:
         if self._handle is None:
             raise ConnectionClosed(f"connection of Id {self.client.Id!r} is closed")
         return self._handle
+
+    def check_rights(self) -> None:
+        """Raise ``ConnectionClosed`` if the client's rights have ended: it can do nothing more."""
+        if self.handle.is_shut:
+            raise ConnectionClosed(f"the rights of Id {self.client.Id!r} have ended")
 
     # Replies
 
@@ -164,7 +170,7 @@ class Session:
             self._put_replies()
             return
         self.unwritten = True
-        if self._waiting > REPLIES:
+        if REPLIES < self._waiting <= self.room:
             if not self._put_replies():
                 raise ConnectionClosed("the client takes no more replies")
             self.wake()     # so that a client that takes no more is noticed
@@ -180,14 +186,41 @@ class Session:
         if self._handle is not None:
             self._handle.wake()
 
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether the client has much to read before another command should be run."""
+        return self._handle is not None and self._handle.link.inbox.is_ahead(self._waiting)
+
+    def hold(self, job: Callable[[], object], room: int = 0) -> None:
+        """Do nothing for the client until it has read enough, and then this first.
+
+        Replies that are too long to be sent now wait too; ``flush`` must come first in the job.
+
+        Args:
+            job: what to go on with.
+            room: bytes that it must be able to send.
+        """
+        if self._waiting <= self.room:
+            self.flush()
+        if self._handle is not None:
+            inbox = self._handle.link.inbox
+            inbox.hold(partial(inbox.run, job), max(room, self._waiting))
+
+    def fitting(self, publications: Iterable[Publication], room: int) -> list[bytes]:
+        """Return as many of the first publications as fit, as results hold them."""
+        found: list[bytes] = []
+        for publication in publications:
+            encoded, = self.codec.encoded([publication])
+            room -= len(encoded)
+            if room < 0:
+                break
+            found.append(encoded)
+        return found
+
     def _put_replies(self) -> bool:
-        """Queue the waiting replies, as one message if they fit; False if the client takes none."""
+        """Queue the waiting replies as one message; False if the client takes none."""
         replies, self._replies, self._waiting = self._replies, [], 0
-        if len(replies) > 1:
-            together = self.codec.join(replies)
-            if len(together) <= self.room * REPLY_SHARE:
-                replies = [together]
-        return all([self.put(one) for one in replies])
+        return not replies or self.put(self.codec.join(replies))
 
     def put(self, *contents: bytes) -> bool:
         """Queue messages; ``wake`` must follow.
@@ -199,23 +232,34 @@ class Session:
         return handle is not None and all([handle.put(self.codec.is_binary, one)
                                            for one in contents])
 
+    def tell(self, content: bytes) -> None:
+        """Send one message at once. Any thread may call it, with no lock held."""
+        handle = self._handle
+        if handle is not None and handle.put(self.codec.is_binary, content):
+            handle.wake()
+
     def end(self, disconnect: Disconnect) -> None:
-        """Close the connection, and run no further command."""
-        self.ended = True
+        """End the client's rights: close the connection, and run no further command."""
         if self._handle is not None:
-            self._handle.close(disconnect)
+            self._handle.end(disconnect)
 
     # What the site says
 
     def call(self, hook: Callable[..., Any], *args: Any) -> Any:
-        """Call the site; an unexpected exception becomes error 100."""
+        """Call the site; an unexpected exception becomes error 100.
+
+        Raises:
+            ConnectionClosed: the client's rights have ended meanwhile.
+        """
         try:
-            return hook(*args)
+            found = hook(*args)
         except (CommandError, CloseConnection, ConnectionClosed):
             raise
         except Exception:
             logger.exception("Id %r: %s failed", self.client.Id, _name(hook))
             raise errors.internal() from None
+        self.check_rights()
+        return found
 
     def check(self, allowed: Callable[..., bool], *args: Any) -> None:
         """Ask the site whether it allows something.

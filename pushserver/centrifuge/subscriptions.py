@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ..channels.node import Queue, JoinRequest
 from ..channels.presence import Info
 from ..channels.publication import Page, Position, Publication
+from ..channels.rules import RESUMING
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.payloads import encode_json
 from . import errors
-from .errors import CloseConnection
+from .errors import CloseConnection, CommandError
 from .expiry import at_end, checked_claims, ttl
 from .session import Session
 from .values import SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult
@@ -30,14 +32,18 @@ class Subscription:
         info: what others in this channel see of the client.
         expiry: the job that ends it some time after its token expires, or None.
         from_token: it was made with a token that expires, and can be refreshed.
+        is_behind: the client is yet to get some of what it has missed.
+        over: why the client is no longer in the channel, or None.
     """
 
-    __slots__ = ("info", "expiry", "from_token")
+    __slots__ = ("info", "expiry", "from_token", "is_behind", "over")
 
     def __init__(self, claims: Claims | None = None) -> None:
         self.info = claims.info if claims else None
         self.from_token = claims is not None and claims.expires is not None
         self.expiry: DelayedJob | None = None
+        self.is_behind = False
+        self.over: CommandError | None = None
 
 
 class Demand(NamedTuple):
@@ -103,25 +109,35 @@ class Subscriptions:
         if len(channels) > MAX_CHANNELS:
             raise CloseConnection(errors.MALFORMED)
         requests = [JoinRequest(channel, asked.get(channel)) for channel in channels]
-        self._known.update((channel, Subscription()) for channel in channels)
+        mine = {channel: Subscription() for channel in channels}
+        self._known.update(mine)
 
-        def prepare(pages: Sequence[Page]) -> Queue:
-            answer = reply(self._results(requests, pages))
-            return lambda *newer: self._start(answer, channels, newer)
+        def prepare(pages: Sequence[Page]) -> tuple[Queue, Sequence[Position | None]]:
+            results, reached = self._results(requests, pages)
+            for channel, position in zip(channels, reached):
+                mine[channel].is_behind = position is not None
+            answer = reply(results)
+            return lambda *newer: self._start(answer, channels, newer), reached
 
         handle = self._session.handle
         if not handle.node.join(handle.link, requests, self.info, prepare):
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         with self._lock:
             self._state, late = CONNECTED, self._late
+        for channel, subscription in mine.items():
+            self._follow(channel, subscription)
         for demand in late.values():
             self._push(demand)
 
-    def _results(self, requests: Sequence[JoinRequest],
-                 pages: Sequence[Page]) -> dict[str, SubscribeResult]:
-        room = self._session.room // max(1, len(requests))
-        return {channel: self._result(channel, page, since, room)
-                for (channel, since), page in zip(requests, pages)}
+    def _results(self, requests: Sequence[JoinRequest], pages: Sequence[Page]
+                 ) -> tuple[dict[str, SubscribeResult], list[Position | None]]:
+        room = self._session.room
+        results, reached = {}, []
+        for (channel, since), page in zip(requests, pages):
+            results[channel], position = self._result(channel, page, since, room)
+            room -= sum(map(len, results[channel].publications))
+            reached.append(position)
+        return results, reached
 
     def _start(self, answer: bytes, channels: Sequence[str],
                newer: Sequence[Iterable[Publication]]) -> None:
@@ -149,22 +165,23 @@ class Subscriptions:
         if claims is None:
             session.check(session.client.allows_subscribe, channel)
 
-        def prepare(pages: Sequence[Page]) -> Queue:
-            result = self._result(channel, pages[0], since, session.room, claims,
-                                  must_recover=request.must_recover)
-            return lambda newer: answer(result, newer)
+        def prepare(page: Page) -> tuple[Queue, Position | None]:
+            result, reached = self._result(channel, page, since, session.room, claims,
+                                           must_recover=request.must_recover)
+            return lambda newer: answer(result, newer), reached
 
         def answer(result: SubscribeResult, newer: Iterable[Publication]) -> None:
             session.reply(number, result, now=True)
             self._put(channel, newer)
 
-        joined = self._enter(channel, since, claims, prepare)
+        mine = Subscription(claims)
+        joined = self._enter(channel, since, mine, prepare, claims)
+        if mine.over is not None:   # meanwhile its right has ended
+            raise mine.over
         if joined is None:
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         if not joined:
             raise errors.already_subscribed()
-        if claims is not None:
-            self._expect_expiry(channel, claims)
 
     def leave(self, channel: str) -> bool:
         """Remove the client from a channel; tell whether it was in it."""
@@ -187,7 +204,9 @@ class Subscriptions:
             raise errors.bad_request()
         claims = self._claims(request.token, request.channel)
         known.info = claims.info if claims.info is not None else known.info
-        self._expect_expiry(request.channel, claims)
+        self._expect_expiry(request.channel, known, claims)
+        if known.over is not None:
+            raise known.over
         return SubRefreshResult(ttl(self._session, claims))
 
     # On the site's demand
@@ -221,30 +240,26 @@ class Subscriptions:
         session = self._session
         channel, since, info, data = demand
 
-        def prepare(pages: Sequence[Page]) -> Queue:
-            page, = pages
-            missed = self._pushable(page)
-            if missed and since is not None:  # they follow, one by one
-                page = page._replace(top=page.top._replace(offset=since.offset))
-            result = self._result(channel, page._replace(publications=(), recovered=False), None, 0)
-            told = session.codec.subscribed(channel, result._replace(data=data))
-            return lambda newer: tell(told, missed, newer)
+        def prepare(page: Page) -> tuple[Queue, Position | None]:
+            result, start = self._result(channel, page, since, 0)   # what was missed follows
+            told = session.codec.subscribed(channel, result._replace(
+                recovered=False, was_recovering=False, data=data))
+            missed, reached = self._pushes(channel, page, start, session.room // 2) \
+                if start and not session.is_ahead else ([], start)
+            return lambda newer: tell(told, missed, newer), reached
 
-        def tell(told: bytes, missed: Iterable[Publication], newer: Iterable[Publication]) -> None:
-            session.put(told)
-            self._put(channel, missed)
+        def tell(told: bytes, missed: Iterable[bytes], newer: Iterable[Publication]) -> None:
+            session.put(told, *missed)
             self._put(channel, newer)
 
-        claims = Claims(session.client.user_id, info=info)
-        return bool(self._enter(channel, since, claims, prepare))
-
-    def _pushable(self, page: Page) -> Sequence[Publication]:
-        """Return what was missed, if it is complete and fits."""
-        size = sum(map(len, self._session.codec.encoded(page.publications)))
-        return page.publications if page.recovered and size <= self._session.room else ()
+        mine = Subscription(Claims(session.client.user_id, info=info))
+        return bool(self._enter(channel, since, mine, prepare))
 
     def push_out(self, channel: str, code: int, reason: str) -> bool:
         """Remove the client from a channel and tell it so; False if it was not in it."""
+        with self._lock:
+            if self._state == UNCONNECTED:
+                return self._at_start.pop(channel, self) is None
         if not self.leave(channel):
             return False
         self._tell_out(channel, code, reason)
@@ -257,36 +272,107 @@ class Subscriptions:
             return      # it has left and come back before this
         is_told = channel in self._known    # else it has left by itself
         self._forget(channel)
-        session.handle.node.left_channel(channel, session.client.client)
+        session.handle.node.left_channel(channel, session.client.client, vanished=is_told)
         if is_told:
             self._tell_out(channel, *errors.INSUFFICIENT_STATE_IN_CHANNEL)
 
     def _tell_out(self, channel: str, code: int, reason: str) -> None:
-        self._session.put(self._session.codec.unsubscribed(channel, code, reason))
-        self._session.wake()
+        self._session.tell(self._session.codec.unsubscribed(channel, code, reason))
 
     # For all of these
 
-    def _enter(self, channel: str, since: Position | None, claims: Claims | None,
-               prepare: Callable[[Sequence[Page]], Queue]) -> bool | None:
+    def _enter(self, channel: str, since: Position | None, mine: Subscription,
+               prepare: Callable[[Page], tuple[Queue, Position | None]],
+               claims: Claims | None = None) -> bool | None:
         """Enter a channel; see ``Node.join``. Also False if another thread was first."""
-        mine = Subscription(claims)
+        def answer(pages: Sequence[Page]) -> tuple[Queue, Sequence[Position | None]]:
+            queue, reached = prepare(pages[0])
+            mine.is_behind = reached is not None
+            return queue, [reached]
+
         if self._known.setdefault(channel, mine) is not mine:
             return False
         joined: bool | None = False
         try:
+            if claims is not None:  # first: the history may take its time
+                self._expect_expiry(channel, mine, claims)
             handle = self._session.handle
             requests = [JoinRequest(channel, since)]
-            joined = handle.node.join(handle.link, requests, self.info, prepare)
+            joined = handle.node.join(handle.link, requests, self.info, answer)
         finally:
-            if not joined:
-                self._known.pop(channel, None)
+            if not joined and self._known.get(channel) is mine:
+                self._forget(channel, None)
+        if joined:
+            self._follow(channel, mine)
         return joined
 
-    def _forget(self, channel: str) -> None:
+    # What was missed and did not fit the reply
+
+    def _follow(self, channel: str, known: Subscription) -> None:
+        """Push the rest of what the client has missed, as it reads."""
+        if known.is_behind:
+            self._session.handle.soon(partial(self._catch_up, channel, known))
+
+    def _catch_up(self, channel: str, known: Subscription, room: int = 0) -> None:
+        """Push some of what the client has missed, unless it has much to read; then go on.
+
+        Args:
+            channel: its name.
+            known: to see whether the client has left meanwhile.
+            room: the outbox has so much for a publication that takes more than others.
+        """
+        session, needed = self._session, 0
+        if self._known.get(channel) is not known:
+            return
+        if session.is_ahead:
+            session.hold(partial(self._catch_up, channel, known))
+            return
+
+        def prepare(pages: Sequence[Page]) -> tuple[Queue, Sequence[Position | None]]:
+            nonlocal needed
+            page, = pages
+            start = Position(page.top.offset - len(page.publications), page.top.epoch)
+            missed, reached = self._pushes(channel, page, start, session.room // 2)
+            needed = sum(map(len, missed))
+            if needed > max(session.room, room):
+                missed, reached = [], start
+            known.is_behind = reached is not None
+            return lambda newer: push(missed, newer), [reached]
+
+        def push(missed: Iterable[bytes], newer: Iterable[Publication]) -> None:
+            session.put(*missed)
+            self._put(channel, newer)
+
+        if session.handle.node.catch_up(session.handle.link, channel, prepare) is None:
+            self.lost(channel)
+        elif needed > max(session.room, room):
+            session.hold(partial(self._catch_up, channel, known, needed), needed)
+        else:
+            self._follow(channel, known)
+
+    def _pushes(self, channel: str, page: Page, start: Position,
+                room: int) -> tuple[list[bytes], Position | None]:
+        """Return the pushes of the first publications that fit, but at least of one.
+
+        Returns:
+            Them, and the position that they reach if that is not the page's end.
+        """
+        found: list[bytes] = []
+        for publication in page.publications:
+            push = self._session.codec.publication(channel, publication)[1]
+            room -= len(push)
+            if room < 0 and found:
+                return found, start._replace(offset=start.offset + len(found))
+            found.append(push)
+        return found, None
+
+    def _forget(self, channel: str,
+                why: Callable[[], CommandError] | None = errors.permission_denied) -> None:
         known = self._known.pop(channel, None)
-        if known is not None and known.expiry is not None:
-            known.expiry.cancel()
+        if known is not None:
+            known.over = why and why()
+            if known.expiry is not None:
+                known.expiry.cancel()
 
     def _claims(self, token: str, channel: str) -> Claims:
         user = self._session.client.user_id
@@ -294,28 +380,43 @@ class Subscriptions:
                               lambda tokens: tokens.subscription(token, channel, user),
                               errors.permission_denied())
 
-    def _expect_expiry(self, channel: str, claims: Claims) -> None:
+    def _expect_expiry(self, channel: str, known: Subscription, claims: Claims) -> None:
         """Remove the client some time after its token expires, unless it has sent a new one."""
-        known = self._known.get(channel)
-        if known is None:
-            return
         if known.expiry is not None:
             known.expiry.cancel()
-        known.expiry = at_end(self._session, claims,
-                              lambda: self.push_out(channel, *errors.SUBSCRIPTION_EXPIRED))
+        known.expiry = at_end(self._session, claims, lambda: self._expire(channel, known))
+
+    def _expire(self, channel: str, known: Subscription) -> None:
+        """Remove the client because its token has expired: at once, on the loop's thread."""
+        if self._known.get(channel) is not known:
+            return
+        self._forget(channel, errors.token_expired)
+        session = self._session
+        session.handle.cut(channel)
+        self._tell_out(channel, *errors.SUBSCRIPTION_EXPIRED)
+        session.handle.soon(lambda: self._left(channel))
+
+    def _left(self, channel: str) -> None:
+        """Let the others know, unless the client has come back before this."""
+        session = self._session
+        if not session.handle.is_in(channel):
+            session.handle.node.left_channel(channel, session.client.client, vanished=False)
 
     def _result(self, channel: str, page: Page, since: Position | None, room: int,
-                claims: Claims | None = None, *, must_recover: bool = False) -> SubscribeResult:
-        """Return the result of a subscription, with what the client has missed.
+                claims: Claims | None = None, *, must_recover: bool = False
+                ) -> tuple[SubscribeResult, Position | None]:
+        """Return the result of a subscription, with the first of what the client has missed.
 
         Args:
             channel: its name.
             page: what the history returned.
             since: the last position the client has seen.
-            room: bytes that the missed publications may take; if they do not fit, they are
-                reported as lost.
+            room: bytes that the missed publications may take.
             claims: of the channel's token.
             must_recover: missed publications that are lost are an error.
+
+        Returns:
+            The result, and the position that it reaches if more was missed than fits.
 
         Raises:
             CommandError: 112: see ``must_recover``.
@@ -324,15 +425,21 @@ class Subscriptions:
         result = SubscribeResult(None if claims is None else ttl(session, claims),
                                  was_recovering=since is not None)
         if not page.top.epoch:      # the channel has no history
-            return result
-        recovered, missed = page.recovered, session.codec.encoded(page.publications)
-        if sum(map(len, missed)) > room:
-            recovered, missed = False, []
-        if must_recover and since is not None and not recovered:
+            return result, None
+        if page.publications and not self._may_resume(channel):
+            page = page._replace(publications=(), recovered=False)
+        if must_recover and since is not None and not page.recovered:
             raise errors.unrecoverable()
-        offset = since.offset if recovered and since is not None else page.top.offset
-        return result._replace(position=Position(offset, page.top.epoch), recovered=recovered,
-                               publications=missed)
+        missed = session.fitting(page.publications, room)
+        position = Position(page.top.offset - len(page.publications), page.top.epoch)
+        left = len(missed) < len(page.publications)
+        return result._replace(position=position, recovered=page.recovered, publications=missed), \
+            position._replace(offset=position.offset + len(missed)) if left else None
+
+    def _may_resume(self, channel: str) -> bool:
+        session = self._session
+        return session.handle.node.rule(channel).see_history == RESUMING \
+            or bool(session.call(session.client.allows_history, channel))
 
     def _put(self, channel: str, publications: Iterable[Publication]) -> None:
         """Queue publications for the client."""

@@ -33,6 +33,13 @@ class EndSession(NamedTuple):
     session: Hashable
 
 
+class RenameSession(NamedTuple):
+    """Bind the connections of a session to it under its new id."""
+
+    old: Hashable
+    new: Hashable
+
+
 class SubscribeId(NamedTuple):
     """Subscribe every connection of an Id to a channel."""
 
@@ -47,7 +54,8 @@ class UnsubscribeId(NamedTuple):
     channel: str
 
 
-ControlCommand = Union[Broadcast, SendToId, DisconnectId, EndSession, SubscribeId, UnsubscribeId]
+ControlCommand = Union[Broadcast, SendToId, DisconnectId, EndSession, RenameSession, SubscribeId,
+                       UnsubscribeId]
 
 Obey = Callable[[ControlCommand], int]
 """Carries out a command on this node; returns how many connections it affected."""

@@ -77,6 +77,35 @@ class _Room(Generic[M]):
         return len(self.members) + len(self.joining)
 
 
+class _Sharers(Generic[M]):
+    """The connections of one Id, the oldest first, once it has had several."""
+
+    __slots__ = ("members", "_all")
+
+    def __init__(self, *members: M) -> None:
+        self.members = dict.fromkeys(members)
+        self._all: tuple[M, ...] | None = None      # until one joins or leaves
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def all(self) -> tuple[M, ...]:
+        """Return them, as the same tuple as long as they are the same."""
+        if self._all is None:
+            self._all = tuple(self.members)
+        return self._all
+
+    def add(self, member: M) -> None:
+        """Add the newest."""
+        self.members[member] = None
+        self._all = None
+
+    def remove(self, member: M) -> None:
+        """Remove one, without a search."""
+        del self.members[member]
+        self._all = None
+
+
 class Hub(Generic[M]):
     """Keep the connections by Id and by channel, and count the places reserved for new ones.
 
@@ -100,8 +129,9 @@ class Hub(Generic[M]):
         self._max_per_id = max_per_id
         self._duplicates = duplicates
         self._lock = threading.Lock()
-        self._by_id: dict[str, tuple[M, ...]] = {}
+        self._by_id: dict[str, tuple[M] | _Sharers[M]] = {}  # most Ids have one connection
         self._members: dict[M, None] = {}
+        self._leaving: dict[M, None] = {}
         self.has: Callable[[M], bool] = self._members.__contains__
         self._everyone: tuple[M, ...] | None = ()
         self._everyone_grouped: Groups[M] | None = ()
@@ -116,6 +146,14 @@ class Hub(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<Hub {len(self._members)} connections of {len(self._by_id)} Ids>"
+
+    def abandon(self, stand_in: Any) -> tuple[M, ...]:
+        """Put something in the lock's place, in a forked process; return the connections.
+
+        A thread that is not in this process may hold the lock, so it is not taken.
+        """
+        self._lock = self.has = self.has_channel = stand_in
+        return tuple(self._members)
 
     def reserve(self, Id: str) -> None:
         """Reserve a place for a new connection.
@@ -159,29 +197,64 @@ class Hub(Generic[M]):
         """Turn a reserved place into a connection; return the connections that it replaces."""
         with self._lock:
             self._release(member.Id)
-            older = self._by_id.get(member.Id, ())
-            self._by_id[member.Id] = (*older, member)
+            older = self._replaced(member.Id)
+            self._name(member)
             self._members[member] = None
             self._everyone = self._everyone_grouped = None
             for channel in channels:
                 self._subscribe(member, channel)
-            return older if self._duplicates == "replace" else ()
+            return older
+
+    def _of_id(self, Id: str) -> tuple[M, ...]:
+        same = self._by_id.get(Id, ())
+        return same.all() if isinstance(same, _Sharers) else same
+
+    def _replaced(self, Id: str) -> tuple[M, ...]:
+        """Return the connections that a new one of an Id replaces."""
+        return self._of_id(Id) if self._duplicates == "replace" else ()
+
+    def _name(self, member: M) -> None:
+        """Let a connection be found by its Id."""
+        same = self._by_id.get(member.Id)
+        if same is None:
+            self._by_id[member.Id] = (member,)
+        elif isinstance(same, _Sharers):
+            same.add(member)
+        else:
+            self._by_id[member.Id] = _Sharers(*same, member)
+
+    def _unname(self, member: M) -> None:
+        same = self._by_id[member.Id]
+        if isinstance(same, _Sharers) and len(same) > 1:
+            same.remove(member)
+        else:
+            del self._by_id[member.Id]
 
     def remove(self, member: M) -> bool:
-        """Forget a connection; tell whether it was known."""
+        """Take out a connection that begins to leave; tell whether it was there.
+
+        ``forget`` must follow, once nothing that it has sent is left to be handled.
+        """
         with self._lock:
             if member not in self._members:
                 return False
             del self._members[member]
+            self._leaving[member] = None
             self._everyone = self._everyone_grouped = None
-            left = tuple(other for other in self._by_id[member.Id] if other is not member)
-            if left:
-                self._by_id[member.Id] = left
-            else:
-                del self._by_id[member.Id]
+            self._unname(member)
             for channel in tuple(member.channels or ()):
                 self._unsubscribe(member, channel)
             return True
+
+    def forget(self, member: M) -> None:
+        """Complete what ``remove`` began."""
+        with self._lock:
+            self._leaving.pop(member, None)
+
+    def leaving(self) -> tuple[M, ...]:
+        """Return the connections that were taken out and are not yet forgotten."""
+        with self._lock:
+            return tuple(self._leaving)
 
     def subscribe(self, member: M, channel: str) -> bool:
         """Add a connection to a channel; False if it has left or was already in it."""
@@ -223,6 +296,12 @@ class Hub(Generic[M]):
                 return False
             self._room(channel).joining[member] = joining
             return True
+
+    def joining(self, member: M, channel: str) -> Joining | None:
+        """Return a connection's subscription in progress; None: it has left, or has arrived."""
+        with self._lock:
+            room = self._rooms.get(channel)
+            return None if room is None else room.joining.get(member)
 
     def arrive(self, arrived: Iterable[Joining], channel: str) -> None:
         """Complete what ``join`` began: these are now in the channel like all others.
@@ -298,16 +377,12 @@ class Hub(Generic[M]):
         with self._lock:
             if member not in self._members or member.Id == Id:
                 return ()
-            older = self._by_id.get(Id, ())
             self._check_room(Id)
-            left = tuple(other for other in self._by_id[member.Id] if other is not member)
-            if left:
-                self._by_id[member.Id] = left
-            else:
-                del self._by_id[member.Id]
+            older = self._replaced(Id)
+            self._unname(member)
             member.Id = Id
-            self._by_id[Id] = (*older, member)
-            return older if self._duplicates == "replace" else ()
+            self._name(member)
+            return older
 
     def everyone(self) -> tuple[M, ...]:
         """Return all connections, the oldest first."""
@@ -345,7 +420,7 @@ class Hub(Generic[M]):
     def of_id(self, Id: str) -> tuple[M, ...]:
         """Return the connections of one Id, the oldest first."""
         with self._lock:  # not during ``admit``: its frame may go out before its encoding is seen
-            return self._by_id.get(Id, ())
+            return self._of_id(Id)
 
     def audience(self, channel: str) -> Audience:
         """Return the recipients of what is published to a channel."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from typing import NamedTuple
+from typing import Collection, Hashable, NamedTuple, TypeVar
 
 from .presence import Info, Stats
 from .publication import Clock
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 class _Gone(NamedTuple):
@@ -31,7 +34,7 @@ class MemoryPresence:
         self._lock = threading.Lock()
         self._channels: dict[str, dict[str, Info]] = {}
         self._lingering: dict[tuple[str, str], _Gone] = {}
-        self._of_user: dict[tuple[str, str], list[str]] = {}    # lingering clients, by user
+        self._of_user: dict[tuple[str, str], dict[str, None]] = {}  # known users, by channel
         self._of_client: dict[str, dict[str, None]] = {}
         self._due: list[_Gone] = []
         self._count = 0
@@ -52,16 +55,24 @@ class MemoryPresence:
     def join(self, channel: str, info: Info) -> bool:
         """See ``Presence.join``."""
         with self._lock:
-            members = self._channels.setdefault(channel, {})
-            known = info.client in members
-            self._stay(channel, info.client)
-            members[info.client] = info
+            same = self._same(channel, info)
+            is_new = not same and info.client not in self._channels.get(channel, ())
+            self._drop(channel, info.client)
+            if len(same) == 1:
+                other, = same
+                if (channel, other) in self._lingering:     # then it is the user's only one
+                    self._drop(channel, other)
+            self._channels.setdefault(channel, {})[info.client] = info
             self._of_client.setdefault(info.client, {})[channel] = None
-            waiting = self._of_user.get((channel, info.user)) if not known else None
-            if not waiting:
-                return not known
-            self._drop(channel, waiting[0])
-            return False
+            if info.user:
+                self._of_user.setdefault((channel, info.user), {})[info.client] = None
+            return is_new
+
+    def _same(self, channel: str, info: Info) -> Collection[str]:
+        """Return the clients of the same user; of an unknown one, the client itself."""
+        if info.user:
+            return self._of_user.get((channel, info.user), ())
+        return [info.client] if info.client in self._channels.get(channel, ()) else ()
 
     def leave(self, channel: str, client: str, linger: float = 0.0) -> Info | None:
         """See ``Presence.leave``."""
@@ -69,44 +80,41 @@ class MemoryPresence:
             info = self._channels.get(channel, {}).get(client)
             if info is None:
                 return None
-            if linger <= 0 or not info.user:
-                self._drop(channel, client)
-                return info
-            if (channel, client) not in self._lingering:
-                self._linger(channel, info, linger)
-            return None
+            is_last = len(self._same(channel, info)) == 1
+            if is_last and linger > 0 and info.user:
+                if (channel, client) not in self._lingering:
+                    self._linger(channel, client, linger)
+                return None
+            self._drop(channel, client)
+            return info if is_last else None
 
-    def _linger(self, channel: str, info: Info, linger: float) -> None:
+    def _linger(self, channel: str, client: str, linger: float) -> None:
         self._count += 1
-        gone = _Gone(self._clock() + linger, self._count, channel, info.client)
-        self._lingering[channel, info.client] = gone
-        self._of_user.setdefault((channel, info.user), []).append(info.client)
+        gone = _Gone(self._clock() + linger, self._count, channel, client)
+        self._lingering[channel, client] = gone
         heapq.heappush(self._due, gone)
-
-    def _stay(self, channel: str, client: str) -> None:
-        """End a client's lingering, if it lingers."""
-        if self._lingering.pop((channel, client), None) is None:
-            return
-        name = channel, self._channels[channel][client].user
-        self._of_user[name].remove(client)
-        if not self._of_user[name]:
-            del self._of_user[name]
 
     def lingers(self, channel: str, client: str) -> bool:
         """See ``Presence.lingers``."""
         with self._lock:
             return (channel, client) in self._lingering
 
+    def still(self, channel: str, info: Info) -> Info | None:
+        """See ``Presence.still``."""
+        with self._lock:
+            client = next(iter(self._same(channel, info)), None)
+            return None if client is None else self._channels[channel][client]
+
     def _drop(self, channel: str, client: str) -> None:
-        self._stay(channel, client)
-        members = self._channels[channel]
-        del members[client]
-        if not members:
-            del self._channels[channel]
-        channels = self._of_client[client]
-        del channels[channel]
-        if not channels:
-            del self._of_client[client]
+        """Forget a client in a channel, if it is there."""
+        info = self._channels.get(channel, {}).get(client)
+        if info is None:
+            return
+        self._lingering.pop((channel, client), None)
+        _discard(self._channels, channel, client)
+        _discard(self._of_client, client, channel)
+        if info.user:
+            _discard(self._of_user, (channel, info.user), client)
 
     def due(self) -> list[tuple[str, Info]]:
         """See ``Presence.due``."""
@@ -145,3 +153,10 @@ class MemoryPresence:
         """See ``Presence.channels``."""
         with self._lock:
             return list(self._of_client.get(client, ()))
+
+
+def _discard(found: dict[K, dict[str, V]], key: K, name: str) -> None:
+    """Remove a name from one of several dictionaries, and the dictionary with its last name."""
+    del found[key][name]
+    if not found[key]:
+        del found[key]

@@ -29,9 +29,10 @@ class JoinRequest(NamedTuple):
 Queue = Callable[..., None]
 """Queues an answer, then the publications that have come since: one argument for each channel."""
 
-Answer = Callable[[Sequence[Page]], Queue]
+Answer = Callable[[Sequence[Page]], tuple[Queue, Sequence["Position | None"]]]
 """Makes the answer to subscriptions from what their histories returned, in the order of the
-requests, and returns what queues it."""
+requests. Returns what queues it, and for each channel None, or the position that the answer reaches
+if it does not hold all of the page: ``catch_up`` must follow."""
 
 
 class Arrival(NamedTuple):
@@ -40,7 +41,7 @@ class Arrival(NamedTuple):
     Attributes:
         channel: its name.
         info: what others see of the client.
-        is_told: the others are to be told; false if the client was only reconnecting.
+        is_told: the others are to be told; false if its user was already there.
     """
 
     channel: str
@@ -241,11 +242,37 @@ class Node(Generic[M]):
                 entered.append((channel, joining))
             arrivals = self.enter([channel for channel, _ in requests], info)
             pages = [self._recover(*one) for one in requests]
-            settled = _settle([joining for _, joining in entered], pages, answer(pages))
+            settled = _settle([joining for _, joining in entered], pages, *answer(pages))
         finally:
             if not settled:
                 self._take_back(member, entered, arrivals)
         self.announce(member, arrivals)
+        return settled or None
+
+    def catch_up(self, member: M, channel: str, answer: Answer) -> bool | None:
+        """Go on with what a connection has missed, and what ``join`` did not tell it.
+
+        Args:
+            member: the connection.
+            channel: its name.
+            answer: see ``join``; the page is what came after the position reached.
+
+        Returns:
+            True: it has got this, and is in the channel. False: it had left, or was not behind.
+            None: the rest is lost, or it has left meanwhile; it is no longer in the channel.
+        """
+        joining = self._hub.joining(member, channel)
+        if joining is None or not joining.follow():
+            return False
+        settled = False
+        try:
+            page = self._recover(channel, joining.position)
+            if page.recovered:
+                settled = _settle([joining], [page], *answer([page]))
+        finally:
+            if not settled:
+                self._take_back(member, [(channel, joining)], ())
+        self.wake()
         return settled or None
 
     def _recover(self, channel: str, since: Position | None) -> Page:
@@ -261,28 +288,49 @@ class Node(Generic[M]):
 
     def _forget(self, arrivals: Iterable[Arrival]) -> None:
         """Undo arrivals that were never announced; errors are logged."""
-        for one in arrivals:    # the others know only about a client that it had replaced
-            self._leave(one.channel, one.info.client, is_told=not one.is_told)
+        for channel, info, is_told in arrivals:
+            try:
+                gone = self._presence.leave(channel, info.client)
+                if is_told:     # another client of the user has relied on it being announced
+                    self._correct(channel, info, False)
+                else:
+                    self._announce_leave(channel, gone)
+            except Exception:
+                logger.exception("cannot tell that %s has left %r", info.client, channel)
+        self.wake()
 
     def unsubscribe(self, member: M, channel: str, client: str) -> bool:
         """Remove a connection from a channel; tell whether it was in it."""
         if not self._hub.unsubscribe(member, channel):
             return False
-        self.left_channel(channel, client)
+        self.left_channel(channel, client, vanished=False)
         return True
 
-    def left_channel(self, channel: str, client: str) -> None:
-        """Note that a client has left one channel, and tell the others; errors are logged."""
+    def left_channel(self, channel: str, client: str, *, vanished: bool) -> None:
+        """Note that a client has left one channel, and tell the others; errors are logged.
+
+        Args:
+            channel: its name.
+            client: the connection's name.
+            vanished: it will soon come back, because it was told to subscribe again.
+        """
         if self.rule(channel).keeps_presence:
-            self._leave(channel, client)
+            self._leave(client, lambda: [channel], vanished)
         self._tidy()
 
-    def _leave(self, channel: str, client: str, linger: float = 0.0, *,
-               is_told: bool = True) -> None:
+    def _leave(self, client: str, channels: Callable[[], Iterable[str]], vanished: bool) -> None:
         try:
-            info = self._presence.leave(channel, client, linger)
-            if is_told:
-                self._announce_leave(channel, info)
+            for channel in channels():
+                linger = self.rule(channel).linger if vanished else 0.0
+                self._leave_one(channel, client, linger)
+            if vanished and self.next_departure() is not None:
+                self._on_linger()
+        except Exception:
+            logger.exception("cannot tell that %s has left", client)
+
+    def _leave_one(self, channel: str, client: str, linger: float) -> None:
+        try:
+            self._announce_leave(channel, self._presence.leave(channel, client, linger))
         except Exception:
             logger.exception("cannot tell that %s has left %r", client, channel)
 
@@ -367,8 +415,11 @@ class Node(Generic[M]):
                 and not self._presence.lingers(channel, info.client):
             # it may have left before it was noted as present, so nobody else would see it; or the
             # others may have been told that it left before they were told that it joined
-            self._presence.leave(channel, info.client)
-            self._announce_leave(channel, info)
+            gone = self._presence.leave(channel, info.client)
+            if is_told:
+                self._correct(channel, info, True)
+            else:
+                self._announce_leave(channel, gone)
 
     def left(self, client: str | None, *, vanished: bool) -> None:
         """Note that a connection has ended; errors are logged.
@@ -377,18 +428,9 @@ class Node(Generic[M]):
             client: its name; None: nothing has ever asked for it.
             vanished: it may soon come back, as after a page reload.
         """
-        try:
-            if client is not None:
-                self._leave_all(client, vanished)
-        except Exception:
-            logger.exception("cannot tell that %s has left", client)
+        if client is not None:
+            self._leave(client, partial(self._presence.channels, client), vanished)
         self._tidy()
-
-    def _leave_all(self, client: str, vanished: bool) -> None:
-        for channel in self._presence.channels(client):
-            self._leave(channel, client, self.rule(channel).linger if vanished else 0.0)
-        if vanished and self.next_departure() is not None:
-            self._on_linger()
 
     def depart(self) -> None:
         """Announce that vanished clients have left; an error for one is logged."""
@@ -412,10 +454,25 @@ class Node(Generic[M]):
     def _announce_leave(self, channel: str, info: Info | None) -> None:
         if info is not None and self.rule(channel).join_leave:
             self._tell(channel, info, False)
+            self._correct(channel, info, False)
+
+    def _correct(self, channel: str, info: Info, told: bool) -> None:
+        """Tell the others again until it is right: a user may come and go while they are told.
+
+        Args:
+            channel: its name.
+            info: a client of the user.
+            told: what the others were told last: the user is there, or not.
+        """
+        found = self._presence.still(channel, info)
+        while told != (found is not None):
+            told = not told
+            self._tell(channel, found or info, told)
+            found = self._presence.still(channel, info)
 
     def _tell(self, channel: str, info: Info, joined: bool) -> None:
         audience = self._hub.audience(channel)
-        arriving = tuple(one.member for one in audience.joining if one.is_settled)
+        arriving = tuple(one.member for one in audience.joining if one.is_answered)
         for encoding, members in (*audience.groups, *grouped(arriving)):
             data = encoding.presence(channel, info, joined)
             if data is not None:
@@ -423,13 +480,15 @@ class Node(Generic[M]):
 
 
 def _settle(joinings: Sequence[Joining], pages: Sequence[Page], queue: Queue,
+            reached: Sequence[Position | None],
             newer: tuple[Iterable[Publication], ...] = ()) -> bool:
     """Settle all, each inside the previous one, so that one answer covers them all."""
     index = len(newer)
     if len(pages) == 1:
-        return joinings[0].settle(pages[0], queue)
+        return joinings[0].settle(pages[0], queue, reached[0])
     if index == len(pages):
         queue(*newer)
         return True
     return joinings[index].settle(
-        pages[index], lambda since: _settle(joinings, pages, queue, (*newer, since)))
+        pages[index], lambda since: _settle(joinings, pages, queue, reached, (*newer, since)),
+        reached[index])

@@ -35,14 +35,18 @@ class Stats(NamedTuple):
 class Presence(Protocol):
     """Track who is in a channel, across all nodes of a site.
 
-    A client that vanishes stays present for a while: it lingers. If a client of the same user
-    joins in that time, it takes over: no leave or join is announced.
+    Joins and leaves are announced of users: a user is in a channel from the first of its clients
+    to the last, so that one who is back before its loss was noticed neither joins nor leaves. A
+    client whose user is unknown counts as a user of its own. A user's last client, if it vanishes,
+    stays present for a while: it lingers. If another client of the user joins in that time, it
+    takes over: no leave or join is announced.
 
     What the rest of the package relies on:
 
-    - Once ``join`` has returned for a client, ``of`` and ``stats`` include it, on any node,
-      until ``leave`` or the end of the linger.
-    - If several clients could take over from one, ``join`` returns False to exactly one of them.
+    - Once ``join`` has returned for a client, ``of``, ``stats`` and ``still`` include it, on any
+      node, until ``leave`` or the end of the linger.
+    - Of a user's clients that join at once, ``join`` returns True to exactly one; of those that
+      leave at once, exactly one is returned, by ``leave`` or ``due``.
     - A client that ``leave`` or ``due`` has returned is not returned by either again.
     - Clients of a node that has died disappear from every result within a bounded time.
 
@@ -61,7 +65,10 @@ class Presence(Protocol):
         """Return what is wrong, in one line; empty if nothing is."""
 
     def join(self, channel: str, info: Info) -> bool:
-        """Add a client to a channel; tell whether to announce it to the others."""
+        """Add a client to a channel; tell whether its user was not there before.
+
+        That is what the others should be told. It is false for a client that joins again.
+        """
 
     def leave(self, channel: str, client: str, linger: float = 0.0) -> Info | None:
         """Remove a client from a channel, at once or after a while.
@@ -69,15 +76,21 @@ class Presence(Protocol):
         Args:
             channel: the channel's name.
             client: the connection's name.
-            linger: seconds for which it stays present, if its user is known.
+            linger: seconds for which it stays present, if it is the last of a known user.
 
         Returns:
-            The client, if the others should now be told that it has left. If it lingers, ``due``
-            returns it later, unless another client takes over.
+            The client, if it was the user's last and the others should now be told. If it
+            lingers, ``due`` returns it later, unless another client takes over.
         """
 
     def lingers(self, channel: str, client: str) -> bool:
         """Tell whether a client has vanished but still counts as present."""
+
+    def still(self, channel: str, info: Info) -> Info | None:
+        """Return a client of the same user that is in the channel, lingering or not.
+
+        For an unknown user this is the client itself. None: there is none.
+        """
 
     def due(self) -> list[tuple[str, Info]]:
         """Remove this node's clients that have lingered long enough; return (channel, client)."""

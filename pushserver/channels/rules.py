@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Callable, Iterable, Union
@@ -13,7 +12,8 @@ from .publication import Limits
 MAX_CHANNEL = 255
 """Characters of the longest channel name."""
 
-WHO = ("nobody", "subscribers", "users", "anyone", "token")
+RESUMING = "resuming"
+WHO = ("nobody", RESUMING, "subscribers", "users", "anyone", "token")
 
 Who = Union[str, Callable[[Any, str], bool]]
 """Which clients may do something with a channel: one of ``WHO``, or a function of connection and
@@ -51,7 +51,9 @@ class ChannelRule:
     site's own code may do everything with every channel. Each of ``subscribe``, ``publish``,
     ``see_presence`` and ``see_history`` is one of
 
-    - "nobody"
+    - "nobody": no client by itself (a token that the site has signed still opens a channel)
+    - "resuming": connections that subscribe with a position get what came after it, and nobody
+      else gets anything (only for ``see_history``)
     - "subscribers": connections that are in the channel (not for ``subscribe``)
     - "users": connections whose user is known, so not anonymous ones
     - "anyone"
@@ -67,9 +69,11 @@ class ChannelRule:
         history_age: seconds for which each is remembered; 0: no limit.
         subscribe: who may subscribe.
         publish: who may publish.
-        see_presence: who may ask who is in the channel. Presence is kept unless it is "nobody".
-        see_history: who may read what is remembered; resuming needs only ``subscribe``.
-        join_leave: tell subscribers who joins and leaves.
+        see_presence: who may ask who is in the channel. Presence is kept if anybody may, or with
+            ``join_leave``.
+        see_history: who gets what is remembered, by asking for it or by resuming. A position
+            proves nothing: whoever may resume can name an old one.
+        join_leave: tell subscribers who joins and leaves, whatever ``see_presence`` says.
         linger: seconds for which a user whose connection was lost still counts as present, so
             that a reload is neither a leave nor a join.
         limits: what such a channel may remember, from the history's settings.
@@ -87,7 +91,7 @@ class ChannelRule:
     subscribe: Who = "anyone"
     publish: Who = "nobody"
     see_presence: Who = "nobody"
-    see_history: Who = "nobody"
+    see_history: Who = RESUMING
     join_leave: bool = False
     linger: float = 15.0
     limits: Limits = field(init=False, repr=False, compare=False)
@@ -111,10 +115,22 @@ class ChannelRule:
 
     def matches(self, channel: str) -> bool:
         """Tell whether the rule applies to a channel."""
-        if "*" not in self.match:
-            return channel.startswith(self.match)
-        parts = map(re.escape, self.match.split("*"))
-        return re.fullmatch(".*".join(parts), channel, re.DOTALL) is not None
+        return _matches(self.match, channel)
+
+
+def _matches(match: str, channel: str) -> bool:
+    """Compare without ever going back, so that no name takes long; see ``ChannelRule.match``."""
+    first, *rest = match.split("*")
+    if not rest or not channel.startswith(first):
+        return channel.startswith(first)
+    *middle, last = rest
+    position, end = len(first), len(channel) - len(last)
+    for part in middle:     # each at its earliest place: that leaves most room for the others
+        position = channel.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return position <= end and channel.endswith(last)
 
 
 def _check_number(name: str, value: object, *, whole: bool) -> None:
@@ -125,8 +141,8 @@ def _check_number(name: str, value: object, *, whole: bool) -> None:
         raise InvalidSetting(f"{name} is {value!r}: use 0 or more")
 
 
-_NOT_FOR = {"subscribe": ("subscribers",), "publish": ("token",), "see_presence": ("token",),
-            "see_history": ("token",)}
+_NOT_FOR = {"subscribe": (RESUMING, "subscribers"), "publish": (RESUMING, "token"),
+            "see_presence": (RESUMING, "token"), "see_history": ("token",)}
 
 
 def _check_who(name: str, who: object) -> None:
@@ -136,7 +152,7 @@ def _check_who(name: str, who: object) -> None:
                              "connection and channel")
 
 
-DEFAULT = ChannelRule("", subscribe="nobody")
+DEFAULT = ChannelRule("", subscribe="nobody", see_history="nobody")
 """The rule for channels that no other rule matches: they remember nothing, and clients cannot
 subscribe to them."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 import socket
 from typing import Any, Collection
 
+from ..channels.control import UnsubscribeId
 from ..channels.hub import Hub
 from ..channels.node import Node
 from ..errors import HandshakeRefused
+from ..runtime.farewell import Farewell
 from ..runtime.runtime import Runtime
 from ..runtime.sockets import lend, loop_socket
 from ..settings import Settings
@@ -15,9 +17,11 @@ from ..transports.websocket import WebSocketTransport
 from ..wire.disconnects import REPLACED
 from .connection import Connection
 from .context import Context, Events
-from .handle import Handle, close
+from .endings import Endings, Moment
+from .handle import Handle, end
 from .lifecycle import Lifecycle
 from .link import Link
+from .local import ending_of
 
 
 class Acceptor:
@@ -29,17 +33,19 @@ class Acceptor:
         hub: the connections.
         node: the channels.
         lifecycle: says whether connections are accepted.
+        endings: what the site has ended since a handshake began.
         events: told about connections.
         server: the push server, for the site's own handlers.
     """
 
     def __init__(self, settings: Settings, tokens: Tokens | None, hub: Hub[Any], node: Node[Any],
-                 lifecycle: Lifecycle, events: Events, server: object) -> None:
+                 lifecycle: Lifecycle, endings: Endings, events: Events, server: object) -> None:
         self.settings = settings
         self.tokens = tokens
         self._hub = hub
         self._node = node
         self._lifecycle = lifecycle
+        self._endings = endings
         self._events = events
         self._server = server
         self._context: Context | None = None    # of the newest run
@@ -68,8 +74,18 @@ class Acceptor:
         """Release a reserved place."""
         self._hub.release(Id)
 
+    def take_leave(self, sock: socket.socket) -> bool:
+        """Take over a socket on which a refusal was written, until its client has read it.
+
+        Returns:
+            False if it was not taken over: the caller must close it.
+        """
+        runtime = self._lifecycle.runtime
+        return runtime is not None and Farewell.begin(runtime, sock, self.settings.close_timeout)
+
     def accept(self, connection: Connection, sock: socket.socket, *, channels: Collection[str],
-               answer: bytes, early: bytes, heartbeat: float = 0) -> None:
+               answer: bytes, early: bytes, heartbeat: float = 0,
+               began: Moment | None = None) -> None:
         """Take over a socket after a valid handshake, and use the place reserved for it.
 
         By the time the client can read the answer, the connection is in the hub.
@@ -81,13 +97,19 @@ class Acceptor:
             answer: the handshake's answer, the first bytes to write.
             early: what the client has already sent after its handshake.
             heartbeat: seconds between empty messages, the first right after the answer; 0: none.
+            began: when its handshake did; see ``moment``.
 
         Raises:
-            HandshakeRefused: 503: the server has begun to stop.
+            HandshakeRefused: 503: the server has begun to stop. 403: what lets the client in has
+                ended since its handshake began.
             Exception: what a broker raises. In neither case has the socket been touched.
         """
+        began = began or self.moment
         try:
             runtime = self._lifecycle.check_running()
+            _check_rights(connection, began)
+            taken = self.taken_out(connection.Id, began)
+            channels = [channel for channel in channels if channel not in taken]
             arrivals = self._node.expect(channels, lambda _: connection.presence_info())
         except BaseException:
             self.release(connection.Id)
@@ -101,13 +123,25 @@ class Acceptor:
                     context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
+        _catch_up(connection, link, began)
         runtime.loop.call_for(link, link.open, early, heartbeat)
         self._node.expected(channels)
         self._node.announce(link, arrivals)
         for older in replaced:
-            close(older, REPLACED)
+            end(older, REPLACED)
         if not runtime.loop.is_alive:   # stopped in between: nothing else ends this one
             link.abort()
+
+    @property
+    def moment(self) -> Moment:
+        """Return the present moment, for a handshake to remember."""
+        return self._endings.now
+
+    @staticmethod
+    def taken_out(Id: str, began: Moment) -> set[str]:
+        """Return the channels that the site has taken an Id out of since a handshake began."""
+        return {command.channel for command in began.since()
+                if isinstance(command, UnsubscribeId) and command.Id == Id}
 
     def _context_of(self, runtime: Runtime) -> Context:
         """Return what all connections of a run share: the same object for all of them."""
@@ -116,3 +150,26 @@ class Acceptor:
             context = self._context = Context(self.settings, self.tokens, runtime, self._hub,
                                               self._node, self._events, self._server)
         return context
+
+
+def _check_rights(connection: Connection, began: Moment) -> None:
+    """Refuse a client whose rights have ended since its handshake began.
+
+    Raises:
+        HandshakeRefused: 403, or 503 if it may come back at once.
+    """
+    for command in began.since():
+        ending = ending_of(command, connection)
+        if ending is not None:
+            raise HandshakeRefused(403 if ending.is_final else 503, "the site has ended this "
+                                   "client's connections or its session: log in again")
+
+
+def _catch_up(connection: Connection, link: Link, began: Moment) -> None:
+    """Do for a new connection what it was too late for, or too early."""
+    for command in began.since():
+        ending = ending_of(command, connection)
+        if ending is not None:
+            end(link, ending)
+        elif isinstance(command, UnsubscribeId) and command.Id == connection.Id:
+            connection.unsubscribe(command.channel)

@@ -32,6 +32,9 @@ class Codec(Hashable, Protocol):
     def message(self, publication: Publication) -> Payload | None:
         """Encode a message to an Id or to all; None: its clients do not get it."""
 
+    def of_channel(self, channel: str) -> tuple[bytes, ...]:
+        """Return how payloads that belong to a channel begin; empty: they do not show it."""
+
     def presence(self, channel: str, info: Info, joined: bool) -> Payload | None:
         """Encode that a client joined or left; None: its clients are not told."""
 
@@ -56,6 +59,10 @@ class PlainCodec:
     def message(self, publication: Publication) -> Payload:
         """See ``Codec``."""
         return publication.kind == BINARY, publication.payload
+
+    def of_channel(self, channel: str) -> tuple[bytes, ...]:
+        """See ``Codec``."""
+        return ()
 
     def presence(self, channel: str, info: Info, joined: bool) -> None:
         """See ``Codec``: clients could not tell this from a publication."""

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import uuid
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ws4py.messaging import Message, PingControlMessage
 from ws4py.websocket import WebSocket
@@ -18,6 +19,11 @@ from ..wire.payloads import Data
 from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
 from .handle import Handle
+from .lease import Lease
+
+
+_KEEPING = threading.Lock()
+"""Held while a connection's delayed job is replaced: the site and a command may do so at once."""
 
 
 class Connection(WebSocket):  # type: ignore[misc]
@@ -25,8 +31,8 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     ``opened``, ``received_message``, ``ponged`` and ``closed`` run on a worker thread, one at a
     time and in order; blocking there delays no other client. An exception in them is logged and
-    closes this connection with 1011. Any thread may call the methods below, which never wait for
-    the socket.
+    closes this connection with 1011. Any thread may call the methods below, of which only
+    ``wait_writable`` waits for the client.
 
     Attributes:
         Id: who the client is, from ``?Id=``.
@@ -55,6 +61,9 @@ class Connection(WebSocket):  # type: ignore[misc]
     expires_itself = False
     """Whether the class itself closes its connections when tokens expire, even one in the URL."""
 
+    heartbeat_freq: float | None = None
+    """Seconds of silence after which a client is pinged; None: ``ping_interval``, as for all."""
+
     has_id = True
     """Whether the client is known, by ``?Id=``, a token or the page handler."""
 
@@ -62,7 +71,8 @@ class Connection(WebSocket):  # type: ignore[misc]
                  extensions: Sequence[str] | None = None,
                  environ: Mapping[str, Any] | None = None,
                  heartbeat_freq: float | None = None) -> None:
-        super().__init__(sock, protocols, extensions, environ, heartbeat_freq)
+        super().__init__(sock, protocols, extensions, environ,
+                         heartbeat_freq or type(self).heartbeat_freq)
         self.sock: Any
         self.stream = None  # ws4py's parser; wire.parser.FrameReader does its work
         self.Id = ""
@@ -72,6 +82,7 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.session: Any = None
         self.url_claims: Claims | None = None   # of the token in the URL
         self._kept: DelayedJob | None = None
+        self._lease: Lease | None = None
         self._client = ""
         self._handle: Handle | None = None
 
@@ -90,6 +101,8 @@ class Connection(WebSocket):  # type: ignore[misc]
     def detach(self) -> None:
         """Release the socket after ``closed``: a site that keeps this object keeps no socket."""
         self.keep(None)
+        if self._lease is not None:
+            self._lease.cancel()
         self._handle = None
         self.sock = None
 
@@ -106,17 +119,23 @@ class Connection(WebSocket):  # type: ignore[misc]
 
     def keep(self, job: DelayedJob | None) -> None:
         """Keep a delayed job until another replaces it or the connection ends: cancel it then."""
-        kept, self._kept = self._kept, job
+        with _KEEPING:
+            kept, self._kept = self._kept, job
         if kept is not None:
             kept.cancel()
 
     def expire(self, seconds: float | None) -> None:
-        """Close the connection after some seconds, when its token expires; None: never.
+        """End the client's rights after some seconds, when its token expires; None: never.
 
         The last call counts.
         """
         handle = self._handle
         self.keep(None if handle is None or seconds is None else handle.expire(seconds))
+
+    def end_with(self, left: Callable[[], float]) -> None:
+        """End the client's rights when something is over; see ``Lease``."""
+        if self._handle is not None:
+            self._lease = Lease(self._handle, left)
 
     def channel_lost(self, channel: str) -> None:
         """Handle removal from a channel because publications were lost.
@@ -201,6 +220,24 @@ class Connection(WebSocket):  # type: ignore[misc]
         """
         self._deliver(*encode_message(payload, binary))
 
+    def wait_writable(self, timeout: float | None = None) -> bool:
+        """Wait until this client has read most of what was sent to it.
+
+        For a handler or a thread of the site that sends much: call it before each ``send``. It
+        returns at once unless more than a quarter of ``max_outbox`` waits. A client that takes
+        nothing for ``pong_timeout`` meanwhile is closed with 3008.
+
+        Args:
+            timeout: seconds; None: as long as the client reads.
+
+        Returns:
+            False if the time is up.
+
+        Raises:
+            ConnectionClosed: it is closing or closed.
+        """
+        return self.handle.wait_writable(timeout)
+
     def ping(self, message: str | bytes) -> None:
         """Queue a ping, whose answer goes to ``ponged``; the server's own pings continue.
 
@@ -217,7 +254,12 @@ class Connection(WebSocket):  # type: ignore[misc]
     def _deliver(self, opcode: int, payload: bytes) -> None:
         handle = self._handle
         if handle is None or not handle.send(opcode, payload):
-            raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
+            raise ConnectionClosed(self._why_not())
+
+    def _why_not(self) -> str:
+        if self._handle is None and self.sock is not None:
+            return "the connection is not open yet: send in opened(), or later"
+        return f"connection of Id {self.Id!r} is closed: nothing was sent"
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
         """Begin to close, after all that was sent before. Does nothing if already closing.

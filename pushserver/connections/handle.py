@@ -1,6 +1,7 @@
 """What a connection may do with its own socket, and with the channels of its node."""
 from __future__ import annotations
 
+import threading
 from typing import Callable
 
 from ..channels.presence import Info
@@ -11,7 +12,7 @@ from ..runtime.runtime import DelayedJob
 from ..wire.disconnects import ABNORMAL, EXPIRED, REPLACED, Disconnect
 from .codec import Codec, encoding
 from .context import Context
-from .link import Link
+from .link import LAST_WORDS, Link
 
 WORTH_A_HEAD = 64 * 1024
 """The size of payload, in bytes, from which copying it after its header is worth avoiding."""
@@ -20,7 +21,8 @@ WORTH_A_HEAD = 64 * 1024
 class Handle:
     """Give access to one connection's link and node. Any thread may call it.
 
-    Nothing here waits for the client. ``subscribe`` and ``unsubscribe`` may wait for the broker.
+    Nothing here but ``wait_writable`` waits for the client. ``subscribe`` and ``unsubscribe`` may
+    wait for the broker.
     Once the connection is closing, nothing more is sent and nothing changes.
 
     Args:
@@ -34,7 +36,7 @@ class Handle:
         wake: starts writing what was put. Must not be called with a lock held.
     """
 
-    __slots__ = ("link", "context", "node", "wake", "_loop", "_hub")
+    __slots__ = ("link", "context", "node", "wake", "_loop", "_hub", "_read")
 
     def __init__(self, link: Link, context: Context) -> None:
         self.link = link
@@ -43,6 +45,7 @@ class Handle:
         self._loop = context.runtime.loop
         self._hub = context.hub
         self.wake = self._loop.wake
+        self._read: threading.Event | None = None   # set once the client has not much to read
 
     def __repr__(self) -> str:
         return f"<Handle of {self.link!r}>"
@@ -73,6 +76,21 @@ class Handle:
             self._loop.deliver((link,), framing.frame(opcode, payload))
         else:
             self._loop.call_for(link, link.write, Head(head), payload)
+        link.inbox.sent(size)
+        return True
+
+    def wait_writable(self, timeout: float | None) -> bool:
+        """Wait until the client has not much to read; see ``Connection.wait_writable``."""
+        inbox = self.link.inbox
+        if inbox.is_ahead():
+            read = self._read
+            if read is None or read.is_set():
+                read = self._read = threading.Event()
+                inbox.when_read(read.set)
+            if not read.wait(timeout):
+                return False
+        if not self._hub.has(self.link):
+            raise ConnectionClosed(f"connection of Id {self.link.Id!r} is closed")
         return True
 
     def put(self, is_binary: bool, payload: bytes) -> bool:
@@ -85,11 +103,21 @@ class Handle:
         if not self._hub.has(link):
             return False
         self._loop.put((link,), link.transport.framing.message(is_binary, payload))
+        link.inbox.sent(len(payload))
         return True
 
+    @property
+    def is_shut(self) -> bool:
+        """Tell whether the client's rights have ended: nothing more is done for it."""
+        return self.link.inbox.is_shut
+
     def close(self, disconnect: Disconnect) -> bool:
-        """Begin to close; False if it is already closing."""
-        return close(self.link, disconnect)
+        """Begin to close, after all that was sent before; False if it is already closing."""
+        return close(self.link, disconnect, None)
+
+    def end(self, disconnect: Disconnect) -> bool:
+        """End the client's rights, and begin to close; see the function ``end``."""
+        return end(self.link, disconnect)
 
     def abort(self) -> None:
         """End the connection without a closing handshake."""
@@ -107,9 +135,30 @@ class Handle:
         inbox = self.link.inbox
         return self.context.runtime.later(inbox, seconds, lambda: inbox.run(job))
 
+    def soon(self, job: Callable[[], object]) -> None:
+        """Run a job in order with the connection's callbacks, unless its rights have ended."""
+        inbox = self.link.inbox
+        self.context.runtime.run(inbox, lambda: inbox.run(job))
+
+    def at_end(self, seconds: float, job: Callable[[], object]) -> DelayedJob | None:
+        """Run a job on the loop's thread after some seconds, whatever the connection is doing.
+
+        Args:
+            seconds: from now.
+            job: ends a right; it must not wait. Not run if the connection has ended.
+
+        Returns:
+            See ``later``.
+        """
+        link = self.link
+        if not self._hub.has(link):
+            return None
+        return self.context.runtime.later(None, seconds,
+                                          lambda: self._loop.guarded(link, job))
+
     def expire(self, seconds: float) -> DelayedJob | None:
-        """Close after some seconds, because a token expires then; see ``later``."""
-        return self.later(seconds, lambda: self.close(EXPIRED))
+        """End the client's rights after some seconds, when its token expires; see ``later``."""
+        return self.at_end(seconds, lambda: self.end(EXPIRED))
 
     # Who it is
 
@@ -123,7 +172,7 @@ class Handle:
         if not self._hub.has(self.link):
             raise ConnectionClosed("connection is closed: it gets no Id")
         for older in self._hub.rename(self.link, Id):
-            close(older, REPLACED)
+            end(older, REPLACED)
 
     def admit(self, codec: Codec, is_binary: bool, payload: bytes) -> bool:
         """Queue a first message, then let the connection get what is sent to its Id and to all.
@@ -135,6 +184,7 @@ class Handle:
 
         def switch() -> None:
             self._loop.put((link,), data)
+            link.inbox.sent(len(data))
             link.encoding = encoding(codec, framing)
 
         return self._hub.admit(link, switch)
@@ -147,7 +197,18 @@ class Handle:
 
     def unsubscribe(self, channel: str, client: str) -> bool:
         """Remove the connection from a channel; tell whether it was in it."""
-        return self.node.unsubscribe(self.link, channel, client)
+        return self.node.unsubscribe(self.link, channel, client) and self._drop(channel)
+
+    def cut(self, channel: str) -> bool:
+        """Do what ``unsubscribe`` does, on the loop's thread: ``Node.left_channel`` must follow."""
+        return self._hub.unsubscribe(self.link, channel) and self._drop(channel)
+
+    def _drop(self, channel: str) -> bool:
+        """Drop what waits from a channel, if the client's protocol shows what that is."""
+        prefixes = self.link.encoding.codec.of_channel(channel)
+        if prefixes:
+            self._loop.call_for(self.link, self.link.drop, prefixes)
+        return True
 
     def is_in(self, channel: str) -> bool:
         """Tell whether the connection is in a channel."""
@@ -171,16 +232,36 @@ def check_size(size: int, most: int) -> None:
                               "max_outbox")
 
 
-def close(link: Link, disconnect: Disconnect) -> bool:
+def close(link: Link, disconnect: Disconnect, within: float | None) -> bool:
     """Remove a connection from the hub at once, and close it after what was queued for it.
+
+    What it has sent and is not yet handled is ignored.
+
+    Args:
+        link: the connection's.
+        disconnect: the code and the reason for the close frame.
+        within: see ``Link.close``.
 
     Returns:
         False if it is already closing.
     """
     context = link.context
-    if not context.hub.remove(link):
-        return False
-    code, reason = disconnect
-    context.runtime.loop.call_for(link, link.close, Disconnect(
-        code, reason or link.encoding.codec.reason))
-    return True
+    link.inbox.is_shut = True
+    was_there = context.hub.remove(link)
+    if was_there or within is not None:
+        code, reason = disconnect
+        context.runtime.loop.call_for(link, link.close, Disconnect(
+            code, reason or link.encoding.codec.reason), within)
+    return was_there
+
+
+def end(link: Link, disconnect: Disconnect) -> bool:
+    """End a client's rights: the one rule for its token, its session and the site's word.
+
+    Nothing more is queued for it, and nothing more of what it has sent is handled. What was queued
+    before goes out in ``LAST_WORDS`` seconds or not at all; a close frame follows.
+
+    Returns:
+        False if it is already closing.
+    """
+    return close(link, disconnect, LAST_WORDS)

@@ -7,6 +7,8 @@ from typing import Any, Callable, Protocol
 
 from ..errors import ConnectionClosed
 from ..runtime.loop import Watched
+from ..runtime.outbox import Outbox
+from ..runtime.timers import Action
 from ..runtime.workers import Mailbox
 from ..wire.disconnects import HANDLER_FAILED, Disconnect
 from ..wire.frames import OPCODE_PONG
@@ -19,11 +21,16 @@ MESSAGE_OVERHEAD = 256
 """Bytes that a waiting message costs besides its data, so that empty ones count too."""
 
 
+MUCH_SHARE = 4
+"""A client has much to read while more than ``max_outbox`` divided by this waits for it."""
+
+
 class Handler(Protocol):
     """The application's object for one connection; see ``Connection``."""
 
     Id: str
     codec: Codec
+    heartbeat_freq: float | None
     client_terminated: bool
     server_terminated: bool
 
@@ -49,15 +56,23 @@ class Handler(Protocol):
 class InboxReader(Watched, Protocol):
     """What fills an inbox. The inbox calls it on the loop's thread only."""
 
+    outbox: Outbox
+    """What waits for the client; workers look at its size."""
+
     def resume(self) -> None:
         """Read on: the handler has caught up."""
+
+    def when_read(self, most: int, action: Action) -> None:
+        """Call something as soon as at most so many bytes wait for the client, or at the end."""
 
 
 class Inbox(Mailbox):
     """Call the application for one connection: one call at a time, in order, on a worker.
 
-    The loop's thread calls everything here except ``run`` and the jobs (``_run_*``), which workers
-    run.
+    While the client has much to read, nothing is called: what it is owed is made as it reads.
+
+    The loop's thread calls everything here except ``run``, ``hold`` and the jobs (``_run_*``),
+    which workers run, and ``sent`` and ``is_ahead``, which any thread may call.
 
     Args:
         connection: the application's object.
@@ -67,20 +82,27 @@ class Inbox(Mailbox):
     Attributes:
         is_full: more than ``max_inbox`` is waiting, so nothing more should be read. The reader
             resets it when it resumes.
+        is_shut: the connection's rights have ended, or its handler has failed: nothing more is
+            handled, and of what waits only ``opened`` and ``closed`` are called. Any thread may
+            set it.
     """
 
-    __slots__ = ("is_full", "_connection", "_context", "_reader", "_received", "_handled",
-                 "_deaf")
+    __slots__ = ("is_full", "is_shut", "_connection", "_context", "_reader", "_received",
+                 "_handled", "_much", "_sent", "_told", "_seen")
 
     def __init__(self, connection: Handler, context: Context, reader: InboxReader) -> None:
         super().__init__()
         self.is_full = False
+        self.is_shut = False
         self._connection = connection
         self._context = context
         self._reader: InboxReader | None = reader
         self._received = 0
         self._handled = 0
-        self._deaf = False      # the handler has failed: the connection is being closed
+        self._much = context.settings.max_outbox // MUCH_SHARE
+        self._sent = 0          # bytes queued for the client, about
+        self._told = 0          # of which the loop is about to take note
+        self._seen = 0          # of which the loop knows: they are written or in the outbox
 
     def __repr__(self) -> str:
         return f"<Inbox {self.backlog} bytes{', full' if self.is_full else ''}>"
@@ -118,15 +140,66 @@ class Inbox(Mailbox):
         """Tell the application, after all else, that the connection has ended."""
         self._context.runtime.post(self, partial(self._run_closed, disconnect))
 
+    # What the client has yet to read, on any thread
+
+    def sent(self, size: int) -> None:
+        """Note that bytes were queued for the client. A lock may be held."""
+        self._sent += size
+        if self._sent - self._told > self._much // 2:
+            self._told = self._sent
+            self._context.runtime.loop.note(partial(self._see, self._sent))
+
+    def _see(self, sent: int) -> None:
+        self._seen = sent
+
+    def is_ahead(self, more: int = 0) -> bool:
+        """Tell whether the client has much to read before it should get anything else.
+
+        Args:
+            more: bytes that are about to be queued.
+        """
+        reader = self._reader
+        return reader is not None \
+            and reader.outbox.size + self._sent - self._seen + more > self._much \
+            and self._context.hub.has(reader)
+
+    def when_read(self, action: Action, room: int = 0) -> None:
+        """Call something on the loop's thread once the client has not much to read, or at the end.
+
+        Args:
+            action: what to call.
+            room: bytes that must fit the outbox then; if they never do, it must be empty.
+        """
+        most = min(self._much, max(0, self._context.settings.max_outbox - room))
+        reader, loop = self._reader, self._context.runtime.loop
+        if reader is not None:
+            loop.note(partial(self._see, self._sent))
+            loop.call_for(reader, reader.when_read, most, action)
+        if self._reader is None:    # after all others: it may have ended meanwhile
+            action()
+
     # Jobs, on a worker
+
+    def hold(self, job: Callable[..., object], room: int = 0) -> None:
+        """Call nothing until the client has read enough, and then this first; see ``when_read``."""
+        self._context.runtime.workers.hold(self, job)
+        self.when_read(self._release, room)
+
+    def _release(self) -> None:
+        runtime = self._context.runtime
+        if runtime.workers.release(self):
+            runtime.loop.call(runtime.relieve_soon)
 
     def _run_opened(self) -> None:
         if self._run(self._connection.opened):
             self._context.events.opened(self._connection)
 
     def _run_message(self, message: Any) -> None:
-        if self._deaf:
+        if self.is_shut:
             pass
+        elif self.is_ahead():
+            self.hold(partial(self._run_message, message))
+            return
         elif message.opcode == OPCODE_PONG:
             self._run(self._connection.ponged, message)
         elif self._run(self._connection.received_message, message):
@@ -143,8 +216,8 @@ class Inbox(Mailbox):
         self._connection.detach()
 
     def run(self, job: Callable[..., object], *args: object) -> None:
-        """Run a job for the connection, on a worker, unless it has failed or ended."""
-        if not self._deaf and self._reader is not None:
+        """Run a job for the connection, on a worker, unless it is shut or has ended."""
+        if not self.is_shut and self._reader is not None:
             self._run(job, *args)
 
     def _run(self, callback: Callable[..., object], *args: object) -> bool:
@@ -155,7 +228,7 @@ class Inbox(Mailbox):
             logger.debug("Id %r: left while %s ran", self._connection.Id, _name(callback))
         except BaseException:  # a handler's SystemExit ends its connection, not a worker
             logger.exception("Id %r: %s failed", self._connection.Id, _name(callback))
-            self._deaf = True
+            self.is_shut = True
             reader = self._reader
             if reader is not None:
                 self._context.runtime.loop.call_for(reader, reader.close, HANDLER_FAILED)

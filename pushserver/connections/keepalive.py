@@ -11,12 +11,13 @@ from ..transports.transport import Transport
 from ..wire.keepalive import KeepAliveRule
 from .codec import FramedCodec
 from .context import Context
-from .inbox import Inbox
+from .inbox import Handler, Inbox
 
 
 class Living(Watched, Protocol):
     """A connection to keep alive; it is told when its client seems to be gone."""
 
+    connection: Handler
     context: Context
     inbox: Inbox
     outbox: Outbox
@@ -27,6 +28,9 @@ class Living(Watched, Protocol):
 
     def write(self, *pieces: bytes) -> None:
         """Queue a frame and write it."""
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many bytes the client has taken, and how many are on their way to it."""
 
     def no_pong(self) -> None:
         """End: the client has not answered a ping."""
@@ -43,12 +47,13 @@ class KeepAlive:
         heartbeat: seconds between heartbeats; 0: none.
     """
 
-    __slots__ = ("_link", "_rule", "_ping", "_heartbeat")
+    __slots__ = ("_link", "_rule", "_ping", "_heartbeat", "_taken", "_ping_ends", "_interval")
 
     def __init__(self, link: Living, heartbeat: float = 0) -> None:
         self._link = link
         settings = link.context.settings
-        interval = settings.ping_interval
+        interval = self._interval = link.connection.heartbeat_freq or settings.ping_interval
+        self._taken = self._ping_ends = 0   # in bytes; see ``_overdue``
         self._rule = KeepAliveRule(interval, settings.pong_timeout,
                                    always_pings=link.encoding.codec.awaits_pings)
         self._ping = self._later(interval, self._check) if interval else None
@@ -71,18 +76,32 @@ class KeepAlive:
     def _check(self) -> None:
         """Ping a client that has been silent; end one that does not answer."""
         link, rule = self._link, self._rule
-        settings, now = link.context.settings, link.context.runtime.loop.now
+        now = link.context.runtime.loop.now
         rule.heard(link.last_read)
         if link.inbox.is_full:
-            self._check_in(settings.ping_interval)
+            self._check_in(self._interval)
         elif rule.is_overdue(now):
-            link.no_pong()
+            self._overdue(now)
         elif rule.is_due(now):
-            rule.pinged(now)
-            self._check_in(min(settings.ping_interval, settings.pong_timeout))
+            self._await_pong(now)
             link.write(link.encoding.ping)
+            self._taken, left = link.progress()
+            self._ping_ends = self._taken + left
         else:
             self._check_in(rule.seconds(now) or 0.0)
+
+    def _overdue(self, now: float) -> None:
+        """End the client, unless it still reads what was sent before the ping."""
+        taken = self._link.progress()[0]
+        before, self._taken = self._taken, taken
+        if before < taken < self._ping_ends:
+            self._await_pong(now)
+        else:
+            self._link.no_pong()
+
+    def _await_pong(self, now: float) -> None:
+        self._rule.pinged(now)
+        self._check_in(min(self._interval, self._link.context.settings.pong_timeout))
 
     def _check_in(self, seconds: float) -> None:
         self._ping = self._later(seconds, self._check)

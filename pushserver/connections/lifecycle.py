@@ -5,11 +5,11 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 from ..channels.hub import Hub
 from ..errors import HandshakeRefused
-from ..runtime.loop import Loop
+from ..runtime.loop import Loop, Watched
 from ..runtime.runtime import Runtime
 from ..runtime.workers import Workers
 from ..settings import Settings
@@ -27,7 +27,8 @@ LAST_CALLBACKS = 0.25
 class Lifecycle:
     """Start the threads, say whether connections are accepted, and end all connections.
 
-    Any thread may call it. ``stop`` waits, for at most ``drain_timeout``.
+    Any thread may call it, also the workers and the loop's. ``stop`` waits, for at most
+    ``drain_timeout``, but not for the thread that calls it.
 
     Args:
         settings: see ``Settings``.
@@ -57,6 +58,11 @@ class Lifecycle:
     def state(self) -> str:
         """Return "stopped", "running" or "draining"."""
         return "stopped" if self.runtime is None else "draining" if self._draining else "running"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether no thread has been started, nor is being started."""
+        return self.runtime is None and not self._is_changing
 
     @property
     def is_running(self) -> bool:
@@ -91,6 +97,15 @@ class Lifecycle:
             self.runtime = runtime
             self._is_changing = False
         return True
+
+    def abandon(self, links: Iterable[Watched]) -> None:
+        """Leave the connections to the parent, in a forked process, and be as before a start."""
+        runtime = self.runtime
+        if runtime is not None:
+            runtime.abandon()
+            for link in {*runtime.links, *links, *runtime.farewells}:
+                link.abandon()
+        self.runtime = None
 
     def check_running(self) -> Runtime:
         """Return the threads that serve a new connection.
@@ -128,7 +143,7 @@ class Lifecycle:
             self._emptied.set()
 
     def stop(self, end: Callable[[], None]) -> None:
-        """Close all connections and end the threads.
+        """Close all connections and end the threads; a callback's own ends after it.
 
         Args:
             end: called once no connection is left.
@@ -136,6 +151,7 @@ class Lifecycle:
         runtime = self.drain()
         if runtime is None:
             return
+        runtime.workers.step_aside()
         timeout = self._settings.drain_timeout
         if self.failure is None:
             started = self._deadline - timeout
@@ -144,7 +160,7 @@ class Lifecycle:
             runtime.loop.stop(max(LAST_CALLBACKS, self._deadline - time.monotonic()))
         else:
             runtime.loop.stop(timeout)
-        if not runtime.loop.is_alive:
+        if not runtime.loop.is_serving:
             self._abort_all(runtime)    # those that never reached the loop
         runtime.workers.stop(max(self._deadline, time.monotonic() + LAST_CALLBACKS))
         with self._lock:
@@ -159,7 +175,7 @@ class Lifecycle:
                 self._is_changing = False
 
     def _abort_all(self, runtime: Runtime) -> None:
-        for link in {*runtime.links, *self._hub.everyone()}:
+        for link in {*runtime.links, *self._hub.everyone(), *runtime.farewells}:
             runtime.loop.guarded(link, link.abort)
 
     def _died(self, error: BaseException) -> None:

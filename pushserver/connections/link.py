@@ -20,6 +20,7 @@ from .codec import FramedCodec, encoding
 from .context import Context
 from .inbox import Handler, Inbox
 from .keepalive import KeepAlive
+from .waiters import Waiters
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,12 @@ WRITES_WHEN_FEW = 4
 
 HANDLER_GRACE = 1.0
 """Seconds that a handler has to answer what came before the client's close frame."""
+
+LAST_WORDS = 0.03
+"""Seconds in which a client can still take what was sent to it before its rights ended."""
+
+LEAVE_GRACE = 1.0
+"""Seconds, at most, that a client has to answer a close frame while the server stops."""
 
 WAITING, OPEN, CLOSING, LINGERING, CLOSED = range(5)
 """States: not yet taken over by the loop; open; a close frame is queued or written; all is written
@@ -58,7 +65,7 @@ class Link:
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
                  "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
                  "last_read", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
-                 "_peer_closed", "_failed", "_fd", "_can_place")
+                 "_waiters", "_written", "_peer_closed", "_failed", "_fd", "_can_place")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -84,6 +91,8 @@ class Link:
         self._hub = context.hub
         self._keepalive: KeepAlive | None = None
         self._deadline: Timer | None = None
+        self._waiters: Waiters | None = None
+        self._written = 0       # only what has been in the outbox
         self._peer_closed = False
         self._failed = False
         self._fd = sock.socket.fileno()
@@ -131,9 +140,10 @@ class Link:
         self.flush()
         if early and self.state == OPEN:
             self._take(early)
-        leaving = self.disconnect or self._runtime.leaving
-        if leaving and self.state == OPEN:
-            self._send_close(leaving)
+        if self.disconnect is not None:
+            self.close(self.disconnect, LAST_WORDS)
+        elif self._runtime.leaving is not None:
+            self.close(self._runtime.leaving)
         if self.state == OPEN:
             self.readable()
 
@@ -227,7 +237,7 @@ class Link:
         if self.state > OPEN:
             return
         if not self.outbox.append(*pieces):
-            self._slow()
+            self.slow()
         elif not self.busy:
             self.flush()
 
@@ -235,6 +245,12 @@ class Link:
         """Queue whole frames like ``enqueue``, and write them if nothing waits for the socket."""
         self.enqueue(*pieces)
         if not self.busy:
+            self.flush()
+
+    def drop(self, prefixes: tuple[bytes, ...]) -> None:
+        """Drop messages that begin in one of some ways and of which nothing has been written."""
+        if self.state == OPEN and self.outbox.size:
+            self.outbox.sift(partial(self.transport.framing.without, prefixes), self.socket.pinned)
             self.flush()
 
     def partial(self, data: bytes, sent: int) -> None:
@@ -255,11 +271,33 @@ class Link:
                 self.end(ABNORMAL)
                 return
             self.outbox.advance(sent)
+            self._written += sent
             room = room - sent if sent == len(data) else 0
         if self.outbox.size:
             self._wait_writable()
         else:
             self._flushed()
+        if self._waiters:
+            self._waiters.tell()
+
+    def when_read(self, most: int, action: Action) -> None:
+        """Call something as soon as at most so many bytes wait for the client, or at the end."""
+        if self.state > OPEN:
+            action()
+            return
+        if self._waiters is None:
+            self._waiters = Waiters(self)
+        self._waiters.add(most, action)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many bytes the client has taken, and how many are on their way to it.
+
+        Only differences of the first say something.
+        """
+        known = self.socket.acknowledged()
+        if known is None:
+            return self._written, self.outbox.size
+        return known, self.socket.unreceived + self.outbox.size
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
@@ -282,12 +320,21 @@ class Link:
 
     # Ending
 
-    def close(self, disconnect: Disconnect) -> None:
-        """Begin the closing handshake after all that is queued. Safe to repeat."""
+    def close(self, disconnect: Disconnect, within: float | None = None) -> None:
+        """Begin the closing handshake after all that is queued. Safe to repeat.
+
+        Args:
+            disconnect: the code and the reason for the close frame.
+            within: seconds after which messages that still wait are dropped; None: they are not.
+        """
         if self.state == WAITING:
             self.disconnect = self.disconnect or disconnect
         elif self.state == OPEN:
             self._send_close(disconnect)
+        if self.state == CLOSING and within is not None:
+            self._set_deadline(within, self._drop_rest)
+        elif self.state == CLOSING and self._runtime.leaving is not None:
+            self._await_answer()
 
     def _send_close(self, disconnect: Disconnect) -> None:
         self.disconnect = self.disconnect or disconnect
@@ -298,9 +345,39 @@ class Link:
             self._loop.again(self)
         self.connection.server_terminated = True
         self._hub.remove(self)
+        self._end_waiting()
         self.outbox.force(self.transport.framing.close(disconnect))
-        self._set_deadline(self.context.settings.close_timeout, partial(self.end, ABNORMAL))
+        self._await_answer()
         self.flush()
+
+    def _await_answer(self) -> None:
+        """Give the client time to answer the close frame: a stop does not wait for silent ones."""
+        seconds = self.context.settings.close_timeout
+        if self._runtime.leaving is None or seconds <= LEAVE_GRACE:
+            self._set_deadline(seconds, partial(self.end, ABNORMAL))
+        else:
+            self._set_deadline(LEAVE_GRACE, self._not_answered)
+
+    def _not_answered(self) -> None:
+        """End, unless the client has yet to receive all: how long that may take, the stop knows."""
+        if self.outbox.size or self.socket.unreceived:
+            self._set_deadline(LEAVE_GRACE, self._not_answered)
+        else:
+            self.end(ABNORMAL)
+
+    def _drop_rest(self) -> None:
+        """Send nothing more but the close frame, behind the message that has been begun."""
+        self._await_answer()
+        waiting = self.outbox.size
+        self.outbox.drop_unsent(self.socket.pinned)
+        if self.outbox.size < waiting:  # the last of what is dropped is the close frame
+            assert self.disconnect is not None
+            self.outbox.force(self.transport.framing.close(self.disconnect))
+            self.flush()
+
+    def _end_waiting(self) -> None:
+        if self._waiters is not None:
+            self._waiters.end()
 
     def _set_deadline(self, seconds: float, action: Action) -> None:
         """Do something after some seconds if closing has made no progress by then."""
@@ -328,7 +405,7 @@ class Link:
         self.disconnect = self.disconnect or disconnect
         self._set_deadline(HANDLER_GRACE, partial(self.close, disconnect))
         close_behind_queued = partial(self._loop.call_for, self, self.close, disconnect)
-        if self.inbox.active:
+        if self.inbox.active or self.inbox.held:
             self._runtime.post(self.inbox, close_behind_queued)
         else:
             close_behind_queued()
@@ -342,7 +419,7 @@ class Link:
         else:
             self.end(ABNORMAL)
 
-    def _slow(self) -> None:
+    def slow(self) -> None:
         """Close on a client that does not read: what is still queued for it is dropped."""
         logger.debug("Id %r: slow, %d bytes waiting", self.Id, self.outbox.size)
         if self.state == OPEN:
@@ -351,6 +428,9 @@ class Link:
 
     def no_pong(self) -> None:
         """End because the client has not answered a ping; see ``Living``."""
+        if self._waiters:
+            self.slow()
+            return
         if not self.outbox.size:
             self.socket.send(self.transport.framing.close(NO_PONG))
         logger.debug("Id %r: no pong", self.Id)
@@ -363,6 +443,13 @@ class Link:
     def abort(self) -> None:
         """End without a closing handshake, because the server is stopping."""
         self.end(SHUTTING_DOWN)
+
+    def abandon(self) -> None:
+        """Close this process's copy of the socket; see ``Polled``."""
+        self.state = CLOSED
+        if self.inbox.jobs is not None:
+            self.inbox.jobs.clear()
+        self.socket.let_go()
 
     def end(self, disconnect: Disconnect) -> None:
         """End immediately; the one place where a connection ends. Safe to repeat.
@@ -380,6 +467,7 @@ class Link:
         self.inbox.let_go()
         self.outbox = Outbox(0)
         self._hub.remove(self)
+        self._end_waiting()
         self.connection.client_terminated = self.connection.server_terminated = True
         try:
             self._loop.watch(self, 0)
@@ -387,4 +475,7 @@ class Link:
         finally:
             if was_open:
                 self.inbox.close(self.disconnect)
+                self._runtime.post(self.inbox, partial(self._hub.forget, self))
                 self._runtime.ended(self)
+            else:
+                self._hub.forget(self)

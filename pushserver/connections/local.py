@@ -1,18 +1,37 @@
 """What commands do to the connections of this node."""
 from __future__ import annotations
 
-from typing import Any, Callable, cast
+from typing import Any, Callable, Iterable, cast
 
-from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession, SendToId,
-                                SubscribeId, UnsubscribeId)
+from ..channels.control import (Broadcast, ControlCommand, DisconnectId, EndSession,
+                                RenameSession, SendToId, SubscribeId, UnsubscribeId)
 from ..channels.delivery import Delivery
 from ..channels.hub import Groups, Hub, grouped
 from ..channels.presence import Info
 from ..channels.publication import Publication
 from ..wire.disconnects import BY_SITE, Disconnect
 from .connection import Connection
-from .handle import close
+from .endings import Endings
+from .handle import end
 from .link import Link
+
+
+ENDING = (DisconnectId, EndSession, RenameSession, UnsubscribeId)
+"""Commands that also count for a connection whose handshake was in progress."""
+
+
+def ending_of(command: ControlCommand, connection: Connection) -> Disconnect | None:
+    """Return how a command ends a connection; None: it does not.
+
+    If the command renames the connection's session, note that.
+    """
+    if isinstance(command, DisconnectId) and command.Id == connection.Id:
+        return Disconnect(command.code, command.reason)
+    if isinstance(command, EndSession) and command.session == connection.session:
+        return BY_SITE
+    if isinstance(command, RenameSession) and command.old == connection.session:
+        connection.session = command.new
+    return None
 
 
 class LocalConnections:
@@ -21,14 +40,17 @@ class LocalConnections:
     Args:
         hub: the connections.
         delivery: queues bytes for connections.
+        endings: notes what ends rights, for connections that are yet to come.
     """
 
-    def __init__(self, hub: Hub[Link], delivery: Delivery) -> None:
+    def __init__(self, hub: Hub[Link], delivery: Delivery, endings: Endings) -> None:
         self._hub = hub
+        self._endings = endings
         self._delivery = delivery
         self._how: dict[type, Callable[[Any], int]] = {
             Broadcast: self._broadcast, SendToId: self._send, DisconnectId: self._disconnect,
-            EndSession: self._end_session, SubscribeId: self._subscribe,
+            EndSession: self._of_session, RenameSession: self._of_session,
+            SubscribeId: self._subscribe,
             UnsubscribeId: self._unsubscribe}
 
     def __repr__(self) -> str:
@@ -36,6 +58,8 @@ class LocalConnections:
 
     def obey(self, command: ControlCommand) -> int:
         """Carry out a command; return how many connections it affected."""
+        if isinstance(command, ENDING):
+            self._endings.add(command)
         return self._how[type(command)](command)
 
     def of_id(self, Id: str) -> list[Connection]:
@@ -75,12 +99,15 @@ class LocalConnections:
         return len(links)
 
     def _disconnect(self, command: DisconnectId) -> int:
-        disconnect = Disconnect(command.code, command.reason)
-        return sum(close(link, disconnect) for link in self._hub.of_id(command.Id))
+        return self._end(self._hub.of_id(command.Id), command)
 
-    def _end_session(self, command: EndSession) -> int:
-        return sum(close(link, BY_SITE) for link in self._hub.everyone()
-                   if cast(Connection, link.connection).session == command.session)
+    def _of_session(self, command: EndSession | RenameSession) -> int:
+        return self._end(self._hub.everyone(), command)
+
+    def _end(self, links: Iterable[Link], command: ControlCommand) -> int:
+        """End the rights of those whom a command means; count those that had not left."""
+        return sum(end(link, ending) for link in (*links, *self._hub.leaving())
+                   if (ending := ending_of(command, cast(Connection, link.connection))))
 
     def _subscribe(self, command: SubscribeId) -> int:
         return sum(bool(one.subscribe(command.channel)) for one in self.of_id(command.Id))

@@ -42,21 +42,11 @@ that is too slow; joined frames are begun as one."""
 Call = Callable[[], None]
 
 
-class Watched(Protocol):
-    """What the loop needs from a connection."""
-
-    busy: bool
-    """False: the loop may ``send`` straight to the socket."""
-
-    direct: int | ssl.SSLSocket | None
-    """What the C extension may write to now, or None."""
+class Polled(Protocol):
+    """What the loop needs from a socket that it watches."""
 
     watching: int
     """The events that the selector watches for, kept by the loop."""
-
-    @property
-    def send(self) -> Callable[[Buffer], int]:
-        """Write to the socket without waiting; return how many bytes were taken, or -1."""
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -67,6 +57,29 @@ class Watched(Protocol):
     def flush(self) -> None:
         """Write what waits."""
 
+    def abort(self) -> None:
+        """End at once, because the server is stopping."""
+
+    def abandon(self) -> None:
+        """Close this process's copy of the socket, because it was forked: the parent serves it."""
+
+    def crashed(self) -> None:
+        """End: one of the above raised an unexpected exception."""
+
+
+class Watched(Polled, Protocol):
+    """What the loop needs from a connection, to which it also writes."""
+
+    busy: bool
+    """False: the loop may ``send`` straight to the socket."""
+
+    direct: int | ssl.SSLSocket | None
+    """What the C extension may write to now, or None."""
+
+    @property
+    def send(self) -> Callable[[Buffer], int]:
+        """Write to the socket without waiting; return how many bytes were taken, or -1."""
+
     def enqueue(self, data: bytes) -> None:
         """Queue frames; ``flush`` follows."""
 
@@ -76,19 +89,13 @@ class Watched(Protocol):
     def close(self, disconnect: Disconnect) -> None:
         """Begin to close in good order."""
 
-    def abort(self) -> None:
-        """End at once, because the server is stopping."""
-
-    def crashed(self) -> None:
-        """End: one of the above raised an unexpected exception."""
-
 
 class Loop:
     """Run everything that touches a socket on one thread.
 
-    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``wake``, ``start`` and
-    ``stop``: the first three queue and wake the thread. Everything else may be called only on the
-    loop's thread, that is, from what it calls.
+    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``, ``start``
+    and ``stop``: the first three queue and wake the thread. Everything else may be called only on
+    the loop's thread, that is, from what it calls.
 
     What was queued while the thread was busy is written together, in one ``send`` for each socket
     and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound: it
@@ -110,10 +117,11 @@ class Loop:
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
         self._intake: deque[tuple[Sequence[Watched] | None, bytes | Call]] = deque()
-        self._again: dict[Watched, None] = {}   # in order, each once
+        self._again: dict[Polled, None] = {}   # in order, each once
         self._switch_interval = SwitchInterval()
         self._sleeping = False
         self._stopping = False
+        self._died = False
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -130,6 +138,11 @@ class Loop:
     def is_alive(self) -> bool:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def is_serving(self) -> bool:
+        """Tell whether the thread runs and does what is queued, that is, has not died."""
+        return self._thread.is_alive() and not self._died
 
     def start(self) -> None:
         """Start the thread."""
@@ -156,6 +169,10 @@ class Loop:
             self._switch_interval.shorten()
         self._intake.append((targets, data))
 
+    def note(self, action: Call) -> None:
+        """Do the same as ``call``, for a caller that may hold a lock; like ``put``."""
+        self._intake.append((None, action))
+
     def wake(self) -> None:
         """Make sure that what was put is written soon."""
         if self._sleeping:
@@ -167,7 +184,7 @@ class Loop:
         if self._sleeping:
             self._wake()
 
-    def call_for(self, item: Watched, step: Callable[..., None], *args: Any) -> None:
+    def call_for(self, item: Polled, step: Callable[..., None], *args: Any) -> None:
         """Call something for one connection, like ``call``; its errors end only that one."""
         self.call(partial(self.guarded, item, step, *args))
 
@@ -189,12 +206,20 @@ class Loop:
             self._thread.join(timeout)
         return not self.is_alive
 
+    def abandon(self) -> None:
+        """Close what the thread has, in a forked process; the selector is shared with the parent.
+
+        So nothing may be unregistered: that would make the parent deaf.
+        """
+        self._switch_interval.stop()
+        self._close()
+
     # The loop's thread
 
     def _stop(self) -> None:
         self._stopping = True
 
-    def watch(self, item: Watched, events: int) -> None:
+    def watch(self, item: Polled, events: int) -> None:
         """Make the selector watch for these events of a connection, 0 for none."""
         if events == item.watching:
             return
@@ -209,7 +234,7 @@ class Loop:
             self._selector.unregister(item.fileno())
         item.watching = events
 
-    def _register(self, item: Watched, events: int) -> None:
+    def _register(self, item: Polled, events: int) -> None:
         """Begin to watch; a previous owner of the descriptor has lost it without notice."""
         try:
             self._selector.register(item.fileno(), events, item)
@@ -219,7 +244,7 @@ class Loop:
             self._selector.register(item.fileno(), events, item)
             self.guarded(stale, stale.crashed)
 
-    def again(self, item: Watched) -> None:
+    def again(self, item: Polled) -> None:
         """Read a connection again in the next round: it has more than the selector sees."""
         self._again[item] = None
 
@@ -234,14 +259,18 @@ class Loop:
             while not self._stopping:
                 self._round()
         except BaseException as error:
+            self._died = True
             logger.critical("the loop died: no connection is served from now on", exc_info=True)
             self._on_death(error)
         finally:
             self._sleeping = False
             self._switch_interval.stop()
-            self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _round(self) -> None:
         self._sleeping = True
@@ -276,7 +305,7 @@ class Loop:
             self._switch_interval.restore()
 
     @staticmethod
-    def guarded(item: Watched, step: Callable[..., None], *args: Any) -> None:
+    def guarded(item: Polled, step: Callable[..., object], *args: Any) -> None:
         """Call something for one connection, so that an error ends only that connection."""
         try:
             step(*args)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Union
+from typing import Callable, Union
 
 Buffer = Union[bytes, memoryview]
 
@@ -34,8 +34,8 @@ class Outbox:
     in the client's protocol, and it uses up none of the limit for what follows.
 
     All outboxes that wait for the same message share its buffer, so its bytes are held once. Only
-    the loop's thread may use it. It does no I/O: ``peek`` returns what to write next, and
-    ``advance`` takes how much of it was written.
+    the loop's thread may use it, but any may look at ``size``. It does no I/O: ``peek`` returns
+    what to write next, and ``advance`` takes how much of it was written.
 
     Args:
         limit: bytes that may wait after the first message; each frame there counts 64 more.
@@ -146,6 +146,26 @@ class Outbox:
             self._cursor = 0
         if not buffers:
             self._buffers = None
+
+    def sift(self, kept_of: Callable[[bytes], bytes], pinned: int = 0) -> None:
+        """Keep only a part of the messages of which nothing has been written.
+
+        Args:
+            kept_of: returns what is to be kept of a buffer of whole frames.
+            pinned: see ``drop_unsent``.
+        """
+        kept: deque[bytes] = deque()
+        size = 0
+        needed = self._begun or bool(self._cursor)
+        for data in self._buffers or ():
+            if not needed and size >= pinned and not isinstance(data, Head):
+                data = kept_of(data)
+            size += len(data) - (0 if kept else self._cursor)
+            if data:
+                kept.append(data)
+            needed = isinstance(data, Head)
+        self._buffers = kept or None
+        self.size = size
 
     def drop_unsent(self, pinned: int = 0) -> None:
         """Drop every message of which nothing has been written, so that a close frame can follow.

@@ -1,11 +1,12 @@
 """The threads of one run of the server, and the jobs that they do later."""
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any, Callable
 
 from ..wire.disconnects import Disconnect
-from .loop import Loop, Watched
+from .loop import Loop, Polled, Watched
 from .timers import Timer
 from .workers import STALL, Job, Mailbox, Workers
 
@@ -18,6 +19,7 @@ class Runtime:
 
     Attributes:
         links: the connections whose sockets the loop has, including those that are closing.
+        farewells: sockets that only wait for their clients; any thread may add one.
         leaving: why a new connection is closed at once; None: it is not.
         on_empty: called when the last link has ended.
     """
@@ -26,6 +28,7 @@ class Runtime:
         self.loop = loop
         self.workers = workers
         self.links: set[Watched] = set()
+        self.farewells: set[Polled] = set()
         self.leaving: Disconnect | None = None
         self.on_empty: Callable[[], None] | None = None
         self._relief: Timer | None = None
@@ -37,6 +40,11 @@ class Runtime:
         """Start the threads."""
         self.workers.start()
         self.loop.start()
+
+    def abandon(self) -> None:
+        """Leave everything to the parent, in a forked process."""
+        self.workers.abandon()
+        self.loop.abandon()
 
     def post(self, mailbox: Mailbox, job: Job) -> None:
         """Run a callback on a worker, and make sure that blocked workers are relieved."""
@@ -59,8 +67,16 @@ class Runtime:
             self.workers.relieve()
             self._relief = self.loop.call_later(STALL, self._relieve)
 
-    def later(self, mailbox: Mailbox, seconds: float, job: Callable[[], object]) -> DelayedJob:
-        """Run a job on a worker after some seconds; return the job, which can be cancelled."""
+    def later(self, mailbox: Mailbox | None, seconds: float,
+              job: Callable[[], object]) -> DelayedJob:
+        """Run a job after some seconds; return the job, which can be cancelled.
+
+        Args:
+            mailbox: where it takes its turn, on a worker; None: it is run on the loop's thread, so
+                that nothing can delay it.
+            seconds: from now.
+            job: what to run.
+        """
         made = DelayedJob(self, mailbox, job)
         made.start(seconds)
         return made
@@ -73,17 +89,18 @@ class Runtime:
 
 
 class DelayedJob:
-    """A job to run on a worker after some time. Any thread may call it.
+    """A job to run after some time. Any thread may call it.
 
     Args:
         runtime: has the loop, which waits, and the workers.
-        mailbox: the mailbox in which it takes its turn.
+        mailbox: the mailbox in which it takes its turn; None: it is run on the loop's thread.
         job: what to run.
     """
 
     __slots__ = ("_runtime", "_mailbox", "_job", "_timer")
 
-    def __init__(self, runtime: Runtime, mailbox: Mailbox, job: Callable[[], object]) -> None:
+    def __init__(self, runtime: Runtime, mailbox: Mailbox | None,
+                 job: Callable[[], object]) -> None:
         self._runtime = runtime
         self._mailbox = mailbox
         self._job: Callable[[], Any] | None = job
@@ -94,23 +111,26 @@ class DelayedJob:
 
     def start(self, seconds: float) -> None:
         """Run it after some seconds. Must not be called with a lock held."""
-        self._runtime.loop.call(partial(self._arm, seconds))
+        self._runtime.loop.call(partial(self._arm, time.monotonic() + seconds))
 
     def cancel(self) -> None:
         """Do not run it, unless it is running. Safe to repeat; not with a lock held."""
         self._job = None
         self._runtime.loop.call(self._disarm)
 
-    def _arm(self, seconds: float) -> None:
+    def _arm(self, when: float) -> None:
         if self._job is not None:
-            self._timer = self._runtime.loop.call_later(seconds, self._post)
+            self._timer = self._runtime.loop.call_later(when - time.monotonic(), self._post)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
     def _post(self) -> None:
-        self._runtime.post(self._mailbox, self._run)
+        if self._mailbox is None:
+            self._run()
+        else:
+            self._runtime.post(self._mailbox, self._run)
 
     def _run(self) -> None:
         job, self._job = self._job, None

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
 from typing import Union
 
 from ..wire.speedups import HAVE_NATIVE, native
 from .outbox import Buffer
+
+try:
+    import fcntl
+    import termios
+except ImportError:     # not a Unix
+    fcntl = termios = None  # type: ignore[assignment]
 
 LOST = -1
 """What ``send`` returns when the peer is gone."""
@@ -29,6 +37,12 @@ TLS_WRITE_SIZE = 64 * 1024
 
 TLS_RECORD = 16 * 1024
 """Bytes of the largest TLS record, and of one ``SSL_write``."""
+
+TCP_INFO_SIZE = 128
+"""Bytes of Linux's ``struct tcp_info`` up to the end of ``tcpi_bytes_acked``."""
+
+BYTES_ACKED = struct.Struct("=120xQ")
+INT = struct.Struct("=i")
 
 
 class PlainSocket:
@@ -70,6 +84,32 @@ class PlainSocket:
         """Tell whether bytes are waiting that the selector cannot see."""
         return False
 
+    @property
+    def unreceived(self) -> int:
+        """Return how many bytes written to the socket the peer's system has yet to acknowledge."""
+        if fcntl is None:
+            return 0
+        try:
+            answer = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(INT.size))
+        except (OSError, ValueError):
+            return 0    # closed
+        unreceived: int = INT.unpack(answer)[0]
+        return unreceived
+
+    def acknowledged(self) -> int | None:
+        """Return the bytes that the peer's system has acknowledged; None: this system does not say.
+        """
+        if sys.platform != "linux":
+            return None
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+        except (OSError, ValueError):
+            return None     # a Unix socket, or one that the site has closed
+        if len(info) < TCP_INFO_SIZE:   # an old kernel
+            return None
+        acknowledged: int = BYTES_ACKED.unpack(info)[0]
+        return acknowledged
+
     def finish(self) -> None:
         """Tell the peer that nothing more will be written; reading goes on."""
         try:
@@ -78,7 +118,15 @@ class PlainSocket:
             pass  # the peer has already closed
 
     def close(self) -> None:
-        """Close the socket, even a lent one."""
+        """End the connection, also if a forked process has a copy of the socket."""
+        try:
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer has already closed
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the descriptor, even that of a lent socket; a copy in another process lives on."""
         try:
             self._close()
         except OSError:

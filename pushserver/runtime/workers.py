@@ -25,13 +25,14 @@ Job = Callable[[], Any]
 
 
 class Mailbox:
-    """The jobs of one connection, which run one at a time and in order."""
+    """The jobs of one connection, which run one at a time and in order; see ``Workers.hold``."""
 
-    __slots__ = ("jobs", "active")
+    __slots__ = ("jobs", "active", "held")
 
     def __init__(self) -> None:
         self.jobs: deque[Job] | None = None
         self.active = False
+        self.held = False
 
 
 class Workers:
@@ -40,9 +41,10 @@ class Workers:
     A job that blocks holds up only its own mailbox: when nothing has moved for ``STALL`` seconds,
     ``relieve`` starts a spare worker, up to 16 for each regular one.
 
-    Any thread may call ``post``, one thread at a time ``relieve``, and the owner ``start`` and
-    ``stop``. No lock is held while a job runs. Only one worker is woken at a time, the one that
-    has slept least; it wakes the next if there is more to do than it takes itself.
+    Any thread may call ``post``, ``release`` and ``step_aside``, one thread at a time ``relieve``,
+    and the owner ``start`` and ``stop``. No lock is held while a job runs. Only one worker is woken
+    at a time, the one that has slept least; it wakes the next if there is more to do than it takes
+    itself.
 
     Args:
         count: regular workers.
@@ -55,6 +57,7 @@ class Workers:
         self._idle: list[threading.Lock] = []   # the bells of sleeping workers
         self._waking = False
         self._threads: set[threading.Thread] = set()
+        self._aside: set[threading.Thread] = set()  # those that are stopping the workers
         self._taken = 0
         self._seen = 0
         self._stopping = False
@@ -80,13 +83,38 @@ class Workers:
             if mailbox.jobs is None:
                 mailbox.jobs = deque()
             mailbox.jobs.append(job)
-            if not mailbox.active:
-                mailbox.active = True
-                self._ready.append(mailbox)
-                bell = self._bell()
+            bell = self._make_ready(mailbox)
         if bell is not None:
             bell.release()
-        return bool(self._ready) and not self._idle
+        return self.is_behind
+
+    def hold(self, mailbox: Mailbox, job: Job) -> None:
+        """Run nothing more of a mailbox until ``release``, and this job first after it.
+
+        For a job of the mailbox itself: its worker is free for others as soon as it returns.
+        """
+        with self._lock:
+            mailbox.held = True
+            if mailbox.jobs is None:
+                mailbox.jobs = deque()
+            mailbox.jobs.appendleft(job)
+
+    def release(self, mailbox: Mailbox) -> bool:
+        """Go on with a mailbox that is held; tell whether workers are behind. Safe to repeat."""
+        with self._lock:
+            mailbox.held = False
+            bell = self._make_ready(mailbox)
+        if bell is not None:
+            bell.release()
+        return self.is_behind
+
+    def _make_ready(self, mailbox: Mailbox) -> threading.Lock | None:
+        """Let a worker take a mailbox, if it has jobs and none has it; see ``_bell``."""
+        if not mailbox.jobs or mailbox.active or mailbox.held:
+            return None
+        mailbox.active = True
+        self._ready.append(mailbox)
+        return self._bell()
 
     def _bell(self) -> threading.Lock | None:
         """Return what wakes a worker, to be released without the lock.
@@ -127,6 +155,7 @@ class Workers:
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
+                self._aside.discard(threading.current_thread())
 
     def _work_once(self, bell: threading.Lock, idle: float | None) -> bool:
         """Serve one mailbox, and keep no reference to it while waiting for the next."""
@@ -171,8 +200,8 @@ class Workers:
         left = TURN
         while True:
             with self._lock:
-                if not mailbox.jobs:
-                    mailbox.jobs = None
+                if mailbox.held or not mailbox.jobs:
+                    mailbox.jobs = mailbox.jobs or None
                     mailbox.active = False
                     return
                 if not left and self._ready:
@@ -185,8 +214,34 @@ class Workers:
             except BaseException:  # nothing that a job raises may end the thread
                 logger.exception("a job raised an error that it should have handled")
 
+    def step_aside(self) -> None:
+        """If a job calls this, start another worker in place of its own.
+
+        The job is about to wait for the others, as ``stop`` does; its worker ends after it.
+        """
+        thread = threading.current_thread()
+        with self._lock:
+            if thread not in self._threads:
+                return
+            self._threads.remove(thread)
+            self._aside.add(thread)
+        self._start_one("pushserver-worker-stand-in", None)
+
+    def abandon(self) -> None:
+        """Drop all jobs, in a forked process: of the threads, it has at most the one that forked.
+
+        A thread that is not in this process may hold the lock, so another one takes its place.
+        """
+        self._lock = threading.Lock()
+        self._stopping = True
+        self._ready.clear()
+        self._threads.clear()
+
     def stop(self, deadline: float) -> bool:
         """Let the workers end when all jobs are done; tell whether they have.
+
+        One that calls this itself must have called ``step_aside``. The process does not end before
+        it has, or the deadline.
 
         Args:
             deadline: monotonic time until which to wait. A worker still blocked by then ends
@@ -196,8 +251,13 @@ class Workers:
             self._stopping = True
             threads = list(self._threads)
             bells, self._idle = self._idle, []
+            is_worker = threading.current_thread() in self._aside
         for bell in bells:
             bell.release()
+        if is_worker:
+            threading.Thread(target=threading.current_thread().join,
+                             args=(max(0.0, deadline - time.monotonic()),),
+                             name="pushserver-last-callback").start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         alive = [thread.name for thread in threads if thread.is_alive()]

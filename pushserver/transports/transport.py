@@ -43,6 +43,9 @@ class Framing(Hashable, Protocol):
             size: the payload's length in bytes.
         """
 
+    def without(self, prefixes: tuple[bytes, ...], data: bytes) -> bytes:
+        """Return whole messages without those whose payload begins in one of some ways."""
+
     def close(self, disconnect: Disconnect) -> bytes:
         """Return what says that the connection is ending, and why."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..wire.frames import (OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, close_frame, frame, header,
-                           message_frame)
+                           message_frame, without)
 from ..wire.parser import FrameReader
 
 
@@ -19,6 +19,7 @@ class WebSocketFraming:
     message = staticmethod(message_frame)
     frame = staticmethod(frame)
     head = staticmethod(header)
+    without = staticmethod(without)
     close = staticmethod(close_frame)
 
     def __repr__(self) -> str:

@@ -1,12 +1,9 @@
 """The HTTP side of one WebSocket address: what happens to a request, stage by stage."""
 from __future__ import annotations
 
-import html
-import inspect
 import logging
 import sys
-import uuid
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Sequence
 from urllib.parse import parse_qsl
 
 import cherrypy
@@ -14,10 +11,14 @@ import cherrypy
 from ..connections.acceptor import Acceptor
 from ..connections.connection import Connection
 from ..errors import HandshakeRefused
-from ..tokens import Claims, TokenInvalid
-from ..wire.handshake import (accept_key, check_origin, check_request, checked_heartbeat,
-                              admitted_id, choose_subprotocol)
-from .socket_takeover import SocketTakeover, end_connection, warn_once
+from ..wire.frames import close_frame
+from ..wire.handshake import (accept_key, asks_for_close, check_request, checked_heartbeat,
+                              choose_subprotocol, refusal_disconnect)
+from ..wire.origins import ANY, check_origin, site_origins
+from .identity import TOKEN_REFUSED, Identity, takes
+from .refusals import RefusalLog, plain_error_page, refusal_of, refusing
+from .sessions import SessionLife
+from .socket_takeover import SWITCHING, SocketTakeover, end_connection, warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -32,35 +33,9 @@ _NOT_OF_A_101 = ("Content-Type", "Content-Encoding", "Content-Length", "Etag", "
                  "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol")
 """Headers that describe a body, which a 101 does not have, and those that it gets from us."""
 
-_FAILED: tuple[int, str, dict[str, str]] = (500, "the site could not take the connection", {})
-"""How a client is refused for what is no business of its own."""
-
-
-class Refusal(cherrypy.HTTPError):  # type: ignore[misc]
-    """Answer with one line of plain text instead of CherryPy's error page."""
-
-    def __init__(self, refused: HandshakeRefused) -> None:
-        super().__init__(refused.status, refused.message)
-        self._headers = refused.headers
-
-    def set_response(self) -> None:
-        """Turn it into the response; CherryPy calls this."""
-        super().set_response()
-        plain_text(self._message, self._headers)
-
-
-def plain_text(message: str, headers: dict[str, str]) -> None:
-    """Replace the body of CherryPy's response with one line."""
-    response = cherrypy.serving.response
-    response.headers.pop("Content-Length", None)
-    response.headers.update({**headers, "Content-Type": "text/plain;charset=utf-8"})
-    response.body = (" ".join(message.split()) + "\n").encode("utf-8")
-
-
-def plain_error_page(status: str, message: str, **_: object) -> str:
-    """Return an error page that a WebSocket client can show, for the site's own errors."""
-    cherrypy.serving.response.headers["Content-Type"] = "text/plain;charset=utf-8"
-    return f"{status}: {' '.join(html.unescape(message).split())}\n"
+_FROM_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+                 "X-Real-Ip", "Via")
+"""Headers that a browser sends for no page, so that something in between has added them."""
 
 
 class Endpoint:
@@ -76,26 +51,42 @@ class Endpoint:
         handler_cls: the class of the connection.
         channels: the channels that it is in from the start.
         subprotocols: those that the site speaks.
+        trust_id: ``?Id=`` says who the client is, whatever else does; see ``Identity``.
+        heartbeat_freq: seconds of silence after which the client is pinged; None: see
+            ``Connection``.
+        log: told about refusals.
     """
 
     def __init__(self, acceptor: Acceptor, *, handler_cls: type[Connection] = Connection,
-                 channels: Iterable[str] = (), subprotocols: Sequence[str] = ()) -> None:
+                 channels: Iterable[str] = (), subprotocols: Sequence[str] = (),
+                 trust_id: bool = False, heartbeat_freq: float | None = None,
+                 log: RefusalLog) -> None:
         self._acceptor = acceptor
+        self._log = log
         self._handler_cls = handler_cls
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
-        self._Id = ""
-        self._has_id = True
-        self._claims: Claims | None = None
+        self._identity = Identity(acceptor.tokens, needs_id=handler_cls.needs_id,
+                                  trust_id=trust_id)
+        self._began = acceptor.moment
+        self._heartbeat_freq = heartbeat_freq
         self._heartbeat = 0.0
-        self._reserved = False
         self._subprotocol: str | None = None
-        self._takeover: SocketTakeover | None = None
         self._key = ""
+        self._offered = ""
+        self._address = ""
+        self._takeover: SocketTakeover | None = None
         self._connection: Connection | None = None
-        self._confirmed = False
-        self._failure: tuple[int, str, dict[str, str]] | None = None
+        self._life: SessionLife | None = None
+        self._refused: HandshakeRefused | None = None
+        self._origin_passed = False
+        self._reserved = False      # a place, in the name of the client's Id
+        self._agreed = False        # CherryPy's finished answer is a 101
+        self._confirmed = False     # and none of the site's tools has failed since
+        self._by_frame = False      # a refusal is told by a close frame
+        self._logged = False
         request = cherrypy.serving.request
+        self._is_refusals_ours = not takes(request.handler, "refusals")  # before tools wrap it
         request.push_data = {}
         request.push_claims = None
         request.show_tracebacks = False
@@ -111,6 +102,8 @@ class Endpoint:
         hooks.attach("before_finalize", self.upgrade, priority=95)
         hooks.attach("after_error_response", self.tidy, priority=95)
         hooks.attach("on_end_resource", self.agree, priority=95)
+        hooks.attach("after_error_response", self.tell, priority=99)
+        hooks.attach("on_end_resource", self.tell, priority=99)
         hooks.attach("on_end_request", self.confirm, priority=95)
         hooks.attach("on_end_request", self.settle, priority=99, failsafe=True)
 
@@ -118,51 +111,63 @@ class Endpoint:
         """Refuse what is not an opening handshake, before its body or its query is read."""
         request = cherrypy.serving.request
         cherrypy.serving.response.stream = False  # or sessions stay locked until the very end
-        with _refusing():
-            check_request(request.method, request.protocol, request.headers)
-            self._takeover = SocketTakeover(self.finish)
-            self._key = request.headers["Sec-WebSocket-Key"]
+        with refusing():
+            self._begin(request)
             try:
                 parse_qsl(request.query_string, errors="strict")
             except (UnicodeDecodeError, ValueError):
                 raise HandshakeRefused(400, "Id is not UTF-8: percent-encode it as UTF-8") \
                     from None
 
-    def check_client(self) -> None:
-        """Refuse a bad Id or Origin; by now the proxy tool has set the site's outer address."""
-        request = cherrypy.serving.request
-        with _refusing():
-            self._take_token(request.params)
-            if "Id" in request.params or not self._Id and (
-                    self._handler_cls.needs_id or _needs(request.handler, "Id")):
-                self._Id = admitted_id(request.params.get("Id"))
-            if "heartbeat" in request.params and not _takes(request.handler, "heartbeat"):
-                heartbeat = checked_heartbeat(request.params.pop("heartbeat"))
-                self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
-            check_origin(request.headers.get("Origin"), request.base,
-                         self._acceptor.settings.allowed_origins)
-            offered = request.headers.get("Sec-WebSocket-Protocol", "")
-            self._subprotocol = choose_subprotocol(offered, self._subprotocols,
-                                                   self._handler_cls.refused_subprotocols)
+    def _begin(self, request: Any) -> SocketTakeover:
+        check_request(request.method, request.protocol, request.headers)
+        takeover = SocketTakeover()
+        self._key = request.headers["Sec-WebSocket-Key"]
+        self._offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        self._takeover = takeover
+        return takeover
 
-    def _take_token(self, params: dict[str, Any]) -> None:
-        """Take the client's Id from a token in the URL, if the site accepts tokens."""
-        tokens = self._acceptor.tokens
-        if tokens is None or "token" not in params:
-            return
-        token = params.pop("token")
-        try:
-            claims = tokens.connection(token if isinstance(token, str) else "")
-        except TokenInvalid as error:
-            raise HandshakeRefused(401, f"token: {error}") from None
+    def check_client(self) -> None:
+        """Refuse a bad Id or Origin, and make the connection, so that the page handler knows it.
+
+        By now the proxy tool has set the site's outer address.
+        """
         request = cherrypy.serving.request
-        if claims.user:
-            if params.get("Id", claims.user) != claims.user:
-                raise HandshakeRefused(401, "token: its sub is not the Id: leave the Id out")
-            self._Id = admitted_id(claims.user)
-            if _takes(request.handler, "Id", among_others=True):
-                params["Id"] = self._Id
-        self._claims = request.push_claims = claims
+        params = request.params
+        with refusing():
+            if "refusals" in params and self._is_refusals_ours:
+                asks_for_close(params.pop("refusals"))
+            self._identity.read(request)
+            if "heartbeat" in params and not takes(request.handler, "heartbeat"):
+                heartbeat = checked_heartbeat(params.pop("heartbeat"))
+                self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
+            self._check_origin()
+            self._subprotocol = choose_subprotocol(self._offered, self._subprotocols,
+                                                   self._handler_cls.refused_subprotocols)
+        assert self._takeover is not None
+        request.ws_handler = self._connection = self._make(request, self._takeover)
+
+    def _check_origin(self) -> None:
+        """Refuse a page that is neither the site's nor an allowed one."""
+        request, settings = cherrypy.serving.request, self._acceptor.settings
+        proxy = request.toolmaps.get("tools", {}).get("proxy", {})
+        is_on = proxy.get("on", False)
+        hosts = settings.allowed_hosts
+        if not hosts and (is_on or any(map(request.headers.get, _FROM_PROXIES)) or not
+                          (self._takeover and self._takeover.listens_on_loopback)):
+            hosts = (ANY,)
+        sites = site_origins(request.base, request.headers, proxy if is_on else None)
+        check_origin(request.headers.get("Origin"), sites, settings.allowed_origins, hosts=hosts)
+        self._origin_passed = True
+
+    def _make(self, request: Any, takeover: SocketTakeover) -> Connection:
+        environ = {key: value for key, value in request.wsgi_environ.items()
+                   if key not in _NOT_FOR_KEEPING}
+        chosen = [self._subprotocol] if self._subprotocol else []
+        made = self._handler_cls(takeover.socket, chosen, [], environ)
+        if self._heartbeat_freq is not None:
+            made.heartbeat_freq = self._heartbeat_freq
+        return made
 
     def ignore_result(self) -> None:
         """Drop what the page handler returns before anything makes a page of it."""
@@ -174,19 +179,6 @@ class Endpoint:
         if handler is not None:
             request.handler = without_result
 
-    def _name(self) -> None:
-        """Use the Id that the page handler has chosen, or else the URL's.
-
-        Without either, use the site's login, or else an anonymous Id that is unique.
-        """
-        request = cherrypy.serving.request
-        chosen = getattr(request, "push_id", None)
-        if self._Id and not chosen:
-            return
-        known = chosen or request.login
-        self._has_id = known is not None
-        self._Id = admitted_id(known) if known is not None else f"anonymous-{uuid.uuid4()}"
-
     def upgrade(self) -> None:
         """Turn the answer into a 101, if the page handler has run and raised nothing."""
         request, response = cherrypy.serving.request, cherrypy.serving.response
@@ -196,43 +188,84 @@ class Endpoint:
             return
         if not status.startswith("200"):
             return
-        with _refusing():
-            self._name()
-            self._acceptor.reserve(self._Id)
+        with refusing():
+            self._identity.decide(request)
+            self._acceptor.reserve(self._identity.Id)
         self._reserved = True
+        self._refused = None
+        self._by_frame = self._wants_close_frame(None)
+        assert self._takeover is not None
+        self._takeover.hold_back(self.finish)
         response.status = 101
         response.body = b""
 
     def tidy(self) -> None:
-        """Remove the blanks with which CherryPy pads error pages for old browsers."""
+        """Note why there is no connection, and remove what CherryPy adds for old browsers: blanks.
+        """
         request, response = cherrypy.serving.request, cherrypy.serving.response
+        code = int(str(response.status or 200)[:3])
+        self._refused = refusal_of(sys.exc_info()[1], code)
         ours = request.error_page.get("default") is plain_error_page
         if ours and str(response.status or 200)[0] in "45":
             response.body = response.collapse_body().rstrip() + b"\n"
             response.headers.pop("Content-Length", None)
 
     def agree(self) -> None:
-        """Make the connection, if CherryPy's finished answer is a 101."""
-        if not self._reserved or self._takeover is None:
-            return
+        """Tell the connection who its client is, if CherryPy's finished answer is a 101."""
         status = getattr(cherrypy.serving.response, "output_status", None) or b""
-        if status.startswith(b"101"):  # no tool has changed the answer
-            self._connection = self._make(self._takeover)
+        if self._reserved and status.startswith(b"101"):  # no tool has changed the answer
+            self._identify(cherrypy.serving.request)
+            self._agreed = True
 
-    def _make(self, takeover: SocketTakeover) -> Connection:
-        request = cherrypy.serving.request
-        environ = {key: value for key, value in request.wsgi_environ.items()
-                   if key not in _NOT_FOR_KEEPING}
-        chosen = [self._subprotocol] if self._subprotocol else []
-        connection = self._handler_cls(takeover.socket, chosen, [], environ)
-        connection.identify(Id=self._Id, user=request.login, data=request.push_data,
+    def _identify(self, request: Any) -> None:
+        connection, identity = self._connection, self._identity
+        assert connection is not None
+        self._address = request.remote.ip
+        connection.identify(Id=identity.Id, user=request.login, data=request.push_data,
                             peer=(request.remote.ip, request.remote.port))
-        connection.has_id = self._has_id
+        connection.has_id = identity.is_known
         connection.session = getattr(request, "push_session", None)
-        connection.url_claims = self._claims
-        if self._claims is not None:
-            connection.info = self._claims.info
-        return connection
+        connection.url_claims = identity.claims
+        if identity.claims is not None:
+            connection.info = identity.claims.info
+        if getattr(request, "push_session_expires", False):
+            self._life = SessionLife(cherrypy.serving.session)
+
+    def tell(self) -> None:
+        """Log a refusal, and tell a page by a close frame: browsers show it no HTTP answer."""
+        if self._refused is None or self._logged:
+            return
+        self._address = cherrypy.serving.request.remote.ip
+        self._log_refusal(self._refused)
+        if self._connection is not None:
+            self._connection.detach()
+        if self._wants_close_frame(self._refused):
+            assert self._takeover is not None
+            self._by_frame = True
+            self._takeover.hold_back(self.finish, all_of_it=True)
+
+    def _wants_close_frame(self, refused: HandshakeRefused | None) -> bool:
+        """Tell whether this is a handshake that asks for one, by a page that may read why."""
+        request = cherrypy.serving.request
+        asked = [value for name, value in parse_qsl(request.query_string, errors="replace")
+                 if name == "refusals"]
+        if asked != ["close"] or not self._is_refusals_ours:
+            return False
+        try:
+            if self._takeover is None:  # a tool of the site was faster
+                self._begin(request)
+        except HandshakeRefused:
+            return False
+        try:
+            if not self._origin_passed:
+                self._check_origin()
+        except HandshakeRefused as error:   # what the site says is not for others
+            return refused is not None and error.message == refused.message
+        return True
+
+    def _log_refusal(self, refused: HandshakeRefused) -> None:
+        self._logged = True
+        self._log.add(refused, Id=self._identity.Id, address=self._address)
 
     def confirm(self) -> None:
         """Note that none of the site's tools has failed behind the answer."""
@@ -240,99 +273,92 @@ class Endpoint:
 
     def settle(self) -> None:
         """If one has, refuse instead. Middleware decides when this is called, and whether."""
-        if not self._confirmed:
+        if self._agreed and not self._confirmed:
             error = sys.exc_info()[1]
-            status = error.code if isinstance(error, cherrypy.HTTPError) else 500
-            self._failure = (status, *_FAILED[1:])
+            self._refused = _failed(error, getattr(error, "code", 500))
 
     def finish(self) -> None:
         """Give the socket to the loop, if the answer is still a 101; else undo what was begun.
 
         cheroot calls this, with no CherryPy around it.
         """
-        takeover = self._takeover
+        takeover, connection = self._takeover, self._connection
         assert takeover is not None
         try:
-            if takeover.status or takeover.is_abandoned:
-                pass    # the client has another answer, or will get one
-            elif takeover.answer and self._connection is not None and self._failure is None:
-                self._hand_over(takeover, self._connection)
-            else:
-                takeover.refuse(*self._failure or _FAILED)
+            if self._agreed and takeover.answer and self._refused is None \
+                    and not takeover.is_abandoned:
+                assert connection is not None
+                self._hand_over(takeover, connection)
+                return
+            refused = self._refused or _failed(None)
         except HandshakeRefused as error:
-            takeover.refuse(error.status, error.message, error.headers)
-        except Exception:
-            logger.exception("Id %r: the connection could not be taken over", self._Id)
-            takeover.refuse(*_FAILED)
-        finally:
-            if self._reserved:
-                self._acceptor.release(self._Id)
-        if self._connection is not None and not takeover.answer and not takeover.is_abandoned:
+            refused = error
+        except Exception as error:
+            logger.exception("Id %r: the connection could not be taken over", self._identity.Id)
+            refused = _failed(error)
+        if self._reserved:
+            self._acceptor.release(self._identity.Id)
+        if connection is not None:
+            connection.detach()
+        if takeover.is_abandoned:
+            return
+        if self._agreed and not takeover.answer:
             warn_once("WSGI middleware answered a WebSocket handshake with %s in the place of "
                       "CherryPy's 101: take the push path out of it", takeover.status or "nothing")
+        if not takeover.status:
+            self._refuse(takeover, refused)
 
     def _hand_over(self, takeover: SocketTakeover, connection: Connection) -> None:
-        channels = connection.starts_in(self._channels)
+        taken = self._acceptor.taken_out(self._identity.Id, self._began)
+        channels = connection.starts_in([one for one in self._channels if one not in taken])
+        if self._identity.life() == 0:
+            raise HandshakeRefused(401, TOKEN_REFUSED, detail="it has expired meanwhile")
         self._reserved = False
         self._acceptor.accept(
             connection, takeover.socket, channels=channels, early=takeover.take_early(),
-            answer=self._switching(takeover.answer), heartbeat=self._heartbeat)
+            answer=self._switching(takeover.answer, self._subprotocol),
+            heartbeat=self._heartbeat, began=self._began)
         takeover.detach()
-        if connection.expires_itself or self._claims is None:
-            return
-        assert self._acceptor.tokens is not None
-        seconds = self._acceptor.tokens.life(self._claims, can_refresh=False)
-        if seconds is not None:
+        seconds = self._identity.life()
+        if seconds is not None and not connection.expires_itself:
             connection.expire(seconds)
+        life = self._life
+        if life is not None:
+            connection.end_with(lambda: life.left(connection.session))
 
-    def _switching(self, answer: bytes) -> bytes:
+    def _refuse(self, takeover: SocketTakeover, refused: HandshakeRefused) -> None:
+        """Refuse behind CherryPy's back."""
+        if not self._logged:
+            self._log_refusal(refused)
+        if not self._by_frame:
+            takeover.refuse(refused.status, refused.message, refused.headers)
+            return
+        # browsers fail a connection that answers none of the subprotocols that they offer
+        head = self._switching(
+            SWITCHING + b"Switching Protocols\r\n" + takeover.answer.partition(b"\r\n")[2],
+            self._offered.partition(",")[0].strip() or None)
+        takeover.write(head + close_frame(refusal_disconnect(refused.status, refused.message)))
+        if self._acceptor.take_leave(takeover.socket):
+            takeover.detach()
+
+    def _switching(self, answer: bytes, subprotocol: str | None) -> bytes:
         """Return a 101 with its own headers, whatever the site's middleware made of them.
 
         They are spelled as in RFC 6455: some clients compare case.
         """
         status, *fields = answer.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
         kept = [field for field in fields
-                if field.partition(":")[0].strip().title() not in _NOT_OF_A_101]
+                if field.partition(":")[0].strip().title() not in ("", *_NOT_OF_A_101)]
         ours = ["Upgrade: websocket", "Connection: Upgrade",
                 f"Sec-WebSocket-Accept: {accept_key(self._key)}"]
-        if self._subprotocol is not None:
-            ours.append(f"Sec-WebSocket-Protocol: {self._subprotocol}")
+        if subprotocol is not None:
+            ours.append(f"Sec-WebSocket-Protocol: {subprotocol}")
         return "\r\n".join([status, *kept, *ours, "", ""]).encode("latin-1")
 
 
-def _takes(handler: Any, name: str, *, among_others: bool = False) -> bool:
-    """Tell whether the site's page handler has a parameter of this name, so that it is the site's.
-
-    Args:
-        handler: CherryPy's.
-        name: the parameter's.
-        among_others: ``**kwargs`` also counts.
-    """
-    parameters = _parameters(handler)
-    return name in parameters or among_others and any(
-        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-
-
-def _needs(handler: Any, name: str) -> bool:
-    """Tell whether the site's page handler cannot be called without a parameter of this name."""
-    parameter = _parameters(handler).get(name)
-    return parameter is not None and parameter.default is parameter.empty
-
-
-def _parameters(handler: Any) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(handler.callable).parameters
-    except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
-        return {}
-
-
-class _refusing:
-    """Turn a ``HandshakeRefused`` into an error that CherryPy answers with."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, HandshakeRefused):
-            logger.debug("refused with %d: %s", error.status, error.message)
-            raise Refusal(error) from None
+def _failed(error: BaseException | None, status: int = 500) -> HandshakeRefused:
+    """Return how a client is refused for what is no business of its own."""
+    if isinstance(error, HandshakeRefused):
+        return error
+    return HandshakeRefused(status, "the site could not take the connection",
+                            detail=type(error).__name__ if error is not None else "")

@@ -3,20 +3,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Hashable, Iterable
+from typing import Any, Callable, Hashable, Iterable
 
 import cherrypy
 from cherrypy.process.plugins import SimplePlugin
 
 from ..channels.broker import Broker
 from ..channels.rules import ChannelRule
-from ..errors import InvalidSetting
+from ..errors import InvalidSetting, PushError
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
+from .http_servers import adapters, end_after_page, leave_to_parent
+from .sessions import current_session, new_id, prolong
+from .tls import shake_hands_later
+
+logger = logging.getLogger(__name__)
 
 START_PRIORITY = 70
 """After the daemonizer has forked, at 65, and before the HTTP server starts, at 75."""
+
+SERVING_PRIORITY = 80
+"""After the HTTP servers have started."""
 
 DRAIN_PRIORITY = 10
 """Clients are told to leave before the HTTP server stops, at 25."""
@@ -51,12 +59,15 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         SimplePlugin.__init__(self, bus)
         PushServer.__init__(self, Settings(**settings), channels=channels, tokens=tokens,
                             broker=broker, events=BusEvents(bus), on_death=self._end_engine)
-        self._listeners = (("start", self.start, START_PRIORITY),
-                           ("stop", self.drain, DRAIN_PRIORITY),
-                           ("stop", self.stop, STOP_PRIORITY),
-                           ("push-broadcast", self.broadcast, None),
-                           ("push-send", self.send, None),
-                           ("push-publish", self.publish, None))
+        self._hook = f"hooks.on_end_resource.pushserver-{id(self)}"   # in CherryPy's configuration
+        self._listeners: tuple[tuple[str, Callable[..., object], int | None], ...] = (
+            ("start", self.start, START_PRIORITY),
+            ("start", self._serving, SERVING_PRIORITY),
+            ("stop", self.drain, DRAIN_PRIORITY),
+            ("stop", self.stop, STOP_PRIORITY),
+            ("push-broadcast", self.broadcast, None),
+            ("push-send", self.send, None),
+            ("push-publish", self.publish, None))
 
     def subscribe(self) -> None:
         """Join the engine: start and stop with it, and listen to its bus channels."""
@@ -73,55 +84,80 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         PushServer.start(self)
         self.bus.log("Push server started")
 
+    def _serving(self) -> None:
+        """See to it that no client can stop the HTTP servers from accepting others."""
+        for adapter in adapters(self.bus):
+            shake_hands_later(adapter.httpserver)
+
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""
+        cherrypy.config.pop(self._hook, None)
         PushServer.stop(self)
-        self.bus.log("Push server stopped")
+        end_after_page()
+        if not self._is_elsewhere:
+            self.bus.log("Push server stopped")
 
-    def bind_session(self, session: Hashable = None) -> None:
+    def bind_session(self, session: Hashable = None, *, expires: bool = False) -> None:
         """Bind the connection that this request becomes to a session; for page handlers.
 
-        ``end_session`` then closes it: call that where users log out.
+        ``end_session`` then closes it, also if the session has got a new id: call that where users
+        log out.
 
         Args:
             session: the session; None: CherryPy's, which must be enabled.
+            expires: also close it (3005) when CherryPy's session expires, which each request of
+                the session puts off, or when it is deleted.
 
         Raises:
-            InvalidSetting: there is no session, or no request.
+            InvalidSetting: there is no session, or no request, or not CherryPy's session.
         """
         request = cherrypy.serving.request
         if not hasattr(request, "push_data"):
             raise InvalidSetting("call bind_session in the page handler of a WebSocket address")
-        request.push_session = current_session() if session is None else session
+        if session is not None:
+            if expires:
+                raise InvalidSetting("expires is for CherryPy's sessions: leave session out, or "
+                                     "call end_session when your session expires")
+            request.push_session = session
+            return
+        current = current_session()
+        request.push_session, request.push_session_expires = current.id, expires
+        if expires:
+            prolong(current)
+        cherrypy.config[self._hook] = cherrypy._cprequest.Hook(self._follow_session, failsafe=True)
 
     def end_session(self, session: Hashable = None) -> int:
         """Begin to close the connections bound to a session; return how many there were.
 
+        A handshake in progress is refused.
+
         Args:
-            session: the session; None: CherryPy's session of this request.
+            session: the session, for CherryPy's its id; None: CherryPy's session of this request.
 
         Raises:
             InvalidSetting: there is no session.
         """
-        return PushServer.end_session(self, current_session() if session is None else session)
+        return PushServer.end_session(self, current_session().id if session is None else session)
+
+    def _follow_session(self) -> None:
+        """Note that a request has given its session a new id, before its answer is sent."""
+        ids = new_id()
+        if ids is not None:
+            try:
+                self._rename_session(*ids)
+            except PushError:
+                logger.exception("a session has a new id, which could not be told to all nodes")
+
+    def _abandon(self) -> None:
+        PushServer._abandon(self)
+        if self._is_elsewhere:
+            leave_to_parent(self.bus)
 
     def _end_engine(self, error: BaseException) -> None:
         """Stop the engine, on a thread of its own, which survives that."""
         self.bus.log(f"Push server died, stopping the engine: {error!r}", level=logging.ERROR,
                      traceback=True)
         threading.Thread(target=self.bus.exit, name="pushserver-exit").start()
-
-
-def current_session() -> str:
-    """Return the id of CherryPy's session of this request.
-
-    Raises:
-        InvalidSetting: there is none.
-    """
-    session = getattr(cherrypy.serving, "session", None)
-    if session is None:
-        raise InvalidSetting("there is no session: enable tools.sessions.on for this page")
-    return str(session.id)
 
 
 class BusEvents:

@@ -15,9 +15,16 @@ import sys
 from http.client import responses
 from typing import Any, Callable
 
+from cheroot import server
 from cheroot.server import HTTPRequest
 
 from ..errors import HandshakeRefused
+from ..wire.origins import is_loopback
+
+# Without this, of a header on several lines only the last counts.
+for _name in (b"Sec-Websocket-Protocol", b"Forwarded"):
+    if _name not in server.comma_separated_headers:  # type: ignore[attr-defined]
+        server.comma_separated_headers.append(_name)  # type: ignore[attr-defined]
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +38,9 @@ class _HeldBack:
     """Stand in for a connection's ``wfile``: keep a 101, and write any other answer at once.
 
     Attributes:
-        answer: the 101.
+        answer: the 101, or the head of what is kept instead.
         status: the status of another answer, once it has begun.
+        takes_all: keep any answer from being written.
     """
 
     bytes_written = 0
@@ -40,11 +48,15 @@ class _HeldBack:
     def __init__(self, wfile: Any, takeover: SocketTakeover) -> None:
         self.answer = b""
         self.status = 0
+        self.takes_all = False
         self.takeover = takeover
         self._wfile = wfile
 
     def write(self, data: bytes) -> int:
         """Keep or write; cheroot calls this, first with the whole head of the answer."""
+        if self.takes_all:
+            self.answer = self.answer or data
+            return len(data)
         if not self.status and (self.answer or data).startswith(SWITCHING):
             self.answer = self.answer or data   # a 101 has no body
             return len(data)
@@ -77,17 +89,12 @@ class SocketTakeover:
 
     Only the thread that answers the request may use it.
 
-    Args:
-        finish: called when cheroot has done with the request, in any case and once; the connection
-            then ends, unless its socket was detached. If the site is called another time for the
-            same request, it is called then, and this object is abandoned.
-
     Raises:
         HandshakeRefused: 501: the site is not served by cheroot, or not on cheroot's threads, or
             through a TLS adapter whose sockets cannot be polled.
     """
 
-    def __init__(self, finish: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         request = current_request()
         if request is None:
             raise _refusal(501, "push needs CherryPy's own HTTP server (cheroot) and its threads: "
@@ -98,12 +105,27 @@ class SocketTakeover:
                            "to 'builtin'")
         if isinstance(request.conn.wfile, _HeldBack):   # CherryPy redirected, or middleware retries
             request.conn.wfile.takeover.abandon()
-        request.close_connection = True
         self.is_abandoned = False
-        self._finish = finish
+        self._request = request
         self._connection = request.conn
         self._wfile = request.conn.wfile
-        self._held = request.conn.wfile = _HeldBack(self._wfile, self)
+        self._held = _HeldBack(self._wfile, self)
+
+    def hold_back(self, finish: Callable[[], None], *, all_of_it: bool = False) -> None:
+        """Keep a 101 back from now on, and call ``finish`` as soon as cheroot is done.
+
+        It is called in any case, once, and on this thread; the connection then ends, unless its
+        socket is detached. If the site is called another time for the same request, it is called
+        then, and this object is abandoned.
+
+        Args:
+            finish: what to call.
+            all_of_it: any other answer is not written either.
+        """
+        self._held.takes_all = all_of_it
+        self._finish = finish
+        self._request.close_connection = True
+        self._connection.wfile = self._held
         self._connection.close = self._close
 
     def abandon(self) -> None:
@@ -132,8 +154,18 @@ class SocketTakeover:
         return sock
 
     @property
+    def listens_on_loopback(self) -> bool:
+        """Tell whether the server can be reached from its own machine only."""
+        listener = self._request.server.socket
+        try:
+            address = listener.getsockname()
+        except (AttributeError, OSError):   # it listens no more
+            address = self._request.server.bind_addr
+        return isinstance(address, tuple) and is_loopback(address[0])
+
+    @property
     def answer(self) -> bytes:
-        """Return the 101 held back, or nothing if there was none."""
+        """Return the head of what was held back, or nothing if nothing was."""
         return self._held.answer
 
     @property
@@ -157,8 +189,12 @@ class SocketTakeover:
                   "Content-Length": str(len(body)), "Connection": "close"}
         lines = [f"HTTP/1.1 {status} {responses.get(status, 'Refused')}",
                  *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        self.write("\r\n".join(lines).encode("latin-1") + body)
+
+    def write(self, data: bytes) -> None:
+        """Write something in the place of what was held back."""
         with contextlib.suppress(OSError):  # the client is gone
-            self._wfile.write("\r\n".join(lines).encode("latin-1") + body)
+            self._wfile.write(data)
 
 
 def _refusal(status: int, message: str) -> HandshakeRefused:

@@ -1,6 +1,7 @@
 """The CherryPy tool that turns a page handler into a WebSocket address."""
 from __future__ import annotations
 
+import re
 from typing import Any, Collection, Sequence
 
 import cherrypy
@@ -12,8 +13,13 @@ from ..errors import InvalidSetting
 from ..server import PushServer, acceptor_of
 from ..wire.handshake import asks_to_connect
 from .endpoint import Endpoint
+from .refusals import RefusalLog
 
-_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional")
+_ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id",
+              "heartbeat_freq")
+
+_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+"""What a client can offer as a subprotocol (RFC 6455 section 4.1)."""
 
 PAGE_TOOLS = ("accept", "autovary", "caching", "encode", "etags", "gzip", "json_out",
               "trailing_slash")
@@ -31,17 +37,20 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
     the connection in ``cherrypy.request.push_data``.
 
     Args:
-        push: the plugin, or a ``PushServer``, that serves the connections.
+        push: the plugin, or a ``PushServer``, that serves the connections; None: the plugin that is
+            subscribed to ``cherrypy.engine``, which may be made later.
     """
 
-    def __init__(self, push: PushServer) -> None:
-        self._acceptor = acceptor_of(push)
+    def __init__(self, push: PushServer | None = None) -> None:
+        self._push = push
+        self._log = RefusalLog()
         super().__init__("before_request_body", self._options)
 
     @staticmethod
     def _options(handler_cls: type[Connection] | None = None, channels: Collection[str] = (),
                  subprotocols: Sequence[str] = (), protocol: str = "plain",
-                 optional: bool = False) -> None:
+                 optional: bool = False, trust_id: bool = False,
+                 heartbeat_freq: float | None = None) -> None:
         """Show CherryPy the tool's options."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -56,15 +65,19 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
             subprotocols: those that the site speaks; the first of the client's is chosen.
             optional: a request that is not for a WebSocket gets what the page handler returns,
                 as without the tool; otherwise it is answered with 426.
+            trust_id: let clients name themselves by ``?Id=``, whether the page handler looks at
+                it or not, and even if the site takes tokens.
+            heartbeat_freq: seconds of silence after which a client is pinged; None: what its
+                class says, or else ``ping_interval``.
 
         Raises:
             InvalidSetting: an option has an invalid value.
         """
-        check_options(**kwargs)
+        check_options(**self._own(kwargs))
         return super().__call__(*args, **kwargs)
 
     def _setup(self) -> None:
-        options = self._merged_args()
+        options = self._own(self._merged_args())
         options.pop("priority", None)
         check_options(**options)
         request = cherrypy.serving.request
@@ -74,7 +87,29 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         switch_off_page_tools()
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
-        Endpoint(self._acceptor, **options).attach(cherrypy.serving.request.hooks)
+        acceptor = acceptor_of(self._push or subscribed())
+        Endpoint(acceptor, log=self._log, **options).attach(cherrypy.serving.request.hooks)
+
+    def _own(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options as this class names them. For subclasses that name them otherwise."""
+        return options
+
+
+def subscribed() -> PushServer:
+    """Return the only push plugin that is subscribed to ``cherrypy.engine``.
+
+    Raises:
+        InvalidSetting: there is none, or there are several.
+    """
+    listeners = cherrypy.engine.listeners.get("push-broadcast", ())
+    found = [listener.__self__ for listener in listeners
+             if isinstance(getattr(listener, "__self__", None), PushServer)]
+    if len(found) != 1:
+        raise InvalidSetting("PushTool() finds " + (
+            "several push plugins: make each tool with its own, PushTool(push)" if found else
+            "no push plugin: call PushPlugin(cherrypy.engine).subscribe()"))
+    push: PushServer = found[0]
+    return push
 
 
 def switch_off_page_tools() -> None:
@@ -117,5 +152,17 @@ def check_options(**options: Any) -> None:
             raise InvalidSetting(f"{name} is {value!r}: use a list, [{value!r}]")
     for channel in options.get("channels", ()):
         checked_channel(channel)
-    if not isinstance(options.get("optional", False), bool):
-        raise InvalidSetting(f"optional is {options['optional']!r}: use True or False")
+    for name in options.get("subprotocols", ()):
+        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+            raise InvalidSetting(f"subprotocol is {name!r}: use letters, digits and "
+                                 "!#$%&'*+-.^_`|~")
+    for name in ("optional", "trust_id"):
+        if not isinstance(options.get(name, False), bool):
+            raise InvalidSetting(f"{name} is {options[name]!r}: use True or False")
+    seconds = options.get("heartbeat_freq")
+    if seconds is not None and not isinstance(seconds, (int, float)):
+        raise InvalidSetting(f"heartbeat_freq is {seconds!r}: use a number of seconds")
+
+
+if not hasattr(cherrypy.tools, "push"):
+    cherrypy.tools.push = PushTool()    # for modules that use it before the site has made its own

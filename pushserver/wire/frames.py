@@ -59,6 +59,26 @@ def frame(opcode: int, payload: bytes, mask_key: bytes | None = None) -> bytes:
     return header(opcode, len(payload)) + payload
 
 
+def without(prefixes: tuple[bytes, ...], data: bytes) -> bytes:
+    """Return frames of a server without those whose payload begins in one of some ways.
+
+    Args:
+        prefixes: the ways.
+        data: whole frames. Anything else, such as the handshake's answer, is returned as it is.
+    """
+    kept, start = [], 0
+    while start < len(data) and data[start] & FIN:
+        begin, size = start + 2, data[start + 1]
+        if size > MAX_SHORT:
+            begin += 2 if size == LENGTH_16 else 8
+            size = int.from_bytes(data[start + 2:begin], "big")
+        if not data.startswith(prefixes, begin):
+            kept.append(data[start:begin + size])
+        start = begin + size
+    kept.append(data[start:])
+    return b"".join(kept)
+
+
 def message_frame(is_binary: bool, payload: bytes) -> bytes:
     """Return one message of a server in one frame."""
     opcode = OPCODE_BINARY if is_binary else OPCODE_TEXT

@@ -10,11 +10,11 @@ import re
 import unicodedata
 from hashlib import sha1
 from typing import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from ws4py import WS_KEY
 
-from ..errors import HandshakeRefused, InvalidSetting
+from ..errors import HandshakeRefused
+from .disconnects import MAX_REASON_BYTES, Disconnect
 
 VERSION = "13"
 
@@ -27,6 +27,13 @@ KEY_SIZE = 16
 MIN_HEARTBEAT = 1
 MAX_HEARTBEAT = 3600
 """Seconds between heartbeats that a client may ask for."""
+
+_FINAL, _TEMPORARY, _OTHER = 4500, 4000, 4700
+_CODES = {3: 4600, 4: _FINAL, 5: 4100}
+"""Close codes for refusals, to which the last two digits of the status are added."""
+
+_LATER = (408, 425, 429)
+"""Statuses below 500 after which another try may succeed."""
 
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 
@@ -67,8 +74,7 @@ def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, 
         HandshakeRefused: 405, 426 or 400.
     """
     if method != "GET":
-        raise HandshakeRefused(405, f"use GET for a WebSocket handshake, not {method:.20}",
-                               {"Allow": "GET"})
+        raise HandshakeRefused(405, "use GET for a WebSocket handshake", {"Allow": "GET"})
     if protocol < (1, 1):
         raise HandshakeRefused(426, "use HTTP/1.1 (in nginx: proxy_http_version 1.1)",
                                _UPGRADE_HEADERS)
@@ -105,6 +111,20 @@ def accept_key(key: str) -> str:
     """Return the ``Sec-WebSocket-Accept`` that answers a key."""
     digest = sha1(key.strip().encode("ascii") + WS_KEY, usedforsecurity=False).digest()
     return base64.b64encode(digest).decode("ascii")
+
+
+def asks_for_close(value: object) -> bool:
+    """Tell whether a client asks to be told by a close frame why it is refused.
+
+    Args:
+        value: the query's ``refusals``, see ``admitted_id``.
+
+    Raises:
+        HandshakeRefused: 400: it has another value than ``close``.
+    """
+    if value not in (None, "close"):
+        raise HandshakeRefused(400, "refusals is not close: use refusals=close, or leave it out")
+    return value is not None
 
 
 def admitted_id(value: object) -> str:
@@ -150,31 +170,6 @@ def checked_heartbeat(value: object) -> float:
     return seconds
 
 
-def check_origin(origin: str | None, site: str, allowed: Sequence[str]) -> None:
-    """Check that the page that opens the connection comes from the site or from an allowed origin.
-
-    Args:
-        origin: the request's ``Origin``; programs other than browsers usually send none.
-        site: the site's own origin as its clients see it, such as ``https://example.org``.
-        allowed: further origins, in their normal form; "*" allows any.
-
-    Raises:
-        HandshakeRefused: 403.
-
-    Source: RFC 6455 section 10.2.
-    """
-    if not origin or "*" in allowed:
-        return
-    try:
-        asked = normal_origin(origin)
-        if asked in allowed or asked == normal_origin(site):
-            return
-    except InvalidSetting:
-        pass  # for example "null", which is nobody's origin
-    raise HandshakeRefused(403, "this Origin is not the site's own: add it to allowed_origins "
-                           "(behind a proxy: let CherryPy's proxy tool see the public host)")
-
-
 def choose_subprotocol(offered: str, supported: Sequence[str],
                        refused: Mapping[str, str]) -> str | None:
     """Return the first subprotocol the client offers that is supported, or None.
@@ -193,33 +188,16 @@ def choose_subprotocol(offered: str, supported: Sequence[str],
     return next((name for name in names if name in supported), None)
 
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_HTTP_OF = {"ws": "http", "wss": "https"}
+def refusal_disconnect(status: int, message: str) -> Disconnect:
+    """Return the close code and reason that tell a page why its handshake was refused.
 
-
-def normal_origin(origin: str) -> str:
-    """Return an origin in its normal form, so that two can be compared.
-
-    That is: lower case, ``http`` for ``ws`` (which a plain ws4py client sends), no default port.
+    Browsers show pages neither the status nor the body of a refused handshake.
 
     Args:
-        origin: scheme, host and optionally port, such as ``https://example.org:8443``.
-
-    Raises:
-        InvalidSetting: it is not an origin.
-
-    Source: RFC 6454 section 4.
+        status: the HTTP status that a program gets.
+        message: why, in one line; what is too long is cut.
     """
-    try:
-        parts = urlsplit(origin if isinstance(origin, str) else "")
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    scheme = _HTTP_OF.get(parts.scheme, parts.scheme)
-    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if not scheme or not parts.hostname or extra:
-        raise InvalidSetting(f"origin {origin!r}: use scheme://host or scheme://host:port")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if port is None or port == _DEFAULT_PORTS.get(scheme):
-        return f"{scheme}://{host}"
-    return f"{scheme}://{host}:{port}"
+    family, number = divmod(status, 100)
+    base = _TEMPORARY if status in _LATER else _CODES.get(family, _OTHER)
+    text = " ".join(message.split()).encode("utf-8", "replace")
+    return Disconnect(base + number, text[:MAX_REASON_BYTES].decode("utf-8", "ignore"))

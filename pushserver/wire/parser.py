@@ -35,9 +35,6 @@ WORTH_A_VIEW = 1024
 WORTH_PLACING = 32 * 1024
 """From this many missing bytes on, a payload is read straight into its place."""
 
-MANY = 64
-"""Past this many parts of one message they are joined, because each has its own overhead."""
-
 WHOLE_TEXT = FIN | OPCODE_TEXT
 WHOLE_BINARY = FIN | OPCODE_BINARY
 
@@ -76,7 +73,7 @@ class FrameReader:
     """
 
     __slots__ = ("failure", "left", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
-                 "_opcode", "_parts", "_size", "_text", "_key", "_final", "_target")
+                 "_opcode", "_body", "_size", "_text", "_key", "_final", "_target")
 
     def __init__(self, max_message_size: int, *, from_client: bool = True,
                  values: bool = False) -> None:
@@ -88,8 +85,9 @@ class FrameReader:
         self._buffer: bytearray | None = None
         self._done = False
         self._opcode = OPCODE_CONTINUATION   # of the current message; continuation: there is none
-        self._parts: list[bytes] = []         # of that message
-        self._size = 0                        # of those parts
+        # its contents so far, in one piece: each of many small ones would have its own overhead
+        self._body: bytearray | bytes | None = None
+        self._size = 0                        # of those
         self._text: _Utf8 | None = None
         self.left = 0
         self._key = b""
@@ -256,11 +254,15 @@ class FrameReader:
         if not size:
             return position
         payload = self._plain(buffer, position, size)
-        self._parts.append(payload)
-        if len(self._parts) > MANY:
-            self._parts = [b"".join(self._parts)]
+        self._add(payload)
         self._took(size, payload, found)
         return position + size
+
+    def _add(self, piece: bytes) -> None:
+        if self._body is None:
+            self._body = bytearray(piece)
+        else:
+            self._body += piece
 
     def _took(self, size: int, piece: bytes, found: list[Received]) -> None:
         """Count what was added to the message, and check it if it is text."""
@@ -294,7 +296,7 @@ class FrameReader:
         """Return room for the rest of a frame, after the message's beginning if it is the last."""
         if not self._final:
             return native.blank(self.left, b"")
-        head, self._parts = b"".join(self._parts), []
+        head, self._body = self._body or b"", None
         return native.blank(len(head) + self.left, head)
 
     def placed(self, size: int) -> list[Received]:
@@ -308,7 +310,10 @@ class FrameReader:
         assert target is not None
         offset = len(target) - self.left
         if size == self.left:
-            self._parts.append(target)
+            if self._final:
+                self._body = target
+            else:
+                self._add(target)
             self._target = None
         piece = target[offset:offset + size] if self._text is not None else b""
         try:
@@ -322,8 +327,8 @@ class FrameReader:
             return
         if self._text is not None:
             self._text.check(b"", True)
-        found.append(self._made(self._opcode, b"".join(self._parts)))
-        self._parts = []
+        found.append(self._made(self._opcode, self._body or b""))
+        self._body = None
         self._size = 0
         self._text = None
         self._opcode = OPCODE_CONTINUATION

@@ -13,6 +13,7 @@ from tests.support.waiting import PATIENCE
 
 RULES = (ChannelRule("kept:", history=1000, publish="anyone", see_history="anyone"),
          ChannelRule("here:", see_presence="anyone", linger=0),
+         ChannelRule("told:", join_leave=True),
          ChannelRule("open:"))
 
 

@@ -35,8 +35,73 @@ def test_what_is_told_of_a_client_is_kept_in_full(presence):
 
 
 def test_connections_of_a_user_are_several_clients_and_one_user(presence):
-    assert presence.join("c", ANN) and presence.join("c", ANN_AGAIN)
-    assert presence.stats("c") == (2, 1)
+    assert presence.join("c", ANN) and not presence.join("c", ANN_AGAIN)
+    assert presence.of("c") == {"1": ANN, "2": ANN_AGAIN} and presence.stats("c") == (2, 1)
+
+
+def test_a_user_is_there_from_its_first_connection_to_its_last(presence):
+    assert [presence.join("c", Info(client, "ann")) for client in "123"] == [True, False, False]
+    assert presence.leave("c", "1") is None and presence.leave("c", "3") is None
+    assert presence.join("c", BOB)
+    assert not presence.join("c", Info("4", "ann"))
+    assert presence.leave("c", "2") is None
+    assert presence.leave("c", "4") == Info("4", "ann")
+    assert presence.join("c", ANN)
+
+
+def test_a_user_back_before_the_loss_was_noticed_has_neither_left_nor_come(site, presence):
+    presence.join("c", ANN)
+    assert not presence.join("c", ANN_AGAIN)
+    assert presence.leave("c", "1", 15) is None     # its ping was never answered
+    assert presence.of("c") == {"2": ANN_AGAIN} and presence.next_due() is None
+    site.pass_time(60)
+    assert presence.due() == []
+    assert presence.leave("c", "2", 15) is None
+    site.pass_time(15)
+    assert presence.due() == [("c", ANN_AGAIN)]
+
+
+def test_a_user_is_there_in_each_channel_by_itself(presence):
+    assert presence.join("c", ANN) and presence.join("d", ANN_AGAIN)
+    assert presence.leave("c", "1") == ANN and presence.leave("d", "2") == ANN_AGAIN
+
+
+def test_who_is_anonymous_comes_and_leaves_alone(presence):
+    first, second = Info("8", ""), Info("9", "")
+    assert presence.join("c", first) and presence.join("c", second)
+    assert presence.still("c", first) == first
+    assert presence.leave("c", "8") == first and presence.leave("c", "9", 15) == second
+    assert presence.still("c", first) is None
+
+
+def test_by_whom_a_user_is_still_there_is_known(site, presence):
+    assert presence.still("c", ANN) is None
+    presence.join("c", ANN)
+    assert presence.still("c", ANN_AGAIN) == ANN and presence.still("d", ANN) is None
+    presence.join("c", ANN_AGAIN)
+    presence.leave("c", "1")
+    assert presence.still("c", ANN) == ANN_AGAIN and presence.still("c", BOB) is None
+    presence.leave("c", "2", 15)
+    assert presence.still("c", ANN) == ANN_AGAIN
+    site.pass_time(15)
+    presence.due()
+    assert presence.still("c", ANN) is None
+
+
+def test_of_clients_that_leave_at_once_the_last_is_told(presence):
+    for channel in map(str, range(20)):
+        for client in "1234":
+            presence.join(channel, Info(client, "ann"))
+        found = in_threads(*[partial(presence.leave, channel, client) for client in "1234"])
+        assert sum(one is not None for one in found) == 1
+
+
+def test_a_client_that_joins_again_as_another_user_is_one_client(presence):
+    presence.join("c", ANN)
+    assert not presence.join("c", ANN._replace(user="eve"))
+    assert presence.of("c") == {"1": ANN._replace(user="eve")}
+    assert presence.still("c", ANN) is None
+    assert presence.leave("c", "1") == ANN._replace(user="eve")
 
 
 def test_clients_whose_user_is_unknown_count_as_one_user(presence):
@@ -100,12 +165,14 @@ def test_another_user_takes_nobodys_place_nor_does_another_channel(presence):
     assert set(presence.of("c")) == {"1", "3"}
 
 
-def test_one_comer_takes_one_place(site, presence):
+def test_of_a_users_clients_that_vanish_the_last_lingers(site, presence):
     presence.join("c", ANN)
     presence.join("c", ANN_AGAIN)
     presence.leave("c", "1", 15)
+    assert presence.of("c") == {"2": ANN_AGAIN}
     presence.leave("c", "2", 15)
-    assert [presence.join("c", Info(client, "ann")) for client in "456"] == [False, False, True]
+    assert presence.of("c") == {"2": ANN_AGAIN} and presence.lingers("c", "2")
+    assert [presence.join("c", Info(client, "ann")) for client in "456"] == [False] * 3
     site.pass_time(15)
     assert presence.due() == [] and set(presence.of("c")) == set("456")
 
@@ -138,13 +205,15 @@ def test_the_channels_of_a_client_are_known(presence):
     assert sorted(presence.channels("1")) == ["b", "d"] and presence.channels("3") == []
 
 
-def test_of_clients_that_come_at_once_one_takes_the_place(presence):
+@pytest.mark.parametrize("was_there", [False, True])
+def test_of_clients_that_come_at_once_the_first_is_told_unless_one_lingers(presence, was_there):
     for channel in map(str, range(20)):
-        presence.join(channel, ANN)
-        presence.leave(channel, "1", 15)
+        if was_there:
+            presence.join(channel, ANN)
+            presence.leave(channel, "1", 15)
         told = in_threads(*[partial(presence.join, channel, Info(client, "ann"))
                             for client in "4567"])
-        assert sorted(told) == [False, True, True, True]
+        assert sum(told) == (0 if was_there else 1)
         assert set(presence.of(channel)) == set("4567")
 
 

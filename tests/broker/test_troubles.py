@@ -201,6 +201,20 @@ def test_who_has_left_before_it_is_told_that_publications_are_lost_has_left(pair
     assert subscribed(removed.client, "here:a") == {}
 
 
+def test_who_comes_back_because_publications_were_lost_has_neither_left_nor_come(pair):
+    watcher, removed = talker(pair.near, "watcher"), Removed(pair, "told:a")
+    subscribed(watcher, "told:a")
+    removed.told()
+    assert "join" in removed.client.push()      # its own
+    assert removed.client.push()["unsubscribe"]["code"] == 2500
+    assert len(pair.near.server.presence("told:a")) == 2
+    subscribed(removed.client, "told:a")
+    removed.client.call("unsubscribe", channel="told:a")
+    found = [(what, push["channel"]) for push in (watcher.push(), watcher.push())
+             for what in ("join", "leave") if what in push]
+    assert found == [("join", "told:a"), ("leave", "told:a")]   # its own join; the last leave
+
+
 def test_a_hole_in_one_channel_ends_no_other_subscription(pair):
     client, _ = pair.both()
     subscribed(client, "kept:b")

@@ -6,7 +6,9 @@ const TICK = 10; // ms
 
 export let sockets = []; // all that were made, the newest last
 let now = 0;
+let steady = 0;
 const realNow = Date.now;
+const realSteady = performance.now;
 
 /** A WebSocket that does what the test says. */
 export class FakeSocket {
@@ -51,12 +53,14 @@ export function begin(random = 1) {
   mock.timers.enable({ apis: ["setTimeout"] });
   mock.method(Math, "random", () => random);
   Date.now = () => now;
+  performance.now = () => steady;
 }
 
 export function end() {
   mock.timers.reset();
   mock.restoreAll();
   Date.now = realNow;
+  performance.now = realSteady;
   for (const name of ["addEventListener", "document", "location"]) {
     delete globalThis[name];
   }
@@ -67,12 +71,19 @@ export function end() {
 export function pass(seconds) {
   for (let left = Math.round(seconds * 1000); left > 0; left -= TICK) {
     now += Math.min(left, TICK);
+    steady += Math.min(left, TICK);
     mock.timers.tick(Math.min(left, TICK));
   }
 }
 
-/** Let the clock go on, while timers stand still. */
-export function sleep(seconds) {
+/** Let the clocks go on, while timers stand still; in some browsers one of them stands still too. */
+export function sleep(seconds, isSteady = false) {
+  now += seconds * 1000;
+  steady += isSteady ? seconds * 1000 : 0;
+}
+
+/** Set the wall clock, as people, daylight saving and time servers do. */
+export function setClock(seconds) {
   now += seconds * 1000;
 }
 

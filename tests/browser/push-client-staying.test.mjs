@@ -1,8 +1,8 @@
 // push-client.js and what browsers do not say: dead connections, sleep, pages that come and go.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { begin, client, delays, end, newest, opened, page, pass, setOnline, sleep, sockets }
-  from "./fakes.mjs";
+import { begin, client, delays, end, newest, opened, page, pass, setClock, setOnline, sleep,
+  sockets } from "./fakes.mjs";
 
 beforeEach(() => begin());
 afterEach(end);
@@ -219,3 +219,67 @@ test("nothing of the page is listened to when the client is closed", () => {
   made.close();
   assert.equal(listeners.size, 0);
 });
+
+// a clock that is set
+
+for (const back of [10, 3600, 366 * 86400]) {
+  test(`a dead connection is noticed though the clock was set back by ${back} s`, () => {
+    const { client: made } = opened({ heartbeat: 10 });
+    newest().receive("");
+    pass(5);
+    setClock(-back);
+    pass(8.9);
+    assert.equal(made.state, "open");
+    pass(0.2);
+    assert.equal(made.state, "waiting");
+  });
+
+  test(`an attempt is given up in time though the clock was set back by ${back} s`, () => {
+    const { client: made } = client({ timeout: 8 });
+    pass(1);
+    setClock(-back);
+    pass(7);
+    assert.equal(made.state, "waiting");
+  });
+
+  test(`five seconds prove a connection though the clock was set back by ${back} s`, () => {
+    const { client: made } = client();
+    delays(made, 3);
+    newest().open();
+    pass(2);
+    setClock(-back);
+    pass(3);
+    assert.deepEqual(delays(made, 1), [500]);
+  });
+
+  test(`a wait ends in time though the clock was set back by ${back} s`, () => {
+    const { client: made } = client();
+    delays(made, 6);
+    newest().end();
+    setClock(-back);
+    pass(20);
+    assert.equal(made.state, "connecting");
+  });
+}
+
+test("a clock that is set back again and again hides no dead connection", () => {
+  const { client: made } = opened({ heartbeat: 10 });
+  newest().receive("");
+  for (let seconds = 0; seconds < 14; seconds += 1) {
+    pass(1);
+    setClock(-2);
+  }
+  assert.equal(made.state, "waiting");
+});
+
+for (const isSteady of [true, false]) {
+  test(`a sleep is noticed where performance.now() goes on: ${isSteady}`, () => {
+    const { client: made } = opened();
+    newest().receive("");
+    sleep(3600, isSteady);
+    pass(5);
+    assert.equal(made.state, "open", "what came meanwhile may be about to be delivered");
+    pass(2);
+    assert.equal(made.state, "waiting");
+  });
+}

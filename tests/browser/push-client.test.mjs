@@ -31,13 +31,14 @@ test("the query has the Id, the heartbeat and what else was given", () => {
   const { client: made } = client({ Id: "é &", params: { a: [1, 2], b: null, c: true } },
     "http://example.org:81/ws?x=1&a=0&Id=old#there");
   assert.equal(made.url,
-    "ws://example.org:81/ws?x=1&a=1&a=2&c=true&Id=%C3%A9+%26&heartbeat=25");
+    "ws://example.org:81/ws?x=1&refusals=close&a=1&a=2&c=true&Id=%C3%A9+%26&heartbeat=25");
   assert.equal(newest().url, made.url);
   assert.equal(made.Id, "é &");
 });
 
-test("without Id and heartbeat the address stays as it is", () => {
-  const { client: made } = client({ heartbeat: 0, Id: undefined }, "wss://example.org/ws?Id=7");
+test("without Id, heartbeat and refusals the address stays as it is", () => {
+  const { client: made } = client({ heartbeat: 0, Id: undefined, params: { refusals: null } },
+    "wss://example.org/ws?Id=7&refusals=close");
   assert.equal(made.url, "wss://example.org/ws?Id=7");
   assert.equal(made.Id, "7");
 });
@@ -45,12 +46,13 @@ test("without Id and heartbeat the address stays as it is", () => {
 test("an address is relative to the page", () => {
   page();
   assert.equal(client({ heartbeat: 0 }, "websocket").client.url,
-    "wss://example.org/app/websocket");
+    "wss://example.org/app/websocket?refusals=close");
 });
 
 test("a worker's address is relative to the worker", () => {
   globalThis.location = { href: "http://example.org/js/worker.js" };
-  assert.equal(client({ heartbeat: 0 }, "/ws").client.url, "ws://example.org/ws");
+  assert.equal(client({ heartbeat: 0 }, "/ws").client.url,
+    "ws://example.org/ws?refusals=close");
 });
 
 test("subprotocols are offered", () => {
@@ -60,7 +62,7 @@ test("subprotocols are offered", () => {
 
 test("options that are undefined have their defaults", () => {
   const { client: made } = client({ heartbeat: undefined, minDelay: undefined });
-  assert.equal(made.url, "ws://example.org/websocket?heartbeat=25");
+  assert.equal(made.url, "ws://example.org/websocket?refusals=close&heartbeat=25");
 });
 
 test("what cannot work is said at once", () => {
@@ -113,6 +115,45 @@ test("a message can be read as JSON, be it text or binary", () => {
   newest().receive('{"a": 1}');
   newest().receive(new TextEncoder().encode('["é"]').buffer);
   assert.deepEqual(found, [{ a: 1 }, ["é"]]);
+});
+
+test("a message that is a Blob can be read as JSON too, with await", async () => {
+  const { client: made } = opened({ binaryType: "blob" });
+  const found = [];
+  made.addEventListener("message", (event) => found.push(event.json()));
+  assert.equal(newest().binaryType, "blob");
+  newest().receive('{"a": 1}');
+  newest().receive(new Blob(['["é"]']));
+  newest().receive(new Blob(["5", "0"], { type: "application/json" }));
+  newest().receive(new File(["null"], "name.json"));
+  assert.deepEqual(found[0], { a: 1 }, "text needs no await");
+  assert.deepEqual(await Promise.all(found), [{ a: 1 }, ["é"], 50, null]);
+});
+
+for (const data of ["no JSON", new TextEncoder().encode("{").buffer, ""]) {
+  test(`what is no JSON is a SyntaxError, be it a Blob or not: ${data}`, async () => {
+    const { client: made } = opened({ binaryType: "blob", heartbeat: 0 });
+    const found = [];
+    made.addEventListener("message", (event) => found.push(() => event.json()));
+    newest().receive(data);
+    newest().receive(new Blob([data]));
+    assert.throws(found[0], SyntaxError);
+    await assert.rejects(found[1], SyntaxError);
+  });
+}
+
+test("what the network has not taken yet can be seen", () => {
+  const { client: made } = client();
+  assert.equal(made.bufferedAmount, 0);
+  newest().open();
+  newest().bufferedAmount = 0;
+  assert.equal(made.bufferedAmount, 0);
+  newest().bufferedAmount = 200e6;
+  assert.equal(made.bufferedAmount, 200e6);
+  newest().end();
+  assert.equal(made.bufferedAmount, 0, "lost with its socket");
+  made.close();
+  assert.equal(made.bufferedAmount, 0);
 });
 
 test("text and binary data are sent as they are", () => {
@@ -319,8 +360,8 @@ test("a listener may connect a client that is closing", () => {
 
 test("the class can be subclassed, and its prototype is as the types say", () => {
   const names = Object.getOwnPropertyNames(PushClient.prototype).sort();
-  assert.deepEqual(names, ["Id", "attempt", "close", "connect", "constructor", "retryAt", "send",
-    "state", "url"]);
+  assert.deepEqual(names, ["Id", "attempt", "bufferedAmount", "close", "connect", "constructor",
+    "retryAt", "send", "state", "url"]);
   class Mine extends PushClient {}
   assert.equal(new Mine("ws://x/", { WebSocket: FakeSocket }).state, "connecting");
 });

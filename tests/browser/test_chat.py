@@ -57,6 +57,21 @@ def test_two_people_talk(site, window):
     expect(bob.get_by_role("button", name="Say")).to_be_disabled()
 
 
+def test_a_name_is_here_as_long_as_one_of_its_windows(site, window):
+    ann = come_in(window(), site, "Ann")
+    windows = [come_in(window(), site, "Bob") for _ in range(3)]
+    for bob in windows[:2]:
+        bob.get_by_role("button", name="Leave").click()
+        wait_for_state(bob, "closed")
+    say(windows[2], "still here")
+    expect(lines(ann)).to_have_text(["still here"])
+    expect(ann.locator("#here")).to_have_text("Ann, Bob")
+    expect(ann.locator("#log")).not_to_contain_text("Bob left")
+    windows[2].get_by_role("button", name="Leave").click()
+    expect(ann.locator("#here")).to_have_text("Ann")
+    expect(ann.locator("#log")).to_contain_text("Bob left")
+
+
 def test_who_comes_later_sees_what_was_said(site, window):
     ann = come_in(window(), site, "Ann")
     for number in range(3):

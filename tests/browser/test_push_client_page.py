@@ -1,11 +1,14 @@
 """push-client.js in a page in a real Chromium: the page leaves, comes back, goes offline."""
 from __future__ import annotations
 
+import threading
+
 import cherrypy
 import pytest
 
 import pushserver
 from tests.support.installed import CHROMIUM_ARGUMENTS, chromium
+from tests.support.relay import Relay
 from tests.support.site import running_site
 from tests.support.waiting import wait_until
 
@@ -21,6 +24,7 @@ PAGE = """<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <script type="module">
   import { PushClient } from "/push/push-client.js";
+  window.PushClient = PushClient;
   window.said = [];
   window.client = new PushClient("websocket", { Id: "42", minDelay: 0.05, maxDelay: 0.2 });
   window.made = Math.random();
@@ -30,6 +34,15 @@ PAGE = """<!DOCTYPE html>
     client.addEventListener("message", () => { throw new Error("a listener's"); });
   }
 </script>"""
+
+
+class Slow(pushserver.Connection):
+    """Takes its time with each message, so that the server soon reads no more."""
+
+    may_go_on = threading.Event()
+
+    def received_message(self, message):
+        self.may_go_on.wait()
 
 
 class Root:
@@ -48,10 +61,15 @@ class Root:
     def websocket(self, Id):
         """Accept everybody."""
 
+    @cherrypy.expose
+    @cherrypy.tools.push(handler_cls=Slow)
+    def slow(self, Id):
+        """Accept everybody."""
+
 
 @pytest.fixture
 def site():
-    with running_site(Root(), config=CONFIG) as site:
+    with running_site(Root(), config=CONFIG, settings={"allowed_origins": ("*",)}) as site:
         yield site
 
 
@@ -83,7 +101,7 @@ def receives(page, site, text):
 def test_messages_arrive_and_heartbeats_do_not(page, site):
     page.goto(site.url("/", "http"))
     state(page, "open")
-    assert page.evaluate("client.url").endswith("/websocket?Id=42&heartbeat=25")
+    assert page.evaluate("client.url").endswith("/websocket?refusals=close&Id=42&heartbeat=25")
     receives(page, site, "<b>text</b>")
     assert page.evaluate("said") == ["<b>text</b>"] and page.errors == []
 
@@ -140,3 +158,56 @@ def test_a_listener_that_throws_breaks_nothing(page, site):
     receives(page, site, "one")
     receives(page, site, "two")
     assert page.errors == ["a listener's"] * 2
+
+
+def connect(page, url, **options):
+    """Replace the page's client; what it receives is noted as JSON too."""
+    page.evaluate("""([url, options]) => {
+        client.close();
+        window.said = [];
+        window.client = new PushClient(url, options);
+        client.addEventListener("message", async (event) => said.push(await event.json()));
+        client.addEventListener("close", ({ reason }) => said.push(reason));
+    }""", [url, {"Id": "42", **options}])
+    state(page, "open")
+
+
+@pytest.mark.parametrize("kind", ["blob", "arraybuffer"])
+def test_json_is_read_from_text_and_from_binary_messages_of_either_type(page, site, kind):
+    page.goto(site.url("/", "http"))
+    state(page, "open")
+    connect(page, "websocket", binaryType=kind)
+    site.push.send("42", {"text": "é"})
+    site.push.send("42", '{"binary": "é"}'.encode())
+    site.push.send("42", b"[1]")
+    page.wait_for_function("said.length === 3")
+    assert page.evaluate("said") == [{"text": "é"}, {"binary": "é"}, [1]] and page.errors == []
+
+
+@pytest.mark.slow
+def test_a_dead_connection_is_noticed_though_the_clock_was_set_back(page, site):
+    page.goto(site.url("/", "http"))
+    state(page, "open")
+    with Relay(site.port) as relay:
+        connect(page, f"ws://127.0.0.1:{relay.port}/websocket", heartbeat=1)
+        page.evaluate("() => { const now = Date.now; Date.now = () => now() - 3600_000; }")
+        relay.freeze()
+        page.wait_for_function("said.includes('no heartbeat')")
+        page.evaluate("client.close()")
+
+
+def test_what_the_network_has_not_taken_can_be_seen(page, site):
+    Slow.may_go_on.clear()
+    try:
+        page.goto(site.url("/", "http"))
+        state(page, "open")
+        assert page.evaluate("client.bufferedAmount") == 0
+        connect(page, "slow")
+        page.evaluate("() => { for (let n = 0; n < 2000; n += 1) client.send('x'.repeat(50_000)); }")
+        assert page.evaluate("client.bufferedAmount") > 10_000_000
+    finally:
+        Slow.may_go_on.set()
+    page.wait_for_function("client.bufferedAmount === 0")
+    assert page.evaluate("client.state") == "open"
+    page.evaluate("client.close()")
+    assert page.evaluate("client.bufferedAmount") == 0

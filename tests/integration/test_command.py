@@ -1,4 +1,5 @@
 """``python -m pushserver``, as a user runs it."""
+import contextlib
 import re
 import signal
 import socket
@@ -7,7 +8,7 @@ import pytest
 
 from pushserver import __version__
 from tests.support.programs import demo, finish, get, program
-from tests.support.raw_client import Client
+from tests.support.raw_client import Client, Refused
 
 TICK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
@@ -78,6 +79,15 @@ def test_settings_are_options():
                     second.handshake("/websocket?Id=42")
 
 
+@pytest.mark.parametrize("options, host, status", [
+    ([], "evil.example", 403), (["--allowed-host", "*.example"], "site.example", 101)])
+def test_the_demo_is_not_the_site_of_every_name_that_resolves_to_it(options, host, status):
+    with demo(*options) as process, Client(("127.0.0.1", process.port)) as client:
+        with contextlib.nullcontext() if status == 101 else pytest.raises(Refused, match="403"):
+            client.handshake("/websocket?Id=42", headers={
+                "Host": f"{host}:{process.port}", "Origin": f"http://{host}:{process.port}"})
+
+
 def test_says_its_version():
     with program("-m", "pushserver", "--version") as process:
         assert finish(process, None) == (0, f"pushserver {__version__}\n", "")
@@ -91,6 +101,8 @@ def test_says_its_version():
     (["--workers", "many"], 2, "--workers"),
     (["--duplicates", "merge"], 2, "share, replace, reject"),
     (["--allowed-origin", "example.org"], 2, "scheme://host"),
+    (["--allowed-origin", "https://*"], 2, "scheme://*.host"),
+    (["--allowed-host", "http://example.org"], 2, "*.example.org"),
     (["--no-such-option"], 2, "--no-such-option"),
     (["--tls-cert", "missing.pem"], 1, "missing.pem"),
     (["--tls-cert", "README.md"], 1, "README.md"),

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 
 import cherrypy
 import jwt
 import pytest
 
-from pushserver import CentrifugeConnection, ChannelRule, Tokens
+from pushserver import CentrifugeConnection, ChannelRule, Connection, Tokens
 from tests.support.centrifuge_client import PATH, RawClient
 from tests.support.raw_client import Refused
 from tests.support.site import running_site
@@ -88,6 +89,11 @@ def root():
         @cherrypy.tools.push()
         def websocket(self, Id):
             """Accept everybody."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(trust_id=True)
+        def trusting(self, Id):
+            """Accept everybody."""
             if cherrypy.serving.request.config.get("tools.sessions.on"):
                 cherrypy.session["seen"] = True
                 cherrypy.engine.publish("test-bind")
@@ -107,9 +113,10 @@ def root():
 
 
 @contextlib.contextmanager
-def serving(grace=25.0, **options):
+def serving(site_root=None, *, grace=25.0, **options):
     tokens = options.pop("tokens", None) or Tokens(secret=SECRET, grace=grace)
-    with running_site(root(), plugin={"channels": RULES, "tokens": tokens}, **options) as site:
+    plugin = {"channels": RULES, "tokens": tokens}
+    with running_site(site_root or root(), plugin=plugin, **options) as site:
         yield site
 
 
@@ -185,7 +192,8 @@ def test_without_a_token_nobody_connects_where_nobody_can_name_himself(site):
     with RawClient(site) as client:
         client.send(client.command("connect"))
         assert client.closing() == (3500, "invalid token: none was sent")
-    assert refused(site, PATH + "?Id=admin")[0] == 404
+    assert refused(site, PATH + "?Id=admin") == \
+        (400, "Id is not the client's to choose here: leave it out\n")
 
 
 def test_a_site_without_a_key_takes_no_token():
@@ -195,12 +203,14 @@ def test_a_site_without_a_key_takes_no_token():
             assert client.closing() == (3500, "invalid token: the site accepts none")
 
 
-def test_the_id_and_the_token_must_not_say_different_things(site):
-    with RawClient(site, "/connection/named?Id=42") as client:
-        assert client.connect(token=token())["client"]
-    with RawClient(site, "/connection/named?Id=43") as client:
+def test_the_id_and_the_token_must_not_say_different_things(site, caplog):
+    caplog.set_level("INFO", "pushserver")
+    with RawClient(site, "/connection/known") as client:
+        assert client.connect(token=token(sub="from the page"))["client"]
+    with RawClient(site, "/connection/known") as client:
         client.send(client.command("connect", token=token()))
         assert client.closing() == (3500, "invalid token")
+    assert "a token was refused: its sub is not the Id" in caplog.text
 
 
 def test_the_page_handler_can_say_who_the_user_is(site):
@@ -345,8 +355,7 @@ def test_a_token_in_the_url_says_who_a_plain_client_is(site):
         assert client.message() == "hello"
     with site.client(f"/websocket?Id=42&token={token()}"):
         pass
-    with site.client("/websocket?Id=42"):
-        pass
+    assert refused(site, "/websocket?Id=42") == (401, "an Id proves nothing here: show a token\n")
 
 
 def test_a_token_in_the_url_names_channels_of_a_plain_client(site):
@@ -355,13 +364,16 @@ def test_a_token_in_the_url_names_channels_of_a_plain_client(site):
         assert client.message() == "for a few"
 
 
-def test_a_token_in_the_url_that_is_not_taken_is_a_401(site):
-    assert refused(site, "/websocket?token=x")[0] == 401
-    assert refused(site, "/websocket?token=")[0] == 401
-    assert refused(site, f"/websocket?token={token()}&token={token()}")[0] == 401
-    assert "expired" in refused(site, f"/websocket?token={token(ttl=-1)}")[1]
-    assert "not the Id" in refused(site, f"/websocket?Id=43&token={token()}")[1]
-    assert refused(site, f"/websocket?token={token(channel='a')}")[0] == 401
+def test_a_token_in_the_url_that_is_not_taken_is_a_401_and_only_the_log_says_why(site, caplog):
+    caplog.set_level("INFO", "pushserver")
+    for query, why in [("token=x", "Not enough segments"), ("token=", "empty"),
+                       (f"token={token()}&token={token()}", "empty"),
+                       (f"token={token(ttl=-1)}", "expired"),
+                       (f"Id=43&token={token()}", "its sub is not the Id"),
+                       (f"token={token(channel='a')}", "for a channel")]:
+        assert refused(site, f"/websocket?{query}") == \
+            (401, "the token is not valid: get a new one\n")
+        assert why in caplog.text
     status, line = refused(site, f"/websocket?token={jwt.encode({}, SECRET)}")
     assert (status, "Id is missing" in line) == (400, True)
 
@@ -370,8 +382,9 @@ def test_a_page_handler_without_an_id_can_require_a_token(site):
     with site.client(f"/with_token?token={token()}"):
         connection, = site.push.connections("42")
         assert connection.data == {"user": "42"}
-    assert refused(site, "/with_token?Id=42")[0] == 404
-    assert refused(site, f"/with_token?Id=42&token={token()}")[0] == 404
+    assert refused(site, "/with_token?Id=42")[0] == 400
+    with site.client(f"/with_token?Id=42&token={token()}"):
+        pass
     assert refused(site, f"/with_token?token={token(sub='x' * 129)}")[0] == 400
     with site.client(f"/with_anything?token={token()}"):
         wait_until(lambda: [one.data for one in site.push.connections("42")] == [{"Id": "42"}])
@@ -383,6 +396,143 @@ def test_a_page_handler_without_an_id_can_require_a_token(site):
 def test_a_plain_connection_ends_with_its_token(site):
     with site.client(f"/websocket?token={token(ttl=0.5)}") as client:
         assert client.close_code() == 3005
+
+
+# What ?Id= is worth
+
+def decorated(handler):
+    """Wrap a page handler as many sites do, so that its own parameters can be seen."""
+    @functools.wraps(handler)
+    def wrapper(*args, **kwargs):
+        return handler(*args, **kwargs)
+    return wrapper
+
+
+class User(Connection):
+    """Put each client into a channel of its own, as sites do."""
+
+    def opened(self):
+        self.subscribe(f"user:{self.Id}")
+
+
+def named_sites():
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=User)
+        def asked(self, Id):
+            """Take an Id."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=User)
+        @decorated
+        def wrapped(self, Id):
+            """Take an Id."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=User)
+        def either(self, Id=None):
+            """Take an Id or none."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=User)
+        def others(self, **rest):
+            """Take whatever there is."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=User)
+        def nothing(self):
+            """Take no Id."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=User, trust_id=True)
+        def trusting(self):
+            """Trust it, without looking at it."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def protocol(self, Id=None):
+            """Take an Id or none."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        @cherrypy.config(**{"tools.known.on": True})
+        def logged_in(self):
+            """Know the client by the site's login."""
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def says(self, Id=None, who="ann"):
+            """Say who it is."""
+            cherrypy.request.push_id = who if who != "7" else 7
+
+    return Site()
+
+
+def know():
+    cherrypy.request.login = "ann"
+
+
+cherrypy.tools.known = cherrypy.Tool("before_handler", know)
+
+
+@pytest.mark.parametrize("path", ["asked", "wrapped", "either", "others", "nothing", "protocol"])
+def test_where_tokens_count_nobody_is_who_he_says(path):
+    with serving(named_sites()) as site:
+        status, line = refused(site, f"/{path}?Id=admin")
+        assert status == (400 if path in ("others", "nothing") else 401)
+        assert len(site.push) == 0 and "user:admin" not in site.push.channels()
+
+
+@pytest.mark.parametrize("path", ["asked", "wrapped", "either", "trusting"])
+def test_where_no_tokens_count_a_page_handler_that_takes_the_id_vouches_for_it(path):
+    with running_site(named_sites()) as site:
+        with site.client(f"/{path}?Id=ann"):
+            wait_until(lambda: site.push.channels() == {"user:ann": 1})
+
+
+def test_an_id_is_not_taken_behind_the_page_handlers_back():
+    with running_site(named_sites()) as site:
+        for path in ("others", "nothing"):
+            assert refused(site, f"/{path}?Id=admin")[0] == 400
+        assert site.push.ids() == []
+
+
+def test_a_tool_can_trust_the_id_although_tokens_count():
+    with serving(named_sites()) as site:
+        with site.client("/trusting?Id=ann"):
+            assert site.push.ids() == ["ann"]
+
+
+@pytest.mark.parametrize("serve", [running_site, serving])
+def test_what_the_page_handler_says_needs_no_id_in_the_url(serve):
+    with serve(named_sites()) as site:
+        for query in ("", "?Id=admin", "?who=ann"):
+            with site.client(f"/says{query}"):
+                assert site.push.ids() == ["ann"]
+            wait_until(lambda: not len(site.push))
+
+
+def test_what_the_page_handler_says_is_an_id_like_any_other():
+    with running_site(named_sites()) as site:
+        assert refused(site, f"/says?who={'x' * 129}")[0] == 400
+        assert refused(site, "/says?who=a%0Ab")[0] == 400
+        assert refused(site, "/says?who=")[0] == 400     # nothing was said
+        assert refused(site, "/says?who=7")[0] == 500    # the site's fault: not text
+        assert site.push.ids() == []
+
+
+@pytest.mark.parametrize("serve", [running_site, serving])
+def test_a_login_says_who_a_client_is(serve):
+    with serve(named_sites()) as site:
+        with site.client("/logged_in"):
+            assert site.push.ids() == ["ann"]
+
+
+def test_a_client_that_nobody_knows_is_told_to_log_in():
+    with running_site(named_sites()) as site:
+        assert refused(site, "/nothing") == \
+            (401, "nobody has said who this client is: log in first\n")
+        assert refused(site, "/either")[0] == 400       # it could have named itself
 
 
 # Sessions
@@ -413,9 +563,9 @@ def test_a_logout_closes_the_sockets_of_its_session_and_no_other():
         try:
             _, ann = cookie_page(site, "/login")
             _, bob = cookie_page(site, "/login")
-            with site.client("/websocket?Id=1", headers={"Cookie": ann}) as first, \
-                    site.client("/websocket?Id=1", headers={"Cookie": ann}) as second, \
-                    site.client("/websocket?Id=1", headers={"Cookie": bob}) as other:
+            with site.client("/trusting?Id=1", headers={"Cookie": ann}) as first, \
+                    site.client("/trusting?Id=1", headers={"Cookie": ann}) as second, \
+                    site.client("/trusting?Id=1", headers={"Cookie": bob}) as other:
                 wait_until(lambda: len(site.push) == 3)
                 assert cookie_page(site, "/logout", ann)[0] == "2"
                 assert first.close_code() == second.close_code() == 3505

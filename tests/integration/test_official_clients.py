@@ -22,9 +22,13 @@ def name(request):
 
 
 @pytest.fixture
-def site(name):
-    with official_site() as site:
+def site(name, request):
+    with official_site(**getattr(request, "param", {})) as site:
         yield site
+
+
+SMALL_OUTBOX = pytest.mark.parametrize("site", [{}, {"max_outbox": 10_000}], indirect=True,
+                                       ids=["in the reply", "behind the reply"])
 
 
 @pytest.fixture
@@ -61,6 +65,13 @@ def test_a_wrong_token_is_final_and_an_expired_one_is_replaced(join):
     assert late.connect()
     late.event("token")
     late.event("token")
+
+
+def test_a_refused_handshake_is_final_for_those_who_ask_why(site, join):
+    client = join(query="?token=x&refusals=close")
+    client.call("connect")
+    told = client.event("disconnected")
+    assert (told["code"], told["reason"]) == (4501, "the token is not valid: get a new one")
 
 
 def test_what_is_published_arrives_with_its_publisher(site, api, join):
@@ -198,6 +209,7 @@ def cut_while_publishing(site, relay, client, channel, missed):
     return client.event("subscribed", channel=channel)
 
 
+@SMALL_OUTBOX
 def test_all_that_was_missed_is_recovered_once_and_in_order(site, relay, join):
     client = join(relay.port)
     told = cut_while_publishing(site, relay, client, "deep:1", MISSED)
@@ -251,6 +263,7 @@ def test_the_server_subscribes_and_unsubscribes(site, api, join):
     client.event("server_unsubscribed", channel="room:2")
 
 
+@SMALL_OUTBOX
 def test_channels_from_the_start_recover_too(site, relay, join):
     client = join(relay.port, tokens=[token(channels=["deep:mine"])])
     client.connect()

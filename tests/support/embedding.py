@@ -73,10 +73,10 @@ cherrypy.quickstart(Site())
 class EmbeddingSite:
     """A site in a process of its own, which obeys the commands on its standard input."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, source=SITE):
         self.port = free_port()
         script = folder / "site_with_push.py"
-        script.write_text(SITE)
+        script.write_text(source)
         self.errors = (folder / "stderr").open("w+")
         self.process = start(
             sys.executable, str(script), str(self.port), stdin=subprocess.PIPE, stderr=self.errors,
@@ -108,9 +108,15 @@ class EmbeddingSite:
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
 
-    def client(self, Id="42"):
+    def connect(self, path):
+        """Return a client that has shaken hands."""
         client = Client(("127.0.0.1", self.port))
-        client.handshake(f"/websocket?Id={Id}")
+        client.handshake(path)
+        return client
+
+    def client(self, Id="42"):
+        """Return a client that has had an answer."""
+        client = self.connect(f"/websocket?Id={Id}")
         client.text("hello")
         assert client.message() == "hello"
         return client

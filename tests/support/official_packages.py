@@ -51,12 +51,12 @@ class Handler(CentrifugeConnection):
 
 
 @contextlib.contextmanager
-def official_site():
+def official_site(**settings):
     """Serve a site for the official clients, with the HTTP API at ``/api``."""
     needed_module("jwt", "pyjwt[crypto]")
     tree = Tree()
     plugin = {"channels": RULES, "tokens": Tokens(secret=SECRET, grace=GRACE)}
-    with running_site(tree, plugin=plugin) as site:
+    with running_site(tree, plugin=plugin, settings=settings) as site:
         class Connection:
             @cherrypy.expose
             @cherrypy.tools.push(protocol="centrifuge", handler_cls=Handler)
@@ -98,12 +98,13 @@ class OfficialClient:
     Args:
         name: one of ``COMMANDS``.
         port: of the site, or of what stands in front of it.
+        query: of the URL.
         options: ``tokens``, which it sends one after the other, repeating the last;
             ``channelTokens`` likewise; ``data``, sent with ``connect``.
     """
 
-    def __init__(self, name, port, **options):
-        command = [*COMMANDS[name](), f"ws://127.0.0.1:{port}{PATH}",
+    def __init__(self, name, port, query="", **options):
+        command = [*COMMANDS[name](), f"ws://127.0.0.1:{port}{PATH}{query}",
                    json.dumps({"tokens": [token()], **options})]
         self.process = start(*command, stdin=subprocess.PIPE)
         self._lines = queue.Queue()

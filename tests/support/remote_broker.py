@@ -146,8 +146,8 @@ class RemotePresence:
     def stop(self):
         """Do nothing."""
 
-    leave, lingers, of, stats, channels = map(_asked, (
-        "leave", "lingers", "of", "stats", "channels"))
+    leave, lingers, still, of, stats, channels = map(_asked, (
+        "leave", "lingers", "still", "of", "stats", "channels"))
 
     def join(self, channel, info):
         self._site.owners[channel, info.client] = self

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from pushserver import errors
-from pushserver.errors import (ConnectionClosed, HandshakeRefused, InvalidData, InvalidSetting,
-                               MessageTooLarge, PushError)
+from pushserver.errors import (ConnectionClosed, ForkedProcess, HandshakeRefused, InvalidData,
+                               InvalidSetting, MessageTooLarge, PushError)
 
 
 def exceptions():
@@ -22,7 +22,7 @@ def test_every_exception_has_the_one_root():
 
 @pytest.mark.parametrize("kind, builtin", [
     (InvalidSetting, ValueError), (InvalidData, TypeError), (MessageTooLarge, ValueError),
-    (ConnectionClosed, RuntimeError)])
+    (ConnectionClosed, RuntimeError), (ForkedProcess, RuntimeError)])
 def test_each_is_the_builtin_exception_that_a_caller_would_expect(kind, builtin):
     assert issubclass(kind, builtin)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pushserver.errors import InvalidSetting
 from pushserver.settings import Settings, default_max_connections
-from pushserver.wire.handshake import normal_origin
+from pushserver.wire.origins import normal_origin
 
 resource = pytest.importorskip("resource")
 
@@ -108,6 +108,20 @@ def test_what_is_no_list_of_origins_is_refused(value):
         Settings(allowed_origins=value)
 
 
+def test_patterns_and_app_origins_are_kept_in_their_normal_form():
+    settings = Settings(allowed_origins=["https://*.Example.org:443", "null", "app://."],
+                        allowed_hosts=["Example.org:80", "*.example.org", "*", "[::1]"])
+    assert settings.allowed_origins == ("https://*.example.org", "null", "app://.")
+    assert settings.allowed_hosts == ("example.org", "*.example.org", "*", "[::1]")
+
+
+@pytest.mark.parametrize("value", ["example.org", ["https://example.org"], [""], [None], 5, None,
+                                   ["*example.org"], ["example.org/x"]])
+def test_what_is_no_list_of_host_names_is_refused(value):
+    with pytest.raises(InvalidSetting, match="host"):
+        Settings(allowed_hosts=value)
+
+
 @pytest.mark.parametrize("limit, connections", [
     (150, 50), (200, 100), (1024, 924), (2000, 1900), (4000, 3800)])
 def test_the_file_limit_leaves_a_reserve_for_the_site(file_limit, limit, connections):
@@ -141,7 +155,7 @@ def test_an_origin_has_one_normal_form(origin, normal):
 
 
 @pytest.mark.parametrize("origin", [
-    "", "null", "example.org", "//example.org", "http://", "http://example.org/page",
+    "", "example.org", "//example.org", "http://", "http://example.org/page",
     "http://example.org?x", "http://example.org#x", "http://me@example.org",
     "http://example.org:port", "http://example.org:70000", "http://[::1", None, 5,
     b"http://example.org"])

@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 
 MAY_IMPORT = {
     "version": "", "errors": "", "assets": "", "native": "",
-    "wire": "errors",
+    "wire": "errors", "forks": "errors",
     "transports": "wire",
     "runtime": "wire",
     "channels": "errors wire",
@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "ticker": "errors wire",
     "tokens": "errors wire channels",
     "connections": "errors wire transports runtime channels settings tokens",
-    "server": "errors wire runtime channels connections settings tokens ticker",
+    "server": "errors forks wire runtime channels connections settings tokens ticker",
     "centrifuge": "errors version wire runtime channels connections tokens server",
     "api": "errors version wire channels connections settings server centrifuge web",
     "web": "errors wire channels connections settings tokens server centrifuge",
+    "ws4py": "errors wire connections web",
     "demo": "__init__",
     "cli": "errors version channels settings web demo",
     "__main__": "cli"}
@@ -225,7 +226,7 @@ SLIPS = {
     "centrifuge/subscriptions.py": ("handle.node.join(", "handle.node.jion("),
     "centrifuge/connection.py": ("handle.check_size(", "handle.check_sise("),
     "centrifuge/session.py": ("handle.put(", "handle.putt("),
-    "centrifuge/expiry.py": ("handle.later(", "handle.latter("),
+    "centrifuge/expiry.py": ("handle.at_end(", "handle.at_and("),
     "connections/connection.py": ("self._handle.abort()", "self._handle.abot()"),
     "web/endpoint.py": ("self._acceptor.reserve(", "self._acceptor.reserv("),
     "api/methods.py": ("self._server.remove_history(", "self._server.remove_histroy(")}

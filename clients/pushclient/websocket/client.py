@@ -20,9 +20,9 @@ from ws4py.websocket import WebSocket
 from .. import options
 from . import handshake
 from .connection import Connection
+from .errands import Errands
 from .proxy import ProxyOption
 from .request import Request
-from .resolver import Resolver
 from .url import Address, parse_url
 from .waker import NEVER, Waker
 
@@ -107,7 +107,6 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         self.daemon = True
         self._th: threading.Thread | None = None
         self._waker: Waker | None = None
-        self._has_ended = threading.Event()
 
     def _set_target(self, url: str, unix_socket: str | None) -> None:
         address = parse_url(url)
@@ -155,7 +154,7 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
         request = replace(self._request, head=self.handshake_request)
         waker = Waker()
         try:
-            self._connection.connect(request, waker, Resolver())
+            self._connection.connect(request, waker, Errands())
         except BaseException:
             waker.close()
             raise
@@ -177,12 +176,11 @@ class WebSocketClient(WebSocket):  # type: ignore[misc]
             self._connection.run()
         finally:
             self._waker.close()
-            self._has_ended.set()
 
     def run_forever(self) -> None:
         """Block until the connection has ended and ``closed`` has returned."""
         if self._waker is not None:
-            self._has_ended.wait()
+            self._connection.wait_for_end()
         if self._th is not None and self._th is not threading.current_thread():
             self._th.join()
 
@@ -273,6 +271,6 @@ class _CallbackHandler:
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
             callback(*arguments)
-        except Exception:
+        except BaseException:  # even SystemExit: nobody would learn of it
             logger.exception("%s failed", getattr(callback, "__qualname__", callback))
             self._failed()

@@ -14,9 +14,11 @@ from collections import deque
 from typing import Iterable, Sequence
 
 from ..errors import ConnectFailed
+from ..forks import closed_in_children
+from .errands import Errands
 from .exchange import exchange
 from .proxy import Proxy, check_tunnel, tunnel_request
-from .resolver import Resolver, SocketAddress
+from .resolver import SocketAddress, resolve
 from .tls import start_tls
 from .url import Address
 from .waker import WRITE, StepDeadline
@@ -28,21 +30,21 @@ UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
 def open_socket(address: Address, proxy: Proxy | None, context: ssl.SSLContext | None,
-                resolver: Resolver, deadline: StepDeadline) -> socket.socket:
+                errands: Errands, deadline: StepDeadline) -> socket.socket:
     """Return a non-blocking socket to a server.
 
     Args:
         address: the server's.
         proxy: the one that makes a tunnel to the server, or None.
         context: for TLS, or None.
-        resolver: looks the name up.
+        errands: run the lookup of the name.
         deadline: bounds each step.
 
     Raises:
         ConnectFailed: a step failed.
         Interrupted: another thread has closed the connection.
     """
-    sock = connect(_socket_addresses(address, proxy, resolver, deadline), deadline,
+    sock = connect(_socket_addresses(address, proxy, errands, deadline), deadline,
                    _name(address, proxy))
     try:
         if sock.family != getattr(socket, "AF_UNIX", None):
@@ -56,13 +58,13 @@ def open_socket(address: Address, proxy: Proxy | None, context: ssl.SSLContext |
         raise
 
 
-def _socket_addresses(address: Address, proxy: Proxy | None, resolver: Resolver,
+def _socket_addresses(address: Address, proxy: Proxy | None, errands: Errands,
                       deadline: StepDeadline) -> Sequence[SocketAddress]:
     if address.unix_socket is not None:
         return [SocketAddress(socket.AF_UNIX, address.unix_socket)]
     if proxy is not None:
-        return resolver.resolve(proxy.host, proxy.port, deadline)
-    return resolver.resolve(address.host, address.port, deadline)
+        return resolve(proxy.host, proxy.port, errands, deadline)
+    return resolve(address.host, address.port, errands, deadline)
 
 
 def _name(address: Address, proxy: Proxy | None) -> str:
@@ -129,7 +131,7 @@ class _Race:
 
     def _start(self, address: SocketAddress) -> None:
         try:
-            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            sock = closed_in_children(socket.socket(address.family, socket.SOCK_STREAM))
         except OSError as error:  # no such address family here
             self._failed(address, error.errno)
             return

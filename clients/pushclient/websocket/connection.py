@@ -11,16 +11,18 @@ import time
 from itertools import groupby
 from typing import Any, Protocol, Sequence
 
-from pushserver.wire.disconnects import ABNORMAL, Disconnect
+from pushserver.wire.disconnects import ABNORMAL, HANDLER_FAILED, Disconnect
 from pushserver.wire.frames import OPCODE_PING, OPCODE_PONG
 from pushserver.wire.keepalive import KeepAliveRule
 from pushserver.wire.parser import FrameReader, Received
 from ws4py.messaging import PingControlMessage, PongControlMessage
 
+from ..bell import Bell
 from ..errors import ConnectionClosed
+from ..forks import FORKED, called_in_children
 from ..options import ConnectionOptions
+from .errands import Errands
 from .request import Request
-from .resolver import Resolver
 from .sending import MAX_OUTBOX, Sender
 from .transport import LOST, Transport
 from .waker import NEVER, StepDeadline, Waker
@@ -36,6 +38,7 @@ END_TIMEOUT = 1.0
 LONGEST_WAIT = 24 * 3600.0
 """Seconds that one wait may last: selectors accept no more than a few weeks."""
 
+CHILD = Disconnect(ABNORMAL.code, FORKED)
 SERVER_SILENT = Disconnect(ABNORMAL.code, "no pong")
 NO_CLOSE = Disconnect(ABNORMAL.code, "the server did not answer the close")
 
@@ -100,12 +103,25 @@ class Connection:
         self._transport: Transport | None = None
         self._close_asked = False
         self._server_closed = False
-        self._is_finished = False
+        self._is_finished = self._is_forked = False
         self._end: Disconnect | None = None
         self._end_by: float | None = None       # when to stop waiting for the server
+        self._is_told = False                   # the handler knows of the end
+        self._told = Bell()
+        called_in_children(self._forked)
 
     def __repr__(self) -> str:
         return f"<Connection: {'closed' if self._is_finished else self._transport or 'not open'}>"
+
+    def _forked(self) -> None:
+        """Leave the connection to the parent process: say nothing, and have ended."""
+        self._lock = threading.RLock()
+        self._close_asked = self._is_finished = self._is_forked = True
+        self._note_end(CHILD)
+        self._end_by = 0.0
+        self.sender.forked()
+        self._is_told = True
+        self._told.ring()
 
     @property
     def sock(self) -> socket.socket | None:
@@ -134,13 +150,13 @@ class Connection:
 
     # connecting
 
-    def connect(self, request: Request, waker: Waker, resolver: Resolver) -> None:
+    def connect(self, request: Request, waker: Waker, errands: Errands) -> None:
         """Connect and shake hands. Works once.
 
         Args:
             request: what to ask for.
             waker: ends this connection's waits; the caller closes it after the end.
-            resolver: looks the name up.
+            errands: run what may hang: the lookup of the name, functions for credentials.
 
         Raises:
             ConnectFailed: why no connection was made; nothing is left open.
@@ -151,7 +167,7 @@ class Connection:
                 raise ConnectionClosed("connect() works once: make another client")
             self._waker = waker
         deadline = StepDeadline(waker, self._options.timeout, lambda: self._close_asked)
-        sock, self.subprotocol, self._early = request.open(resolver, deadline)
+        sock, self.subprotocol, self._early = request.open(errands, deadline)
         with self._lock:
             if not self._close_asked:
                 self._transport = Transport(sock, waker)
@@ -174,11 +190,21 @@ class Connection:
             self._after_read(transport)
             while not self._is_over():
                 self._read_once(transport)
+        except BaseException:  # SystemExit in a callback, for example
+            self.sender.close(HANDLER_FAILED)
+            raise
         finally:
             with self._lock:
                 self._is_finished = True
                 transport.release()
-            self._handler.closed(self.end)
+            if not self._is_forked:
+                self._handler.closed(self.end)
+            self._is_told = True
+            self._told.ring()
+
+    def wait_for_end(self) -> None:
+        """Wait until the handler has been told of the end. Not on its thread."""
+        self._told.wait(lambda: self._is_told)
 
     def _read_once(self, transport: Transport) -> None:
         data = transport.receive(READ_SIZE)

@@ -1,10 +1,12 @@
 """Which HTTP proxy to use, and how to ask it for a tunnel. Pure, but reads the environment.
 
-Source: RFC 9110 section 9.3.6 (CONNECT).
+Source: RFC 9110 section 9.3.6 (CONNECT); curl and Go for ``no_proxy``, which no standard describes.
 """
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Union
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,6 +22,9 @@ HTTP_PORT = 80
 OK = range(200, 300)
 
 _VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
+_SEPARATORS = re.compile(r"[,\s]+")
+_ENTRY = re.compile(r"(\[.+\](?:/\d+)?|[^:]*|.*:.*:.*)(?::(\d+))?")
+"""An entry of ``no_proxy``: a host and a port. An IPv6 address with a port needs brackets."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ def find_proxy(option: ProxyOption, address: Address) -> Proxy | None:
 
     Args:
         option: the caller's choice. True reads ``ws_proxy`` and ``http_proxy`` for ``ws``,
-            ``wss_proxy`` and ``https_proxy`` for ``wss``, then ``all_proxy``; hosts named in
-            ``no_proxy`` use none.
+            ``wss_proxy`` and ``https_proxy`` for ``wss``, then ``all_proxy``; what ``no_proxy``
+            lists uses none: names with all below them, addresses, networks (``10.0.0.0/8``), each
+            of them with a port if need be, or ``*``.
         address: where to connect to.
 
     Raises:
@@ -58,11 +64,29 @@ def find_proxy(option: ProxyOption, address: Address) -> Proxy | None:
 
 
 def _from_environment(address: Address) -> str | None:
-    if proxy_bypass(f"{address.host}:{address.port}"):
-        return None
     proxies = getproxies()
+    spared = _SEPARATORS.split(proxies.get("no", "").strip())
+    if any(_is_meant(entry, address) for entry in spared) \
+            or proxy_bypass(f"{address.host}:{address.port}"):  # the system's settings
+        return None
     found = (proxies.get(name) for name in _VARIABLES[address.scheme])
     return next((url for url in found if url), None)
+
+
+def _is_meant(entry: str, address: Address) -> bool:
+    """Tell whether an entry of ``no_proxy`` means an address."""
+    if entry == "*":
+        return True
+    match = _ENTRY.fullmatch(entry)
+    if not match or match[2] and int(match[2]) != address.port:
+        return False
+    name = match[1].lstrip("[").replace("]", "").lower()
+    host = address.host.lower().rstrip(".")
+    try:
+        return ip_address(host) in ip_network(name, strict=False)
+    except ValueError:  # one of them is a name
+        name = name.lstrip("*").strip(".")
+        return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
 def parse_proxy(url: str) -> Proxy:

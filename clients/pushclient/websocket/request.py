@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
 from pushserver.version import __version__
 from pushserver.wire.handshake import VERSION
 
 from . import connect, handshake, tls
+from .credentials import Credentials
+from .errands import Errands
 from .exchange import exchange, read_body
 from .proxy import ProxyOption, find_proxy
-from .resolver import Resolver
 from .url import Address
 from .waker import StepDeadline
 
@@ -50,6 +51,7 @@ class Request:
         ssl_options: see ``tls.make_context``.
         key: the ``Sec-WebSocket-Key``.
         head: the request itself; None: made from the other attributes.
+        credentials: further headers, read when a connection is made, and more; or None.
     """
 
     address: Address
@@ -61,6 +63,7 @@ class Request:
     ssl_options: Mapping[str, Any] = field(default_factory=dict)
     key: bytes = field(default_factory=handshake.new_key)
     head: bytes | None = None
+    credentials: Credentials | None = None
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -71,8 +74,9 @@ class Request:
                    ("Sec-WebSocket-Version", VERSION)]
         if self.subprotocols:
             headers.append(("Sec-WebSocket-Protocol", ", ".join(self.subprotocols)))
-        headers += [("Origin", f"{self.address.scheme}://{netloc}"),
-                    ("User-Agent", f"pushclient/{__version__}")]
+        if self.credentials is None:  # ws4py's client shows one, as browsers do
+            headers.append(("Origin", f"{self.address.scheme}://{netloc}"))
+        headers.append(("User-Agent", f"pushclient/{__version__}"))
         if self.address.credentials is not None:
             headers.append(("Authorization", handshake.basic(self.address.credentials)))
         extra = handshake.check_headers(self.extra_headers)
@@ -80,14 +84,22 @@ class Request:
         headers = [pair for pair in headers if pair[0].lower() not in given] + extra
         return [pair for pair in headers if pair[0].lower() not in self.exclude_headers]
 
-    def open(self, resolver: Resolver, deadline: StepDeadline) -> Accepted:
+    def open(self, errands: Errands, deadline: StepDeadline) -> Accepted:
         """Connect to the server and shake hands.
 
         Raises:
             ConnectFailed, Interrupted: no connection was made; nothing is left open.
         """
+        if self.credentials is None:
+            return self._open(errands, deadline)
+        headers = self.credentials.headers(errands, deadline)
+        token = self.credentials.token(errands, deadline)
+        address = self.address.with_parameter("token", token) if token else self.address
+        return replace(self, address=address, extra_headers=headers)._open(errands, deadline)
+
+    def _open(self, errands: Errands, deadline: StepDeadline) -> Accepted:
         proxy = find_proxy(self.proxy, self.address)
-        sock = connect.open_socket(self.address, proxy, self._context(), resolver, deadline)
+        sock = connect.open_socket(self.address, proxy, self._context(), errands, deadline)
         try:
             return self._shake_hands(sock, deadline)
         except BaseException:
@@ -104,6 +116,8 @@ class Request:
         request = self.head or handshake.build_request(self.address.resource, self.headers)
         head, rest = exchange(sock, request, deadline)
         response = handshake.parse_response(head)
+        if self.credentials is not None:
+            self.credentials.cookies.take(response.headers.get("set-cookie", ()))
         if response.status != SWITCHING_PROTOCOLS:
             raise handshake.refusal(response, read_body(sock, response, rest, deadline))
         chosen = handshake.check_response(response, self.key, self.subprotocols)

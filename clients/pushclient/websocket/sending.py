@@ -21,6 +21,9 @@ MAX_OUTBOX = 1024 * 1024
 class Sender:
     """Send messages as masked frames, each whole, none after the close frame. For any thread.
 
+    A signal handler may send too. If it has interrupted another ``send``, its message is queued
+    behind that one, which goes on once the handler has returned, and its own returns at once.
+
     Args:
         timeout: seconds for which the server may take nothing while ``send`` waits.
 
@@ -38,6 +41,12 @@ class Sender:
         self._message_lock = threading.RLock()  # held while one message's fragments are sent
         self._in_fragments = False
 
+    def forked(self) -> None:
+        """Take new locks: a thread of the parent's may have held these."""
+        self._lock, self._message_lock = threading.RLock(), threading.RLock()
+        if self._transport is not None:
+            self._transport.forked()
+
     def open(self, transport: Transport) -> None:
         """Take messages from now on."""
         with self._lock:
@@ -48,8 +57,12 @@ class Sender:
         with self._lock:
             if self.is_closed:
                 return False
-            self._try_write(close_frame(disconnect, _new_mask_key()))
             self.is_closed = True
+            if self._transport is not None:
+                try:
+                    self._transport.write(close_frame(disconnect, _new_mask_key()))
+                except ConnectionClosed:  # the server was faster
+                    pass
         return True
 
     def send(self, payload: Any, binary: bool = False) -> None:
@@ -102,7 +115,8 @@ class Sender:
 
     def _check_no_fragments(self) -> None:
         if self._in_fragments:
-            raise InvalidData("a generator that is being sent cannot send: yield it instead")
+            raise InvalidData("a generator is being sent, which cannot send: yield it instead, "
+                              "or send it later")
 
     def _send_fragment(self, opcode: int, payload: bytes) -> None:
         data = bytearray(frame(opcode, payload, _new_mask_key()))

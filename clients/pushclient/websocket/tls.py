@@ -6,6 +6,7 @@ import ssl
 from typing import Any, Mapping
 
 from ..errors import CertificateRefused, InvalidSetting, TlsFailed
+from ..forks import closed_in_children
 from .waker import READ, WRITE, StepDeadline
 
 OPTIONS = ("certfile", "keyfile", "password", "ca_certs", "cert_reqs", "ciphers")
@@ -52,7 +53,8 @@ def start_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline:
     """
     deadline.begin("the TLS handshake")
     try:
-        wrapped = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        wrapped = closed_in_children(
+            context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
     except (OSError, ValueError) as error:
         raise TlsFailed(f"no TLS with {host}: {error}") from None
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 
 from ..errors import ConnectionClosed
+from ..forks import FORKED
 from .waker import READ, WRITE, Selector, Waker
 
 LOST = "connection lost"
@@ -16,30 +18,30 @@ class Transport:
     """Read a non-blocking socket from one thread, and write to it from any.
 
     ``receive``, ``wait`` and ``release`` belong to the reading thread; any thread may call
-    ``write``, ``finish``, ``flush`` and ``shut_down``. Everything written goes through one queue,
-    so no frame can split another. The lock is never held during a wait. A TLS socket does not
-    allow a read during a write, so with TLS reads take the lock too; they do not block, so they
-    do not hold up a write.
+    ``write``, ``finish``, ``flush`` and ``shut_down``, even in a signal handler that interrupts
+    one of them. Everything written goes through one queue, so no frame can split another. The
+    lock is never held during a wait. A TLS socket does not allow a read during a write, so with
+    TLS reads take the lock too; they do not block, so they do not hold up a write.
 
     Args:
         sock: connected and non-blocking; the transport owns it.
         waker: ends the reading thread's wait.
 
     Attributes:
-        queued: bytes that wait to be written.
         failure: why nothing can be written any more, or None.
     """
 
     def __init__(self, sock: socket.socket, waker: Waker) -> None:
-        self.queued = 0
         self.failure: str | None = None
         self.sock = sock
         self._waker = waker
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._lock = threading.RLock()
-        self._outbox: deque[memoryview] = deque()
-        self._sent = 0
-        self._flushing = False
+        self._new: deque[bytes] = deque()           # frames that a flush has not seen yet
+        self._outbox: deque[memoryview] = deque()   # only the thread that flushes uses it
+        self._accepted = self._sent = 0             # bytes that have been in the outbox, and left
+        self._is_flushing = False
+        self._write_wants_read = False
         self._writers = 0   # threads that wait for room, and so use the descriptor
         self._released = False
         self._read_wants_write = False
@@ -49,6 +51,17 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"<Transport: {self.failure or 'open'}, {self.queued} bytes queued>"
+
+    @property
+    def queued(self) -> int:
+        """Return the number of bytes that wait to be written."""
+        return 0 if self.failure is not None else self._accepted - self._sent
+
+    def forked(self) -> None:
+        """Use the socket no more: the connection is the parent's."""
+        self._lock = threading.RLock()
+        self._released = True
+        self.failure = FORKED
 
     # the reading thread
 
@@ -79,12 +92,12 @@ class Transport:
             seconds: at most this long; None: for as long as it takes.
             reading: False leaves in the kernel what comes, so that TCP slows the server down.
         """
-        wants_write = self.queued or self._read_wants_write
+        wants_write = self.queued and not self._write_wants_read or self._read_wants_write
         self._watch((READ if reading else 0) | (WRITE if wants_write else 0))
         for key, events in self._selector.select(seconds):
             if key.fileobj is self._waker:
                 self._waker.clear()
-            elif events & WRITE:
+            elif events & WRITE or self._write_wants_read:
                 self.flush()
 
     def _watch(self, events: int) -> None:
@@ -115,6 +128,9 @@ class Transport:
     def write(self, data: bytes) -> int:
         """Queue whole frames and write as much as the kernel takes; never wait.
 
+        In a signal handler that has interrupted another write, only queue: that write goes on
+        with it after the handler has returned, so there is nothing to wait for.
+
         Returns:
             The goal for ``finish``, which waits until all of it is written.
 
@@ -124,10 +140,11 @@ class Transport:
         with self._lock:
             if self.failure is not None:
                 raise ConnectionClosed(f"nothing was sent: {self.failure}")
-            self._outbox.append(memoryview(data))
-            self.queued += len(data)
-            goal = self._sent + self.queued
+            self._new.append(data)
+            if self._is_flushing:
+                return 0
             self.flush()
+            goal = self._accepted
         if self.queued:
             self._waker.wake()
         return goal
@@ -143,27 +160,31 @@ class Transport:
         Raises:
             ConnectionClosed: the connection was lost or given up meanwhile.
         """
+        sent, until = self._sent, time.monotonic() + timeout
         while self._sent < goal:
-            before = self._sent
-            self._wait_for_room(timeout)
-            if self._sent == before and self.failure is None:
+            now = time.monotonic()
+            if self._sent > sent:
+                sent, until = self._sent, now + timeout
+            if now >= until:
                 self.shut_down(f"the server took nothing for {timeout:g} s")
             if self.failure is not None:
                 raise ConnectionClosed(f"not all was sent: {self.failure}")
+            self._wait_for_room(until - now)
 
     def flush(self) -> None:
         """Write as much as the kernel takes now."""
         with self._lock:
-            if self._flushing:  # a signal handler interrupted a write, which goes on
-                return
-            self._flushing = True
-            try:
-                self._send_queued()
-            except BaseException:
-                self._fail(LOST)  # how much was sent is unknown
-                raise
-            finally:
-                self._flushing = False
+            while not self._is_flushing:
+                self._is_flushing = True
+                try:
+                    self._send_queued()
+                except BaseException:
+                    self._fail(LOST)  # how much was sent is unknown
+                    raise
+                finally:
+                    self._is_flushing = False
+                if not self._new:  # else a signal handler has written meanwhile
+                    return
 
     def shut_down(self, failure: str) -> None:
         """End the connection at once, for the reading thread and for writers."""
@@ -173,21 +194,33 @@ class Transport:
                 self._shut_down()
 
     def _send_queued(self) -> None:
-        while self._outbox:
-            piece = self._outbox[0]
+        """Write until the kernel takes no more. A signal handler may come between any two lines."""
+        self._write_wants_read = False
+        while self.failure is None and self._has_piece():
+            piece = self._outbox.popleft()
             try:
                 sent = self.sock.send(piece)
-            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._outbox.appendleft(piece)
+                return
+            except ssl.SSLWantReadError:
+                self._outbox.appendleft(piece)
+                self._write_wants_read = True
                 return
             except OSError as error:
                 self._fail(error.strerror or str(error))
                 return
-            self.queued -= sent
             self._sent += sent
-            if sent == len(piece):
-                self._outbox.popleft()
-            else:
-                self._outbox[0] = piece[sent:]
+            if sent < len(piece):
+                self._outbox.appendleft(piece[sent:])
+
+    def _has_piece(self) -> bool:
+        while self._new:
+            piece = memoryview(self._new.popleft())
+            size = len(piece)
+            self._outbox.append(piece)
+            self._accepted += size
+        return bool(self._outbox)
 
     def _wait_for_room(self, timeout: float) -> None:
         with self._lock:
@@ -196,7 +229,7 @@ class Transport:
             self._writers += 1
         try:
             with Selector() as selector:
-                selector.register(self.sock, WRITE)
+                selector.register(self.sock, READ if self._write_wants_read else WRITE)
                 selector.select(timeout)
             self.flush()
         finally:
@@ -209,8 +242,8 @@ class Transport:
         """Write nothing more. The caller holds the lock."""
         if self.failure is None:
             self.failure = failure
+        self._new.clear()
         self._outbox.clear()
-        self.queued = 0
 
     def _shut_down(self) -> None:
         try:

@@ -63,10 +63,18 @@ class Address:
                 or _NOT_IN_AN_ID.search(Id):
             raise InvalidSetting(f"Id: use 1 to {MAX_ID_LENGTH} characters of text, without "
                                  "control characters")
+        return self.with_parameter("Id", Id)
+
+    def with_parameter(self, name: str, value: str) -> Address:
+        """Return this address with one more parameter in its query.
+
+        Raises:
+            InvalidSetting: the URL already has it.
+        """
         path, mark, query = self.resource.partition("?")
-        if any(name == "Id" for name, _ in parse_qsl(query, keep_blank_values=True)):
-            raise InvalidSetting("Id: the URL already has one: give only one of them")
-        query += f"{'&' if query else ''}Id={quote(Id, safe='')}"
+        if any(name == one for one, _ in parse_qsl(query, keep_blank_values=True)):
+            raise InvalidSetting(f"{name}: the URL already has one: give only one of them")
+        query += f"{'&' if query else ''}{name}={quote(value, safe='')}"
         return replace(self, resource=f"{path}?{query}")
 
 

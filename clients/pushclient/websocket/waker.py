@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 from typing import Callable, Mapping
 
+from .. import forks
 from ..errors import ConnectionClosed, ConnectTimeout
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -35,10 +36,16 @@ class Waker:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._receiver, self._sender = socket.socketpair()
+        self._receiver, self._sender = map(forks.closed_in_children, socket.socketpair())
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
         self._closed = False
+        forks.called_in_children(self._forked)
+
+    def _forked(self) -> None:
+        """Wake nobody from now on: the thread is the parent's."""
+        self._lock = threading.RLock()
+        self._closed = True
 
     def __enter__(self) -> Waker:
         return self

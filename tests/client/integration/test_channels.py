@@ -434,3 +434,22 @@ def test_connections_that_are_cut_at_random_moments_miss_nothing():
     reports, numbers = cut_connections.run(clients=12, seconds=8, rate=500, lifetime=1.5)
     assert cut_connections.faults(reports, 12) == []
     assert numbers["cuts"] >= 12
+
+
+def test_what_was_missed_of_many_channels_comes_whole_to_a_small_outbox(start_client):
+    with running_site(root(), plugin={"channels": RULES}, settings={"max_outbox": 20_000},
+                      buffers=20_000) as site:
+        channels = [f"many:{number}" for number in range(20)]
+        tops = {channel: [site.push.publish(channel, "x" * 1000) for _ in range(50)][-1]
+                for channel in channels}
+        client = start_client(site.url("/channels"), Id="42", channels={
+            channel: (0, top.epoch) for channel, top in tops.items()})
+        seen = {channel: [] for channel in channels}
+        for message in client:
+            seen[message.channel].append(message.offset)
+            if len(seen[message.channel]) == 20:
+                site.push.publish(message.channel, "live")
+            if all(len(found) == 51 for found in seen.values()):
+                break
+        assert set(map(tuple, seen.values())) == {tuple(range(1, 52))}
+        assert client.error is None

@@ -368,6 +368,80 @@ def test_callbacks_that_raise_are_logged_and_harm_nothing(caplog):
     assert "handler's own" in caplog.text and "Traceback" in caplog.text
 
 
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize("where", ["message", "connecting", "open", "waiting", "closed"])
+def test_exceptions_that_end_programs_are_the_clients_error(caplog, where, ending):
+    def fail(value):
+        seen.append(value)
+        if value == where:
+            raise ending
+
+    def script(peer):
+        peer.answer(with_it=frame(OPCODE_TEXT, b"message"))
+        if where == "waiting":
+            peer.sock.close()
+        else:
+            closes.append(peer.receive())
+    seen, closes = [], []
+    with Server(script) as server:
+        ended = client(server, on_message=fail, on_state=fail).start()
+        if where == "closed":
+            wait_until(lambda: "message" in seen)
+            ended.close()
+        wait_until(lambda: ended.state == "closed" and ended.error is not None)
+        assert ended.error is ending
+        ended.close()
+        assert ended.error is ending and not ended._reconnector._thread.is_alive()
+        if where in ("message", "open"):
+            wait_until(lambda: closes)
+            assert closes == [(1011, "handler failed")]
+    assert f"{fail.__qualname__} ended the client" in caplog.text and seen[-1] == "closed"
+
+
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["connecting", "open", "closed"])
+def test_exceptions_that_end_programs_are_raised_to_who_iterates(where, ending):
+    def fail(value):
+        if value == where:
+            raise ending
+    with Server(lambda peer: (peer.answer(), peer.close())) as server:
+        with client(server, on_state=fail) as ended:
+            with pytest.raises(type(ending)) as caught:
+                list(ended)
+            assert caught.value is ending
+            with pytest.raises(type(ending)):
+                ended.receive()
+            with pytest.raises(ConnectionClosed):
+                ended.send("x")
+
+
+def test_exit_behind_a_close_in_a_callback_is_the_error_too():
+    def message(_):
+        ended.close()
+        raise SystemExit("enough")
+    with Server(lambda peer: (peer.answer(with_it=frame(OPCODE_TEXT, b"1")),
+                              peer.receive())) as server:
+        ended = client(server, on_message=message).start()
+        wait_until(lambda: ended.state == "closed" and ended.error is not None)
+        assert str(ended.error) == "enough"
+        ended._reconnector._thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_exit_in_a_single_connections_callback_closes_it_with_1011(caplog, ending):
+    class Failing(Recorder):
+        def received_message(self, message):
+            raise ending
+    closes = []
+    with Server(lambda peer: (peer.answer(with_it=frame(OPCODE_TEXT, b"1")),
+                              closes.append(peer.receive()), peer.close(1011))) as server:
+        single = Failing(server.url, proxy=None)
+        single.connect()
+        single.run_forever()
+    assert closes == [(1011, "handler failed")] and single.events[-1][0] == 1011
+    assert ending.__name__ in caplog.text
+
+
 def test_a_thousand_connections_leave_no_descriptor():
     def count():
         return len(os.listdir("/proc/self/fd"))

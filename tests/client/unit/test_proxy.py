@@ -46,6 +46,52 @@ def test_no_proxy_is_obeyed(environment, no_proxy):
     assert find_proxy(True, SECURE) is None
 
 
+@pytest.mark.parametrize("no_proxy, url", [
+    ("127.0.0.0/8", "ws://127.0.0.1:8080/"), ("10.1.2.3/8", "ws://10.9.9.9/"),
+    ("192.168.0.0/255.255.0.0", "ws://192.168.7.7/"), ("::1/128", "ws://[::1]:8080/"),
+    ("fd00::/8", "ws://[fd12::9]/"), ("[fd00::]/8", "ws://[fd12::9]/"),
+    ("10.0.0.0/8,172.16.0.0/12", "ws://172.31.255.255/"),
+    ("a, b , example.org", "ws://example.org/"), ("a b example.org", "ws://example.org/"),
+    (" example.org ", "ws://example.org/"), ("a,,example.org,", "ws://example.org/"),
+    ("a\texample.org", "ws://example.org/"),
+    ("*", "ws://anything/"), (" * ", "ws://anything/"), ("a, *", "ws://anything/"),
+    ("*.example.org", "ws://www.example.org/"), ("*.example.org", "ws://example.org/"),
+    ("example.org:8080", "ws://example.org:8080/"), ("example.org:80", "ws://example.org/"),
+    ("example.org:80", "ws://www.example.org/"), ("10.0.0.0/8:81", "ws://10.0.0.1:81/"),
+    ("[::1]:8080", "ws://[::1]:8080/"), ("[::1]", "ws://[::1]:8080/"), ("::1", "ws://[::1]/"),
+    ("0:0:0:0:0:0:0:1", "ws://[::1]/"), ("FD00::A", "ws://[fd00::a]/"),
+    (".example.org", "ws://example.org/"), (".example.org", "ws://www.example.org/"),
+    ("example.org", "ws://www.example.org/"), ("example.org.", "ws://www.example.org/"),
+    ("example.org", "ws://example.org./"), ("EXAMPLE.org", "ws://example.ORG/")])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_what_no_proxy_lists_is_spared(environment, name, no_proxy, url):
+    environment.setenv("all_proxy", "http://all:1")
+    environment.setenv(name, no_proxy)
+    assert find_proxy(True, parse_url(url)) is None
+
+
+@pytest.mark.parametrize("no_proxy, url", [
+    ("", "ws://127.0.0.1/"), (",", "ws://127.0.0.1/"), (".", "ws://example.org/"),
+    ("127.0.0.0/8", "ws://128.0.0.1/"), ("127.0.0.0/8", "ws://localhost/"),
+    ("127.0.0.0/99", "ws://127.0.0.1/"), ("::/0", "ws://127.0.0.1/"),
+    ("127.0.0.1", "ws://127.0.0.11/"), ("0.0.1", "ws://127.0.0.10/"),
+    ("example.org:81", "ws://example.org/"), ("10.0.0.0/8:81", "ws://10.0.0.1:80/"),
+    ("[::1]:81", "ws://[::1]/"), ("example.org:x", "ws://example.org/"),
+    ("ample.org", "ws://example.org/"), ("www.example.org", "ws://example.org/"),
+    ("example.org/8", "ws://example.org/"), ("http://example.org", "ws://example.org/")])
+def test_what_no_proxy_does_not_list_uses_the_proxy(environment, no_proxy, url):
+    environment.setenv("all_proxy", "http://all:1")
+    environment.setenv("no_proxy", no_proxy)
+    assert find_proxy(True, parse_url(url)) == Proxy("all", 1)
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "ws_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY",
+                                  "WS_PROXY"])
+def test_variables_are_read_in_either_case(environment, name):
+    environment.setenv(name, "http://found:1")
+    assert find_proxy(True, PLAIN) == Proxy("found", 1)
+
+
 def test_unix_sockets_need_no_proxy(environment):
     environment.setenv("all_proxy", "http://all:1")
     assert find_proxy(True, parse_url("ws+unix:///run/s")) is None

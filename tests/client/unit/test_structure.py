@@ -14,16 +14,18 @@ PACKAGE = Path(pushclient.__file__).resolve().parent
 
 MAY_IMPORT = {
     "backoff": "",
+    "bell": "",
     "errors": "",
+    "forks": "",
     "options": "errors",
-    "websocket": "errors options",
+    "websocket": "bell errors forks options",
     "centrifuge": "backoff errors options websocket",
-    "inbox": "centrifuge",
+    "inbox": "bell centrifuge",
     "printing": "centrifuge inbox",
     "callbacks": "centrifuge errors inbox",
     "dispatch": "callbacks centrifuge inbox websocket",
-    "reconnect": "backoff callbacks errors websocket",
-    "client": "callbacks centrifuge dispatch errors inbox options reconnect websocket",
+    "reconnect": "backoff bell callbacks errors forks websocket",
+    "client": "callbacks centrifuge dispatch errors forks inbox options reconnect websocket",
     "__main__": "centrifuge client errors inbox options printing reconnect websocket"}
 """For each module or folder, which others its files import: data flows one way."""
 

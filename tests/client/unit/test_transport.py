@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 
@@ -125,6 +126,104 @@ def test_write_from_within_a_write_goes_behind_it(pair):
     transport.write(b"first ")
     transport.sock = own_socket
     assert read(theirs, 12) == b"first second"
+
+
+class Sock(socket.socket):
+    """Takes the place of a socket; ``send`` does first what a test says, once for each call."""
+
+    def __init__(self, sock, *before):
+        super().__init__(fileno=sock.detach())
+        self.setblocking(False)
+        self._before = list(before)
+
+    def send(self, piece):
+        if self._before:
+            self._before.pop(0)()
+        return super().send(piece)
+
+
+def fails(error):
+    def fail():
+        raise error()
+    return fail
+
+
+@pytest.mark.parametrize("error", [BlockingIOError, ssl.SSLWantWriteError])
+def test_wakes_without_progress_are_not_taken_for_a_timeout(pair, error):
+    transport, theirs = pair
+    transport.sock = Sock(transport.sock, *[fails(error)] * 50)
+    transport.finish(transport.write(b"at last"), SOON)
+    assert read(theirs, 7) == b"at last"
+
+
+def test_tls_that_wants_to_read_before_it_writes_waits_for_that(pair):
+    transport, theirs = pair
+    transport.sock = Sock(transport.sock, *[fails(ssl.SSLWantReadError)] * 2)
+    goal = transport.write(b"at last")
+    threading.Timer(0.1, theirs.sendall, [b"x"]).start()
+    transport.finish(goal, SOON)
+    assert read(theirs, 7) == b"at last" and not transport._write_wants_read
+    transport.sock = Sock(transport.sock, fails(ssl.SSLWantReadError))
+    transport.write(b"again")
+    transport.wait(SOON)  # what was sent makes it readable
+    assert read(theirs, 5) == b"again"
+
+
+def test_server_that_takes_little_at_a_time_is_not_given_up(pair):
+    transport, theirs = pair
+    goal = transport.write(BIG)
+    got = []
+
+    def take():
+        while sum(map(len, got)) < len(BIG):
+            time.sleep(0.02)
+            got.append(theirs.recv(100_000))
+    reader = threading.Thread(target=take)
+    reader.start()
+    began = time.monotonic()
+    transport.finish(goal, 0.3)
+    assert time.monotonic() - began > 0.3
+    reader.join()
+
+
+def test_writes_from_within_a_write_have_nothing_to_wait_for(pair):
+    transport, theirs = pair
+
+    def handler():
+        goals.append(transport.write(BIG))
+        transport.finish(goals[-1], 0.01)
+        goals.append(transport.write(b"third"))
+    goals = []
+    transport.sock = Sock(transport.sock, handler)
+    first = transport.write(b"first")
+    assert goals == [0, 0] and transport.queued == len(BIG) + 10 - transport._sent
+    reader = threading.Thread(target=lambda: got.append(read(theirs, len(BIG) + 10)))
+    got = []
+    reader.start()
+    transport.finish(first, SOON)
+    while transport.queued:
+        transport.wait(SOON, reading=False)
+    reader.join(SOON)
+    assert got == [b"first" + BIG + b"third"]
+
+
+@pytest.mark.parametrize("end", ["shut_down", "release"])
+def test_an_end_from_within_a_write_is_taken(pair, end):
+    transport, theirs = pair
+    transport.sock = Sock(transport.sock, lambda: getattr(transport, end)(
+        *["the handler's"] * (end == "shut_down")))
+    transport.write(BIG)
+    assert transport.failure and transport.queued == 0
+    with pytest.raises(ConnectionClosed, match="nothing was sent"):
+        transport.write(b"x")
+
+
+def test_an_exception_from_within_a_write_ends_the_connection(pair):
+    transport, theirs = pair
+    transport.sock = Sock(transport.sock, fails(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        transport.write(b"x")
+    assert transport.failure == "connection lost" and transport.queued == 0
 
 
 def test_waker_may_be_used_by_anybody_at_any_time():

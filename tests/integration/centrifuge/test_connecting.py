@@ -66,7 +66,7 @@ def test_more_replies_than_a_frame_should_hold_come_in_several(site, join):
 
 
 def test_who_does_not_read_its_replies_is_not_answered_on():
-    with serving(settings={"max_outbox": 200_000}) as site:
+    with serving(settings={"max_outbox": 200_000, "pong_timeout": 0.3}) as site:
         for number in range(9):
             site.push.publish("deep:a", "x" * 10_000)
         calls = []

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from pushserver import ChannelRule
 from tests.support.centrifuge_client import PATH, RawClient
 from tests.support.centrifuge_site import position, serving, vanish
 from tests.support.waiting import wait_until
@@ -58,16 +59,62 @@ def test_what_is_lost_is_an_error_where_the_client_wants_it_so(site, join):
     assert client.close_code() == 3501
 
 
-def test_more_than_fits_a_reply_is_said_to_be_lost():
+@pytest.mark.parametrize("flag", [0, 2])
+def test_what_does_not_fit_the_reply_follows_it(flag):
     with serving(settings={"max_outbox": 20_000}) as site:
         first = site.push.publish("deep:a", "x" * 1000)
-        for _ in range(20):
+        for _ in range(100):
             site.push.publish("deep:a", "x" * 1000)
         with RawClient(site, PATH + "?Id=42") as client:
             client.connect()
             result = client.call("subscribe", channel="deep:a", recover=True, offset=1,
-                                 epoch=first.epoch)
-            assert "recovered" not in result and result["offset"] == 21
+                                 epoch=first.epoch, flag=flag)
+            assert result["recovered"] and result["offset"] == 1
+            found = [one["offset"] for one in result["publications"]]
+            assert 2 < len(found) < 20
+            site.push.publish("deep:a", "live")
+            while found[-1] < 102:
+                found.append(client.publication("deep:a")["offset"])
+            assert found == list(range(2, 103))
+
+
+def test_who_leaves_while_the_rest_follows_gets_no_more_of_it():
+    with serving(settings={"max_outbox": 20_000}, buffers=4096) as site:
+        first = site.push.publish("deep:a", "x" * 1000)
+        for _ in range(1000):
+            site.push.publish("deep:a", "x" * 1000)
+        with RawClient(site, PATH + "?Id=42", receive_buffer=4096) as client:
+            client.connect()
+            client.call("subscribe", channel="deep:a", recover=True, offset=1, epoch=first.epoch)
+            client.call("unsubscribe", channel="deep:a")
+            assert len(client.pushes) < 1000
+            assert client.call("rpc", method="add", data=[1]) == {"data": 1}
+            count = len(client.pushes)
+            assert client.call("rpc", method="add", data=[1]) == {"data": 1}
+            assert len(client.pushes) == count and site.push.channels() == {}
+
+
+def test_who_reads_more_slowly_than_a_history_forgets_is_told():
+    with serving(settings={"max_outbox": 20_000}, buffers=4096,
+                 plugin={"channels": [ChannelRule("short:", history=100)]}) as site:
+        first = site.push.publish("short:a", "x" * 1000)
+        for _ in range(99):
+            site.push.publish("short:a", "x" * 1000)
+        with RawClient(site, PATH + "?Id=42", receive_buffer=4096) as client:
+            client.connect()
+            asked = {"channel": "short:a", "recover": True, "epoch": first.epoch}
+            result = client.call("subscribe", offset=0, **asked)
+            assert result["recovered"]
+            for _ in range(150):
+                site.push.publish("short:a", "x" * 1000)
+            found = [one["offset"] for one in result["publications"]]
+            while "pub" in (push := client.push()):
+                found.append(push["pub"]["offset"])
+            assert push == {"channel": "short:a", "unsubscribe": {"code": 2500,
+                                                                  "reason": "insufficient state"}}
+            assert found == list(range(1, len(found) + 1))
+            result = client.call("subscribe", offset=found[-1], **asked)
+            assert "recovered" not in result and result["offset"] == 250
 
 
 def test_a_channel_from_the_start_comes_with_connect_and_recovers(site, join):

@@ -55,12 +55,13 @@ def test_an_id_that_a_page_handler_needs_is_asked_for_with_a_400():
         assert found.status == 400 and b"Id" in found.body and b"missing" in found.body
 
 
-def test_a_page_handler_without_an_id_parameter_is_told_by_cherrypys_own_404():
+def test_a_client_cannot_choose_its_id_where_the_page_handler_does_not_look_at_it():
     class Forgetful:
         @cherrypy.expose
         @cherrypy.tools.push()
         def websocket(self):
-            """Take no Id: CherryPy does not call this."""
+            """Take no Id."""
 
     with running_site(Forgetful()) as site:
-        assert refusal(site).status == 404
+        found = refusal(site)
+        assert found.status == 400 and b"leave it out" in found.body

@@ -46,3 +46,29 @@ def test_the_first_subprotocol_that_both_speak_is_chosen(supported, offered, cho
         assert answer["Sec-WebSocket-Protocol"] == chosen
         assert site.push.connections()[0].protocols == ([chosen] if chosen else [])
         assert client.hang_up() == 1000
+
+
+@pytest.mark.parametrize("first, second, chosen", [
+    ("chat", "superchat", "chat"), ("superchat", "chat", "chat"), ("news, x", "chat", "news"),
+    ("", "chat", "chat")])
+def test_subprotocols_may_come_on_several_lines(first, second, chosen):
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(subprotocols=["chat", "news"])
+        def websocket(self, Id):
+            """Accept everybody."""
+
+    with running_site(Site()) as site, site.socket() as client:
+        offered = f"{first}\r\nSec-WebSocket-Protocol: {second}"
+        answer = client.handshake(headers={"Sec-WebSocket-Protocol": offered})
+        assert answer["Sec-WebSocket-Protocol"] == chosen
+        assert client.hang_up() == 1000
+
+
+@pytest.mark.parametrize("headers", [
+    {"Connection": "Upgrade\r\nConnection: keep-alive"},
+    {"Connection": "keep-alive\r\nConnection: Upgrade"},
+    {"Upgrade": "h2c\r\nUpgrade: websocket"}, {"Upgrade": "websocket\r\nUpgrade: h2c"}])
+def test_other_lists_may_come_on_several_lines_too(headers):
+    with running_site() as site, site.client(headers=headers) as client:
+        assert client.hang_up() == 1000

@@ -10,6 +10,7 @@ from hypothesis.stateful import (Bundle, RuleBasedStateMachine, consumes, initia
 
 from pushserver.errors import HandshakeRefused
 from pushserver.channels.hub import Hub
+from tests.support.waiting import best_of_three
 
 
 class Member:
@@ -54,6 +55,56 @@ def test_connections_of_one_id_are_all_there_the_oldest_first():
     members = tuple(join(hub, "1") for _ in range(3))
     assert hub.of_id("1") == members
     assert hub.ids() == ["1"]
+
+
+def test_of_several_that_leave_in_any_order_the_others_stay_the_oldest_first():
+    hub = hub_of()
+    members = [join(hub, "1") for _ in range(6)]
+    for gone in (2, 0, 3):
+        before = hub.of_id("1")
+        hub.remove(members.pop(gone))
+        assert hub.of_id("1") == tuple(members) != before
+        assert hub.of_id("1") is hub.of_id("1")
+    members.append(join(hub, "1"))
+    assert hub.of_id("1") == tuple(members)
+    for member in members:
+        hub.remove(member)
+    assert hub.of_id("1") == () and hub.ids() == []
+
+
+def come_and_go(count, newest_first=False):
+    """Let many connections of one Id and of two channels come, then leave."""
+    hub = hub_of(max_connections=count, max_per_id=count)
+    members = [join(hub, "1", ("a", "b")) for _ in range(count)]
+    assert len(hub.of_id("1")) == count
+    for member in reversed(members) if newest_first else members:
+        hub.remove(member)
+    assert hub.ids() == [] and hub.channels() == {}
+
+
+def rename_all(count):
+    """Let many connections of one Id get another one."""
+    hub = hub_of(max_connections=count, max_per_id=count)
+    for member in [join(hub, "1") for _ in range(count)]:
+        hub.rename(member, "2")
+    assert len(hub.of_id("2")) == count and hub.ids() == ["2"]
+
+
+def enter_and_leave_channels(count):
+    """Let one connection be in many channels."""
+    hub = hub_of()
+    member = join(hub, "1", map(str, range(count)))
+    assert len(hub.channels()) == count
+    hub.unsubscribe(member, "0")
+    hub.remove(member)
+    assert len(set(hub.take_deserted())) == count and not hub.channels()
+
+
+@pytest.mark.parametrize("work", [
+    come_and_go, lambda count: come_and_go(count, newest_first=True), rename_all,
+    enter_and_leave_channels], ids=["oldest first", "newest first", "renamed", "channels"])
+def test_four_times_as_many_take_about_four_times_as_long(work):
+    assert best_of_three(lambda: work(20_000)) < 10 * best_of_three(lambda: work(5000))
 
 
 def test_a_connection_that_left_is_nowhere():

@@ -6,6 +6,7 @@ import pytest
 from pushserver.channels.memory_presence import MemoryPresence
 from pushserver.channels.presence import Info
 from tests.support.history import FakeClock
+from tests.support.waiting import best_of_three
 
 ANN, BOB = Info("1", "ann"), Info("3", "bob")
 
@@ -41,5 +42,37 @@ def test_nothing_is_kept_of_who_has_left(presence, clock):
         presence.leave("c", str(number), 15 if number % 2 else 0)
     clock.now += 15
     presence.due()
+    assert not (presence._channels or presence._lingering or presence._of_user
+                or presence._of_client or presence._due)
+
+
+@pytest.mark.parametrize("user", ["ann", "", None], ids=["one user", "anonymous", "many users"])
+@pytest.mark.parametrize("linger", [0, 15])
+def test_four_times_as_many_take_about_four_times_as_long(clock, user, linger):
+    def come_and_go(count):
+        presence = MemoryPresence(clock)
+        infos = [Info(str(number), str(number) if user is None else user)
+                 for number in range(count)]
+        for info in infos:
+            presence.join("c", info)
+            presence.join(f"c {info.client}", info)
+        for info in infos:
+            presence.still("c", info)
+            for channel in presence.channels(info.client):
+                presence.leave(channel, info.client, linger)
+        clock.now += linger
+        presence.due()
+        assert presence.stats("c") == (0, 0) and presence.next_due() is None
+
+    assert best_of_three(lambda: come_and_go(8000)) < 10 * best_of_three(lambda: come_and_go(2000))
+
+
+def test_a_user_that_comes_and_goes_over_and_over_leaves_nothing_behind(presence, clock):
+    for number in range(1000):
+        assert presence.join("c", Info(str(number), "ann")) == (number == 0)
+        presence.leave("c", str(number), 15)
+        assert len(presence.of("c")) == 1
+    clock.now += 15
+    assert presence.due() == [("c", Info("999", "ann"))]
     assert not (presence._channels or presence._lingering or presence._of_user
                 or presence._of_client or presence._due)

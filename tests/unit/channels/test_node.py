@@ -58,6 +58,25 @@ class Member:
         return self.info()
 
 
+def written(member, most):
+    """Return an answer that a member writes down; see ``World.join``."""
+    def answer(pages):
+        shown = [page.publications[:most] for page in pages]
+
+        def queue(*newer):
+            for page, publications, since in zip(pages, shown, newer):
+                member.got.append((page.recovered, [one.data for one in publications]))
+                member.got.extend(f"{member.encoding.name}:{one.data}" for one in since)
+
+        return queue, [reached(page, publications) for page, publications in zip(pages, shown)]
+
+    def reached(page, publications):
+        left = len(page.publications) - len(publications)
+        return page.top._replace(offset=page.top.offset - left) if left else None
+
+    return answer
+
+
 class World:
     def __init__(self):
         self.hub = Hub(max_connections=1000, max_per_id=16, duplicates="share")
@@ -90,16 +109,13 @@ class World:
         self.hub.add(member)
         return member
 
-    def join(self, member, *wanted):
-        """Join with an answer that is written down."""
-        def answer(pages):
-            def queue(*newer):
-                for page, since in zip(pages, newer):
-                    member.got.append((page.recovered, [one.data for one in page.publications]))
-                    member.got.extend(f"{member.encoding.name}:{one.data}" for one in since)
-            return queue
+    def join(self, member, *wanted, most=None):
+        """Join with an answer that is written down, and holds at most so many of each channel."""
         return self.node.join(member, [JoinRequest(*one) for one in wanted], member.channel_info,
-                              answer)
+                              written(member, most))
+
+    def catch_up(self, member, channel, most=None):
+        return self.node.catch_up(member, channel, written(member, most))
 
     def publish(self, channel, data):
         return self.node.publish(channel, Publication.of(data))
@@ -466,7 +482,8 @@ def away(*_):
     raise ConnectionError("away")
 
 
-@pytest.mark.parametrize("answer", [fails, lambda pages: fails], ids=["made", "queued"])
+@pytest.mark.parametrize("answer", [fails, lambda pages: (fails, [None, None])],
+                         ids=["made", "queued"])
 def test_an_answer_that_fails_leaves_nothing_behind(world, answer):
     member, other = world.member(), world.member("other")
     world.node.subscribe(other, "here:a", other.info)
@@ -531,7 +548,7 @@ def test_who_has_the_answer_is_known_to_be_there_and_told_of_behind_it(world):
     def answer(pages):
         assert set(world.presence.of("here:a")) == {"ann", "bob"}
         assert ann.got[2:] == []
-        return lambda *newer: bob.got.append("answer")
+        return lambda *newer: bob.got.append("answer"), [None]
 
     assert world.node.join(bob, [JoinRequest("here:a", None)], bob.channel_info, answer)
     assert ann.got[2:] == ["+bob"] and bob.got == ["answer", "+bob"]
@@ -548,7 +565,7 @@ def test_who_has_just_been_answered_is_told_who_comes(world):
 
     coming = threading.Thread(target=world.node.subscribe, args=(bob, "here:a", bob.info))
     assert world.node.join(ann, [JoinRequest("here:a", None)], ann.channel_info,
-                           lambda pages: queue)
+                           lambda pages: (queue, [None]))
     coming.join()
     assert ann.got[0] == "answer" and set(ann.got[1:]) == {"+ann", "+bob"}
 
@@ -561,6 +578,99 @@ def test_who_leaves_before_the_others_are_told_has_left_for_them(world):
     world.node.unsubscribe(bob, "here:a", "bob")
     world.node.announce(bob, arrivals)
     assert ann.got[-2:] == ["+bob", "-bob"] and set(world.presence.of("here:a")) == {"ann"}
+
+
+def of_bob(world, *names):
+    """Return a watcher in the channel, and members of one user that are in none yet."""
+    ann, bobs = world.member("ann"), [world.member(name) for name in names]
+    world.node.subscribe(ann, "here:a", ann.info)
+    for bob in bobs:
+        bob.user = "bob"
+    ann.got.clear()
+    return ann, *bobs
+
+
+def test_who_leaves_before_the_others_are_told_has_not_left_if_its_user_is_there(world):
+    ann, bob, again = of_bob(world, "bob", "again")
+    world.hub.subscribe(bob, "here:a")
+    arrivals = world.node.enter(["here:a"], bob.channel_info)
+    world.node.subscribe(again, "here:a", again.info)
+    world.node.unsubscribe(bob, "here:a", "bob")
+    world.node.announce(bob, arrivals)
+    assert ann.got == ["+bob"] and set(world.presence.of("here:a")) == {"ann", "again"}
+
+
+def test_a_join_that_fails_leaves_its_user_there_if_another_client_is(world):
+    """That one has not been told of, because the first was about to be."""
+    ann, bob, again = of_bob(world, "bob", "again")
+
+    def answer(pages):
+        world.node.subscribe(again, "here:a", again.info)
+        fails()
+
+    with pytest.raises(ValueError):
+        world.node.join(bob, [JoinRequest("here:a", None)], bob.channel_info, answer)
+    assert ann.got == ["+bob"] and set(world.presence.of("here:a")) == {"ann", "again"}
+
+
+def test_a_user_that_comes_back_while_its_leave_is_told_is_there(world):
+    ann, bob, again = of_bob(world, "bob", "again")
+    world.node.subscribe(bob, "here:a", bob.info)
+    presence = world.full.presence
+
+    def racing(channel, info, joined):
+        world.full.presence = presence
+        world.node.subscribe(again, "here:a", again.info)
+        return presence(channel, info, joined)
+
+    world.full.presence = racing
+    world.node.unsubscribe(bob, "here:a", "bob")
+    assert ann.got[-1] == "+bob" and again.got[-1] == "+bob"
+
+
+def test_a_user_that_leaves_while_it_is_told_to_be_back_has_left(world):
+    ann, bob, again = of_bob(world, "bob", "again")
+    world.node.subscribe(bob, "here:a", bob.info)
+    still, presence = world.presence.still, world.full.presence
+
+    def comes_back(channel, info):
+        world.presence.still = still
+        world.node.subscribe(again, "here:a", again.info)
+        world.full.presence = leaves
+        return still(channel, info)
+
+    def leaves(channel, info, joined):
+        world.full.presence = presence
+        world.node.unsubscribe(again, "here:a", "again")
+        return presence(channel, info, joined)
+
+    world.presence.still = comes_back
+    world.node.unsubscribe(bob, "here:a", "bob")
+    assert ann.got == ["+bob", "-bob", "+bob", "-bob", "+bob", "-bob"]
+    assert set(world.presence.of("here:a")) == {"ann"}
+
+
+def test_users_who_come_and_go_on_many_threads_are_told_as_they_are_in_the_end(world):
+    ann, *bobs = of_bob(world, *map(str, range(8)))
+
+    def move(bob):
+        for _ in range(50 + 1):
+            world.node.subscribe(bob, "here:a", bob.info)
+            together.wait(PATIENCE)
+            world.node.unsubscribe(bob, "here:a", bob.Id)
+            together.wait(PATIENCE)
+        if bob is bobs[0]:
+            world.node.subscribe(bob, "here:a", bob.info)
+
+    for end in "-+":
+        together = threading.Barrier(7)
+        moving = bobs[1:] if end == "-" else bobs[:7]
+        threads = [threading.Thread(target=move, args=(bob,)) for bob in moving]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert ann.got[-1] == f"{end}bob"
 
 
 def test_who_vanishes_before_the_others_are_told_lingers(world):
@@ -731,3 +841,52 @@ def test_threads_that_publish_join_and_leave_miss_nothing(world):
     for thread in threads:
         thread.join(60)
     assert not failures
+
+
+def test_what_does_not_fit_the_answer_follows_step_by_step_and_then_what_is_live(world):
+    member = world.member()
+    for number in range(5):
+        world.publish("kept:a", number)
+    assert world.join(member, ("kept:a", NOWHERE), most=2)
+    world.publish("kept:a", 5)
+    assert member.got == [(True, [0, 1])]       # it is read from the history, in its turn
+    assert world.catch_up(member, "kept:a", most=2)
+    assert world.catch_up(member, "kept:a")
+    assert member.got[1:] == [(True, [2, 3]), (True, [4, 5])]
+    world.publish("kept:a", 6)
+    assert member.got[3:] == ["full:6"]
+    assert world.catch_up(member, "kept:a") is False
+
+
+def test_who_leaves_while_it_is_behind_gets_no_more(world):
+    member = world.member()
+    for number in range(5):
+        world.publish("kept:a", number)
+    world.join(member, ("kept:a", NOWHERE), most=2)
+    assert world.node.unsubscribe(member, "kept:a", "1")
+    assert world.catch_up(member, "kept:a") is False
+    assert len(member.got) == 1 and world.hub.channels() == {}
+
+
+def test_who_is_behind_what_is_remembered_is_out(world):
+    member = world.member()
+    for number in range(5):
+        world.publish("kept:a", number)
+    world.join(member, ("kept:a", NOWHERE), most=2)
+    for number in range(200):
+        world.publish("kept:a", number)
+    assert world.catch_up(member, "kept:a") is None
+    assert len(member.got) == 1 and world.hub.channels() == {}
+
+
+def test_who_is_behind_is_told_who_comes():
+    world = World()
+    world.node = world.make_node([ChannelRule("kept:", history=100, join_leave=True)])
+    ann, bob = world.member("ann"), world.member("bob")
+    for number in range(5):
+        world.publish("kept:a", number)
+    world.join(ann, ("kept:a", NOWHERE), most=2)
+    world.node.subscribe(bob, "kept:a", bob.info)
+    assert "+bob" in ann.got
+    assert world.catch_up(ann, "kept:a")
+    assert ann.got[-1] == (True, [2, 3, 4])

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
+from hypothesis import given, strategies as st
 
 from pushserver.channels.rules import DEFAULT, ChannelRule, ChannelRules, checked_channel
 from pushserver.errors import InvalidSetting
@@ -23,6 +25,29 @@ def test_the_first_rule_that_matches_holds():
     ("*:end", "x:end", True), ("*:end", "x:end:", False)])
 def test_a_pattern_is_for_the_whole_name_and_a_prefix_for_its_beginning(match, channel, expected):
     assert ChannelRule(match).matches(channel) == expected
+
+
+@given(st.text("a*\n", max_size=8), st.text("ab\n", max_size=10))
+def test_a_pattern_matches_as_a_regular_expression_would(match, channel):
+    expression = ".*".join(map(re.escape, match.split("*"))) + ("" if "*" in match else ".*")
+    expected = re.fullmatch(expression, channel, re.DOTALL) is not None
+    assert ChannelRule(match).matches(channel) == expected
+
+
+@pytest.mark.parametrize("match", [
+    "*a" * 4 + "*b", "*a" * 127, "a*" * 127, "*" * 255, "*aab" * 60, "*" + "a" * 120 + "*b*"])
+@pytest.mark.parametrize("channel", ["a" * 255, "a" * 254 + "b", "aab" * 85, "ab" * 127])
+def test_no_pattern_and_no_name_take_long(match, channel):
+    """With a regular expression, most of these would never end."""
+    parts, rest = [part for part in match.split("*") if part], channel
+    for part in parts:
+        _, found, rest = rest.partition(part)
+        if not found:
+            break
+    else:
+        found = "found"
+    ends = channel.startswith(match.split("*")[0]) and channel.endswith(match.split("*")[-1])
+    assert ChannelRule(match).matches(channel) == (bool(found) and ends)
 
 
 def test_without_a_rule_nothing_is_remembered_and_clients_may_nothing():
@@ -53,7 +78,10 @@ def test_a_rule_cannot_be_changed():
     ({"history_bytes": None}, "history_bytes is None"), ({"join_leave": 1}, "True or False"),
     ({"subscribe": "everyone"}, "nobody, users, anyone, token, or a function"),
     ({"subscribe": "subscribers"}, "subscribe is 'subscribers'"),
-    ({"publish": "token"}, "publish is 'token'"), ({"see_history": None}, "see_history is None")])
+    ({"publish": "token"}, "publish is 'token'"), ({"publish": "resuming"}, "publish is"),
+    ({"subscribe": "resuming"}, "subscribe is"), ({"see_presence": "resuming"}, "see_presence is"),
+    ({"see_history": "token"}, "nobody, resuming, subscribers, users, anyone, or a function"),
+    ({"see_history": None}, "see_history is None")])
 def test_what_cannot_be_a_rule_is_a_clear_error(options, message):
     with pytest.raises(InvalidSetting, match=message) as caught:
         ChannelRule(**{"match": "a", **options})

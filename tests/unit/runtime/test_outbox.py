@@ -313,3 +313,22 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestAnySequence = OutboxMachine.TestCase
+
+
+@pytest.mark.parametrize("written, pinned, left", [
+    (0, 0, b"aca"), (1, 0, b"bca"), (2, 0, b"ca"), (0, 1, b"abca"), (2, 1, b"bcba"), (6, 0, b"a")])
+def test_what_waits_is_sifted_but_for_what_is_begun_or_pinned(written, pinned, left):
+    outbox = Outbox(ROOM)
+    for data in (b"ab", b"bcb", b"ba"):
+        outbox.force(data)
+    outbox.advance(written)
+    outbox.sift(lambda data: data.replace(b"b", b""), pinned)
+    assert outbox.size == len(left) and drained(outbox) == left
+
+
+def test_a_long_message_is_not_sifted():
+    outbox = Outbox(ROOM)
+    for data in (b"x", Head(b"bH"), b"bbb", b"bb", b"y"):
+        outbox.force(data)
+    outbox.sift(lambda data: b"")
+    assert outbox.size == 5 and drained(outbox) == b"bHbbb"

@@ -232,3 +232,45 @@ def test_stopping_does_not_wait_for_a_blocked_job_beyond_its_deadline(start, gat
 
 def test_workers_say_how_many_they_are(start):
     assert repr(start(2)) == "<Workers 2 threads, 0 mailboxes ready>"
+
+
+def test_a_held_mailbox_waits_and_goes_on_with_what_held_it(start):
+    workers, box, other, ran = start(1), Mailbox(), Mailbox(), []
+
+    def first():
+        ran.append("first")
+        workers.hold(box, lambda: ran.append("rest of first"))
+
+    workers.post(box, first)
+    workers.post(box, lambda: ran.append("second"))
+    wait_until(lambda: ran and not box.active)
+    workers.post(box, lambda: ran.append("third"))
+    workers.post(other, lambda: ran.append("other"))    # the only worker is free for others
+    wait_until(lambda: len(ran) == 2)
+    assert ran == ["first", "other"] and not workers.is_behind
+    workers.release(box)
+    wait_until(lambda: len(ran) == 5)
+    assert ran[2:] == ["rest of first", "second", "third"]
+
+
+def test_a_mailbox_released_before_its_worker_has_returned_goes_on(start):
+    workers, box, ran = start(2), Mailbox(), []
+
+    def first():
+        workers.hold(box, lambda: ran.append("rest"))
+        workers.release(box)
+        workers.release(box)
+        ran.append("first")
+
+    workers.post(box, first)
+    wait_until(lambda: len(ran) == 2)
+    assert ran == ["first", "rest"]
+    wait_until(lambda: not box.active)
+    assert box.jobs is None
+
+
+def test_mailboxes_that_are_held_do_not_keep_workers_from_ending(start):
+    workers, box, held = start(1), Mailbox(), []
+    workers.post(box, lambda: (workers.hold(box, lambda: None), held.append(1)))
+    wait_until(lambda: held and not box.active)
+    assert workers.stop(time.monotonic() + PATIENCE)

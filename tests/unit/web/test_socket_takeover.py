@@ -33,8 +33,9 @@ def served(respond, finish):
     class Answering(Gateway):
         def respond(self):
             try:
-                takeover = SocketTakeover(lambda: noted(finish, takeover))
+                takeover = SocketTakeover()
                 assert current_request() is self.req
+                takeover.hold_back(lambda: noted(finish, takeover))
                 respond(self.req)
             except BaseException as error:
                 failures.append(error)
@@ -75,7 +76,7 @@ def writing(data):
 def test_there_is_no_request_where_cheroot_answers_none():
     assert current_request() is None
     with pytest.raises(HandshakeRefused, match="cheroot") as refused:
-        SocketTakeover(lambda: None)
+        SocketTakeover()
     assert refused.value.status == 501
 
 
@@ -177,7 +178,7 @@ def test_what_is_taken_over_another_time_is_given_up_the_first_time():
 
     def respond(request):
         assert told == []
-        SocketTakeover(lambda: told.append("second"))
+        SocketTakeover().hold_back(lambda: told.append("second"))
         assert told == [True]
         writing(REFUSAL)(request)
 

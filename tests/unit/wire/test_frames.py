@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import json
 import struct
+import tracemalloc
 import types
 from itertools import pairwise
 
@@ -15,10 +16,11 @@ from ws4py.messaging import PingControlMessage, PongControlMessage
 from pushserver.wire.disconnects import ABNORMAL, NO_STATUS, Disconnect
 from pushserver.errors import InvalidData
 from pushserver.wire.frames import (OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING, OPCODE_PONG,
-                                    OPCODE_TEXT, apply_mask, close_frame, frame)
+                                    OPCODE_TEXT, apply_mask, close_frame, frame, without)
 from pushserver.wire.payloads import encode_payload
 from pushserver.wire.parser import FrameReader
 from tests.support.raw_client import masked_frame
+from tests.support.waiting import best_of_three
 
 KEY = b"\x11\xf2\x33\x44"
 LARGE = 1 << 20
@@ -341,6 +343,38 @@ def test_ten_million_bytes_of_fragments_are_not_kept():
     assert held(reader) < 1500
 
 
+@pytest.mark.parametrize("first, between", [(0x01, b""), (0x02, b""), (0x02, b"ping")])
+@pytest.mark.parametrize("from_client, values", [(True, False), (False, False), (False, True)])
+def test_a_fragment_costs_the_same_however_much_came_before_it(first, between, from_client, values):
+    tiny = raw(0, b"a", from_client) + (raw(0x89, between, from_client) if between else b"")
+
+    def cost(before):
+        reader = FrameReader(1 << 26, from_client=from_client, values=values)
+        reader.feed(raw(first, b"a" * before, from_client) + tiny)
+        found = best_of_three(lambda: reader.feed(tiny * 4000))
+        message = reader.feed(raw(0x80, b"z", from_client))[-1]
+        assert len(message if values else message.data) == before + 12_002
+        return found
+
+    assert cost(1 << 23) < 8 * cost(1)
+
+
+@pytest.mark.parametrize("first", [0x01, 0x02])
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_fragments_of_one_byte_take_little_more_memory_than_their_bytes(first, pieces):
+    reader, size = FrameReader(1 << 26), 20_000
+    stream = raw(first, b"a", True) + raw(0, b"a", True) * (size - 1)
+    step = len(stream) // pieces + 1
+    chunks = [stream[start:start + step] for start in range(0, len(stream), step)]
+    tracemalloc.start()
+    try:
+        for chunk in chunks:
+            assert reader.feed(chunk) == []
+        assert tracemalloc.get_traced_memory()[0] < 1.3 * size + 10_000
+    finally:
+        tracemalloc.stop()
+
+
 BROKEN = {
     "reserved bit 1": [(0xC1, b"a")], "reserved bit 2": [(0xA1, b"a")],
     "reserved bit 3": [(0x91, b"a")],
@@ -413,3 +447,18 @@ def test_values_are_str_and_bytes():
     first, second, third, pong = reader.feed(stream)
     assert (first, second, third) == ("gr\u00fc\u00df", b"\x00\xff", "x" * 200)
     assert pong.data == b"p"
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"in", b"out"]),
+                          st.sampled_from([0, 1, 122, 123, 124, 125, 65_532, 65_533, 70_000]))))
+def test_frames_are_taken_out_by_how_their_payloads_begin(sizes):
+    frames = [frame(OPCODE_TEXT, start + b"x" * size) for start, size in sizes]
+    left = [data for data, (start, _) in zip(frames, sizes) if start == b"in"]
+    assert without((b"out", b"nothing"), b"".join(frames)) == b"".join(left)
+    assert without((b"not",), b"".join(frames)) == b"".join(frames)
+
+
+def test_only_frames_are_taken_out():
+    answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    assert without((b"out",), answer + frame(OPCODE_TEXT, b"out")).startswith(answer)
+    assert without((b"out",), b"") == b""

@@ -9,14 +9,13 @@ from cherrypy.lib.httputil import HeaderMap
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserver.errors import HandshakeRefused, InvalidSetting
-from pushserver.wire.handshake import (accept_key, asks_to_connect, check_key, check_origin,
-                                       check_request, checked_heartbeat, admitted_id,
-                                       choose_subprotocol)
-from pushserver.wire.handshake import normal_origin
+from pushserver.errors import HandshakeRefused
+from pushserver.wire.disconnects import is_final
+from pushserver.wire.handshake import (accept_key, admitted_id, asks_for_close, asks_to_connect,
+                                       check_key, check_request, checked_heartbeat,
+                                       choose_subprotocol, refusal_disconnect)
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-SITE = "https://example.org"
 
 
 def request(method="GET", protocol=(1, 1), **changes):
@@ -150,48 +149,6 @@ def test_a_bad_id_is_400_and_the_answer_says_which_rule(Id, word):
     assert word in refused.message
 
 
-@pytest.mark.parametrize("origin", [
-    None, "", "https://example.org", "https://EXAMPLE.org:443", "wss://example.org",
-    "https://friend.example", "https://friend.example:443"])
-def test_the_sites_own_pages_its_friends_and_programs_may_connect(origin):
-    check_origin(origin, SITE, ("https://friend.example",))
-
-
-@pytest.mark.parametrize("origin", [
-    "http://example.org", "https://example.org:8443", "https://evil.example", "null",
-    "https://example.org.evil.example", "https://evil.example/https://example.org",
-    "https://example.org@evil.example", "https://friend.example:8443", "*", "x" * 9999])
-def test_anybody_elses_page_is_403_and_the_answer_names_the_setting(origin):
-    refused = refusal(check_origin, origin, SITE, ("https://friend.example",))
-    assert refused.status == 403
-    assert "allowed_origins" in refused.message
-    assert origin == "*" or origin not in refused.message
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "junk"])
-def test_a_star_allows_any_origin(origin):
-    check_origin(origin, SITE, ("*",))
-
-
-@given(st.text(max_size=20) | st.sampled_from(["http://a", "https://a:1", "ws://A", "http://a/"]),
-       st.lists(st.sampled_from(["http://a", "https://a:1", "http://b"])))
-def test_an_origin_is_let_in_exactly_when_its_normal_form_is_known(origin, allowed):
-    try:
-        known = not origin or normal_origin(origin) in (*allowed, SITE)
-    except InvalidSetting:
-        known = False
-    try:
-        check_origin(origin, SITE, allowed)
-    except HandshakeRefused as refused:
-        assert refused.status == 403 and not known
-    else:
-        assert known
-
-
-def test_a_site_whose_own_address_is_unknown_is_nobodys():
-    assert refusal(check_origin, "https://example.org", "", ()).status == 403
-
-
 @pytest.mark.parametrize("offered, supported, chosen", [
     ("", [], None), ("a", [], None), ("", ["a"], None), ("a, b", ["b", "a"], "a"),
     ("x,b ,a", ["a", "b"], "b"), ("A", ["a"], None), (",,", ["a"], None)])
@@ -215,3 +172,44 @@ def test_other_heartbeats_are_refused(value):
 
 def test_a_heartbeat_is_given_once():
     assert "more than once" in refusal(checked_heartbeat, ["5", "5"]).message
+
+
+@pytest.mark.parametrize("value, asks", [(None, False), ("close", True)])
+def test_a_client_may_ask_for_refusals_by_a_close_frame(value, asks):
+    assert asks_for_close(value) is asks
+
+
+@pytest.mark.parametrize("value", ["", "Close", "http", "close ", ["close", "close"]])
+def test_any_other_form_of_refusals_is_400(value):
+    refused = refusal(asks_for_close, value)
+    assert refused.status == 400
+    assert "refusals=close" in refused.message
+
+
+@pytest.mark.parametrize("status, code", [
+    (400, 4500), (401, 4501), (403, 4503), (404, 4504), (409, 4509), (499, 4599), (301, 4601),
+    (303, 4603), (200, 4700), (204, 4704)])
+def test_what_another_try_does_not_change_has_a_final_close_code(status, code):
+    assert refusal_disconnect(status, "why") == (code, "why")
+    assert is_final(code)
+
+
+@pytest.mark.parametrize("status, code", [(429, 4029), (408, 4008), (500, 4100), (503, 4103)])
+def test_what_may_pass_has_a_close_code_that_means_reconnect(status, code):
+    assert refusal_disconnect(status, "why") == (code, "why")
+    assert not is_final(code)
+
+
+@given(st.text(), st.integers(200, 599))
+def test_every_reason_fits_into_a_close_frame(reason, status):
+    disconnect = refusal_disconnect(status, reason)
+    assert len(disconnect.reason.encode()) <= 123
+    assert 4000 <= disconnect.code <= 4999
+    assert "\n" not in disconnect.reason
+
+
+@pytest.mark.parametrize("reason, cut", [
+    ("x" * 200, "x" * 123), ("é" * 100, "é" * 61), ("x" + "😀" * 40, "x" + "😀" * 30),
+    ("a\n b\r\n", "a b"), ("\udc80", "?")])
+def test_a_long_reason_is_cut_between_two_characters(reason, cut):
+    assert refusal_disconnect(403, reason).reason == cut

@@ -1,0 +1,147 @@
+"""Keep clients that begin no TLS from keeping all others out; only this file knows how.
+
+cheroot does each TLS handshake on the thread that accepts, which waits up to its timeout for one
+silent client. Here the thread that accepts only makes the TLS layer. The handshake is done step by
+step, whenever the client has sent something; in between the connection waits with those that are
+kept alive, and no thread waits for it.
+"""
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import time
+from typing import Any
+
+from cheroot import errors
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+
+from .http_servers import Forwarding
+
+PENDING: dict[str, str] = {}
+"""The environment of a connection whose handshake is not done; recognized by identity."""
+
+PLAIN_HTTP = (b"The client sent a plain HTTP request, but this server only speaks HTTPS on this "
+              b"port.")
+
+UNREAD = 64 * 1024
+"""Bytes of such a request that are read, so that its answer is not lost."""
+
+
+class ShakesHandsLater:
+    """Do the TLS handshake of an ``HTTPConnection``, whose subclass this becomes, in steps."""
+
+    server: Any
+    socket: Any
+    remote_addr: str | None
+    remote_port: int | None
+    ssl_env: dict[str, Any]
+    linger: bool
+    _shake_until: float
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._shake_until = time.monotonic() + self.server.timeout
+
+    def communicate(self) -> bool:
+        """Go on with the handshake, or with what the client sends after it; see cheroot.
+
+        Returns:
+            Whether to wait for more.
+        """
+        if self.ssl_env is PENDING:
+            self.socket.settimeout(0)
+            try:
+                waits = self._shake_hands()
+            except ssl.SSLError as error:
+                self._fail(error)
+                return False
+            except (OSError, ValueError) as error:
+                self._lost(error)
+                return False
+            if waits:
+                return time.monotonic() < self._shake_until
+        return bool(super().communicate())  # type: ignore[misc]
+
+    def _shake_hands(self) -> bool:
+        """Take a step; tell whether something must come from the client before the next."""
+        while True:
+            try:
+                self.socket.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                return True
+            except ssl.SSLWantWriteError:   # rare: certificates that no fresh socket takes
+                left = self._shake_until - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("it does not read") from None
+                self.socket.settimeout(left)
+        waits = not (self.socket.pending() or _has_arrived(self.socket))
+        self.socket.settimeout(self.server.timeout)
+        self.ssl_env = self.server.ssl_adapter.get_environ(self.socket)
+        return waits
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """Say why there is no connection, to the log and to a client of plain HTTP."""
+        if error.reason != "HTTP_REQUEST":
+            self._lost(error)
+            return
+        self._log(f"attempted to speak plain HTTP into a TCP connection configured for TLS-only "
+                  f"traffic: {error!s}")
+        answer = [b"%s 400 Bad Request" % self.server.protocol.encode("ascii"),
+                  b"Content-Length: %d" % len(PLAIN_HTTP), b"Content-Type: text/plain",
+                  b"Connection: close", b"", PLAIN_HTTP]
+        self.linger = True      # it is closed here
+        with socket.socket(fileno=self.socket.detach()) as plain:
+            plain.setblocking(False)
+            try:
+                plain.recv(UNREAD)
+                plain.send(b"\r\n".join(answer))
+                plain.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass    # it has gone
+
+    def _lost(self, error: Exception) -> None:
+        self._log(f"lost — peer dropped the TLS connection suddenly, during handshake: {error!s}")
+
+    def _log(self, message: str) -> None:
+        self.server.error_log(f"Client {(self.remote_addr, self.remote_port)!s} {message}",
+                              level=logging.INFO)
+
+
+def _has_arrived(sock: socket.socket) -> bool:
+    """Tell whether there is something to read on a non-blocking socket, below its TLS layer."""
+    try:
+        socket.socket.recv(sock, 1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class _Adapter(Forwarding):
+    """A site's adapter, without the handshake."""
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        """Make the TLS layer of an accepted socket; see ``BuiltinSSLAdapter.wrap``."""
+        try:
+            sock.getpeername()      # if it has gone, the TLS layer would raise and not close it
+            return self.original.context.wrap_socket(sock, do_handshake_on_connect=False,
+                                                     server_side=True), PENDING
+        except (OSError, ValueError) as error:
+            sock.close()
+            raise errors.FatalSSLAlert(*error.args) from error
+
+
+def shake_hands_later(server: Any) -> None:
+    """Take TLS handshakes off the thread of an HTTP server that accepts; safe to repeat.
+
+    Only cheroot's own builtin adapter is changed: what a site has made itself is left alone.
+    """
+    adapter = getattr(server, "ssl_adapter", None)
+    if getattr(type(adapter), "wrap", None) is not BuiltinSSLAdapter.wrap:
+        return
+    # in this order: a connection that is being accepted may meet the new class with the old wrap
+    made = server.ConnectionClass
+    if not issubclass(made, ShakesHandsLater):
+        server.ConnectionClass = type(made.__name__, (ShakesHandsLater, made), {})
+    server.ssl_adapter = _Adapter(adapter)

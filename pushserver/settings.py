@@ -73,10 +73,11 @@ class Settings:
         workers: threads that run callbacks; when all are blocked, spare ones take over.
         allowed_origins: origins besides the site's own: ``https://example.org``, for its
             subdomains ``https://*.example.org``, for apps such as ``capacitor://localhost``, for
-            pages without a host ``null`` or ``file://``; "*": any.
+            pages without a host ``file://`` or ``null``, which a page of any site can be made to
+            send; "*": any.
         allowed_hosts: names under which browsers may see the site as its own, beside localhost
             and IP addresses: ``example.org``, for its subdomains ``*.example.org``; "*": any.
-            (): any, but none on a server that listens on loopback only and is behind no proxy.
+            (): any, but none on a server that listens on loopback only and sees no proxy.
 
     Raises:
         InvalidSetting: a value has the wrong type or is out of range.

@@ -39,7 +39,7 @@ export interface PushMessageEvent extends PushEvent<"message"> {
 }
 
 export interface PushCloseEvent extends PushEvent<"close"> {
-  /** The close code; 1006 if the connection was lost or never made. */
+  /** The close code: 1006 if the connection was lost or never made, 4000 to 4799 if refused. */
   readonly code: number;
   readonly reason: string;
   readonly wasClean: boolean;

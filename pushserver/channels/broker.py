@@ -50,6 +50,9 @@ class Broker(Protocol):
     - ``publish``, ``history``, ``recover``, ``remove_history``, ``subscribe`` and ``unsubscribe``
       may wait for a network, for a bounded time, and raise an error if it cannot be reached. The
       node calls them with no lock held and never on the loop's thread.
+    - In a process that was forked from a running node's nothing is called, until a server is
+      started there: ``start`` then comes without a ``stop``, and all threads and any held locks
+      are the parent's.
 
     Any thread may call any method, but ``start`` and ``stop`` belong to the server. Before
     ``start`` and after ``stop`` nothing is delivered.

@@ -13,7 +13,7 @@ from ..connections.connection import Connection
 from ..errors import HandshakeRefused
 from ..wire.frames import close_frame
 from ..wire.handshake import (accept_key, asks_for_close, check_request, checked_heartbeat,
-                              choose_subprotocol, refusal_disconnect)
+                              choose_subprotocol, first_subprotocol, refusal_disconnect)
 from ..wire.origins import ANY, check_origin, site_origins
 from .identity import TOKEN_REFUSED, Identity, takes
 from .refusals import RefusalLog, plain_error_page, refusal_of, refusing
@@ -200,8 +200,7 @@ class Endpoint:
         response.body = b""
 
     def tidy(self) -> None:
-        """Note why there is no connection, and remove what CherryPy adds for old browsers: blanks.
-        """
+        """Note why there is no connection; remove the blanks of CherryPy's error pages."""
         request, response = cherrypy.serving.request, cherrypy.serving.response
         code = int(str(response.status or 200)[:3])
         self._refused = refusal_of(sys.exc_info()[1], code)
@@ -336,7 +335,7 @@ class Endpoint:
         # browsers fail a connection that answers none of the subprotocols that they offer
         head = self._switching(
             SWITCHING + b"Switching Protocols\r\n" + takeover.answer.partition(b"\r\n")[2],
-            self._offered.partition(",")[0].strip() or None)
+            first_subprotocol(self._offered))
         takeover.write(head + close_frame(refusal_disconnect(refused.status, refused.message)))
         if self._acceptor.take_leave(takeover.socket):
             takeover.detach()

@@ -1,7 +1,6 @@
 """The CherryPy tool that turns a page handler into a WebSocket address."""
 from __future__ import annotations
 
-import re
 from typing import Any, Collection, Sequence
 
 import cherrypy
@@ -11,15 +10,12 @@ from ..channels.rules import checked_channel
 from ..connections.connection import Connection
 from ..errors import InvalidSetting
 from ..server import PushServer, acceptor_of
-from ..wire.handshake import asks_to_connect
+from ..wire.handshake import asks_to_connect, is_subprotocol
 from .endpoint import Endpoint
 from .refusals import RefusalLog
 
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id",
               "heartbeat_freq")
-
-_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-"""What a client can offer as a subprotocol (RFC 6455 section 4.1)."""
 
 PAGE_TOOLS = ("accept", "autovary", "caching", "encode", "etags", "gzip", "json_out",
               "trailing_slash")
@@ -153,7 +149,7 @@ def check_options(**options: Any) -> None:
     for channel in options.get("channels", ()):
         checked_channel(channel)
     for name in options.get("subprotocols", ()):
-        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+        if not is_subprotocol(name):
             raise InvalidSetting(f"subprotocol is {name!r}: use letters, digits and "
                                  "!#$%&'*+-.^_`|~")
     for name in ("optional", "trust_id"):

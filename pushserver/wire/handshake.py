@@ -37,6 +37,8 @@ _LATER = (408, 425, 429)
 
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 
+_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+
 _UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade",
                     "Sec-WebSocket-Version": VERSION}
 
@@ -186,6 +188,20 @@ def choose_subprotocol(offered: str, supported: Sequence[str],
     if names and all(name in refused for name in names):
         raise HandshakeRefused(400, refused[names[0]])
     return next((name for name in names if name in supported), None)
+
+
+def first_subprotocol(offered: str) -> str | None:
+    """Return the first subprotocol that a client offers, whether or not the site speaks it.
+
+    Browsers fail a connection whose answer names none of those that a page has offered, and then
+    do not show the page why it is refused.
+    """
+    return next((name for name in _tokens(offered) if is_subprotocol(name)), None)
+
+
+def is_subprotocol(name: object) -> bool:
+    """Tell whether a client can offer a subprotocol of this name (RFC 6455 section 4.1)."""
+    return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
 
 
 def refusal_disconnect(status: int, message: str) -> Disconnect:

@@ -19,8 +19,8 @@ PAGE = """<!DOCTYPE html>
 <script type="module">
   import { PushClient } from "/push/push-client.js";
   window.said = [];
-  window.connect = (path) => {
-    window.client = new PushClient(path, { minDelay: 0.05, maxDelay: 0.1 });
+  window.connect = (path, protocols) => {
+    window.client = new PushClient(path, { protocols, minDelay: 0.05, maxDelay: 0.1 });
     client.addEventListener("close", ({ code, reason, final, wasClean }) =>
       said.push([code, reason, final, wasClean]));
   };
@@ -75,9 +75,10 @@ def page(site):
         browser.close()
 
 
-def refused(page, path):
+def refused(page, path, *protocols):
     """Return what the page is told at an address that refuses."""
-    page.evaluate("path => { said.length = 0; connect(path); }", path)
+    page.evaluate("([path, protocols]) => { said.length = 0; connect(path, protocols); }",
+                  [path, protocols])
     page.wait_for_function("said.length > 0")
     return page.evaluate("said[0]")
 
@@ -90,6 +91,10 @@ def test_a_page_reads_why_it_is_refused_and_does_not_come_back(site, page, path,
     assert refused(page, path) == [code, reason, True, True]
     assert page.evaluate("client.state") == "closed"
     assert len(site.push) == 0
+
+
+def test_a_page_that_offers_subprotocols_reads_it_too(site, page):
+    assert refused(page, "/members?Id=42", "chat", "v2")[:2] == [4503, "members only, für immer"]
 
 
 def test_a_page_that_is_refused_for_now_comes_back(root, site, page):

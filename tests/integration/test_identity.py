@@ -373,7 +373,7 @@ def test_a_token_in_the_url_that_is_not_taken_is_a_401_and_only_the_log_says_why
                        (f"token={token(channel='a')}", "for a channel")]:
         assert refused(site, f"/websocket?{query}") == \
             (401, "the token is not valid: get a new one\n")
-        assert why in caplog.text
+        wait_until(lambda: why in caplog.text, what=why)
     status, line = refused(site, f"/websocket?token={jwt.encode({}, SECRET)}")
     assert (status, "Id is missing" in line) == (400, True)
 

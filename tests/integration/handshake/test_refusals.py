@@ -31,7 +31,7 @@ def told(site, path=ASKS, *, tls=None, **options):
         with contextlib.suppress(OSError):
             client.send(0x88, payload[:2])
         assert client.at_end() and client.buffer == b""
-    assert site.push._hub._reserved == {}
+    wait_until(lambda: site.push._hub._reserved == {})
     wait_until(lambda: not site.push._lifecycle.runtime.farewells)
     return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
 
@@ -102,6 +102,22 @@ def test_tools_that_work_on_pages_do_not_disturb(config):
                       config={"/": config}) as site:
         for _ in range(2):
             assert told(site, headers={"Accept-Encoding": "gzip"}) == (4503, "members only")
+
+
+@pytest.mark.parametrize("offered, named", [
+    ("chat, v2", "chat"), ("other, v2", "v2"), ("other", "other"), (", ,", None), (None, None),
+    ("caf\xe9, ok", "ok")])
+def test_a_subprotocol_is_named_or_browsers_would_not_show_why(offered, named):
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(subprotocols=["chat", "v2"])
+        def websocket(self, Id):
+            raise cherrypy.HTTPError(403, "members only")
+
+    with running_site(Site()) as site, site.socket() as client:
+        answer = client.handshake(ASKS, headers={"Sec-WebSocket-Protocol": offered})
+        assert answer["Sec-WebSocket-Protocol"] == named
+        assert client.close_code() == 4503
 
 
 def buffering(app):

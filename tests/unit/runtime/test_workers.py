@@ -274,3 +274,25 @@ def test_mailboxes_that_are_held_do_not_keep_workers_from_ending(start):
     workers.post(box, lambda: (workers.hold(box, lambda: None), held.append(1)))
     wait_until(lambda: held and not box.active)
     assert workers.stop(time.monotonic() + PATIENCE)
+
+
+def test_a_job_may_stop_its_own_workers_and_another_worker_takes_its_place(start):
+    workers, ran = start(1), []
+    boxes = [Mailbox(), Mailbox()]
+
+    def stop():
+        workers.step_aside()
+        workers.step_aside()
+        workers.post(boxes[1], lambda: ran.append("another's job"))
+        ran.append(workers.stop(time.monotonic() + PATIENCE))
+
+    workers.post(boxes[0], stop)
+    workers.post(boxes[0], lambda: ran.append("own next job"))
+    wait_until(lambda: len(ran) == 3)
+    assert ran == ["another's job", True, "own next job"]
+
+
+def test_a_thread_that_is_no_worker_has_nothing_to_step_aside_from(start):
+    workers = start(1)
+    workers.step_aside()
+    assert len(workers._threads) == 1

@@ -284,7 +284,8 @@ class Endpoint:
         takeover, connection = self._takeover, self._connection
         assert takeover is not None
         try:
-            if self._agreed and takeover.answer and self._refused is None:
+            if self._agreed and takeover.answer and self._refused is None \
+                    and not takeover.is_abandoned:
                 assert connection is not None
                 self._hand_over(takeover, connection)
                 return
@@ -298,6 +299,8 @@ class Endpoint:
             self._acceptor.release(self._identity.Id)
         if connection is not None:
             connection.detach()
+        if takeover.is_abandoned:
+            return
         if self._agreed and not takeover.answer:
             warn_once("WSGI middleware answered a WebSocket handshake with %s in the place of "
                       "CherryPy's 101: take the push path out of it", takeover.status or "nothing")

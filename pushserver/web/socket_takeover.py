@@ -45,10 +45,11 @@ class _HeldBack:
 
     bytes_written = 0
 
-    def __init__(self, wfile: Any) -> None:
+    def __init__(self, wfile: Any, takeover: SocketTakeover) -> None:
         self.answer = b""
         self.status = 0
         self.takes_all = False
+        self.takeover = takeover
         self._wfile = wfile
 
     def write(self, data: bytes) -> int:
@@ -90,8 +91,7 @@ class SocketTakeover:
 
     Raises:
         HandshakeRefused: 501: the site is not served by cheroot, or not on cheroot's threads, or
-            through a TLS adapter whose sockets cannot be polled; 500: for this request there is a
-            101 already.
+            through a TLS adapter whose sockets cannot be polled.
     """
 
     def __init__(self) -> None:
@@ -103,19 +103,20 @@ class SocketTakeover:
         if not isinstance(request.conn.socket, socket.socket):
             raise _refusal(501, "push needs cheroot's builtin TLS adapter: set server.ssl_module "
                            "to 'builtin'")
-        if isinstance(request.conn.wfile, _HeldBack):
-            raise _refusal(500, "WSGI middleware has called the site a second time for one "
-                           "handshake: take the push path out of it")
+        if isinstance(request.conn.wfile, _HeldBack):   # CherryPy redirected, or middleware retries
+            request.conn.wfile.takeover.abandon()
+        self.is_abandoned = False
         self._request = request
         self._connection = request.conn
         self._wfile = request.conn.wfile
-        self._held = _HeldBack(self._wfile)
+        self._held = _HeldBack(self._wfile, self)
 
     def hold_back(self, finish: Callable[[], None], *, all_of_it: bool = False) -> None:
         """Keep a 101 back from now on, and call ``finish`` as soon as cheroot is done.
 
         It is called in any case, once, and on this thread; the connection then ends, unless its
-        socket is detached.
+        socket is detached. If the site is called another time for the same request, it is called
+        then, and this object is abandoned.
 
         Args:
             finish: what to call.
@@ -127,10 +128,19 @@ class SocketTakeover:
         self._connection.wfile = self._held
         self._connection.close = self._close
 
-    def _close(self) -> None:
-        """Call ``finish``; cheroot calls this in the place of the connection's own ``close``."""
+    def abandon(self) -> None:
+        """Undo what was begun, because what the site answered has been given up."""
+        self.is_abandoned = True
+        self._restore()
+        self._finish()
+
+    def _restore(self) -> None:
         del self._connection.close
         self._connection.wfile = self._wfile
+
+    def _close(self) -> None:
+        """Call ``finish``; cheroot calls this in the place of the connection's own ``close``."""
+        self._restore()
         try:
             self._finish()
         finally:

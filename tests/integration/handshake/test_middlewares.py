@@ -151,6 +151,52 @@ def test_a_refusal_passes_middleware_without_a_warning(middleware, error, caplog
     assert not any("middleware" in line for line in warnings(caplog))
 
 
+@pytest.mark.parametrize("where", ["pipeline", "outside"])
+@pytest.mark.parametrize("middleware", WORKING, ids=name)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_page_is_told_by_a_close_frame_through_middleware(middleware, where, caplog):
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(handler_cls=Echo)
+        def websocket(self, Id):
+            raise cherrypy.HTTPError(403, "members only")
+
+    with around(middleware, where, root=Site()) as site:
+        for _ in range(2):
+            with site.socket() as client:
+                client.handshake("/websocket?Id=42&refusals=close")
+                first, payload = client.frame()
+                assert first == 0x88 and payload[2:] == b"members only"
+                assert 4500 <= int.from_bytes(payload[:2], "big") < 5000
+                client.send(0x88, payload[:2])
+                assert client.at_end()
+        assert site.push._hub._reserved == {} and len(site.push) == 0
+    assert not any("middleware" in line for line in warnings(caplog))
+
+
+def test_a_page_handler_may_redirect_inside_of_cherrypy():
+    class Site(Root):
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def old(self, Id):
+            raise cherrypy.InternalRedirect("/echo?Id=1")
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def to_a_page(self, Id):
+            raise cherrypy.InternalRedirect("/")
+
+    with running_site(Site()) as site:
+        with site.client("/old?Id=1") as client:
+            client.text("hello")
+            assert client.message() == "hello"
+        with pytest.raises(Refused) as page:
+            site.client("/to_a_page?Id=1")
+        assert page.value.body == b"page"
+        wait_until(lambda: len(site.push) == 0)
+        assert site.push._hub._reserved == {}
+
+
 def test_pages_inside_of_middleware_stay_pages():
     with around(middlewares.closes_at_the_end_of_the_iteration) as site, site.socket() as client:
         for _ in range(3):

@@ -173,16 +173,19 @@ def test_a_client_that_has_gone_can_be_refused():
         wait_until(lambda: done)
 
 
-def test_a_request_for_which_a_101_is_held_back_cannot_be_taken_over_again():
+def test_what_is_taken_over_another_time_is_given_up_the_first_time():
+    told = []
+
     def respond(request):
-        with pytest.raises(HandshakeRefused, match="second time") as refused:
-            SocketTakeover()
-        assert refused.value.status == 500
+        assert told == []
+        SocketTakeover().hold_back(lambda: told.append("second"))
+        assert told == [True]
         writing(REFUSAL)(request)
 
-    with served(respond, lambda takeover: None) as client:
+    with served(respond, lambda takeover: told.append(takeover.is_abandoned)) as client:
         client.sendall(REQUEST)
         assert answer(client) == REFUSAL
+    assert told == [True, "second"]
 
 
 def test_a_thread_of_cheroot_outlives_a_socket_that_was_taken_before_the_taking_failed():

@@ -104,6 +104,7 @@ class Connection(WebSocket):  # type: ignore[misc]
         self.keep(None)
         if self._lease is not None:
             self._lease.cancel()
+            self._lease = None
         self._handle = None
         self.sock = None
 

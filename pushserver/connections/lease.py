@@ -58,7 +58,8 @@ class Lease:
             seconds = self._left()
         except Exception:
             logger.exception("Id %r: its session cannot be looked up", self._handle.link.Id)
-            seconds = LOOK_EVERY
+            self._look_in(LOOK_EVERY)
+            return
         now = time.monotonic()
         if seconds > 0:
             self._due = now + seconds
@@ -71,4 +72,6 @@ class Lease:
 
     def _look_in(self, seconds: float) -> None:
         runtime = self._handle.context.runtime
-        self._job = runtime.later(self._mailbox, seconds, self._look)
+        self._job = job = runtime.later(self._mailbox, seconds, self._look)
+        if self._cancelled:     # meanwhile
+            job.cancel()

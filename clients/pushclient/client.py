@@ -6,7 +6,6 @@ each. ``Dispatcher`` takes messages to the program, ``Calls`` takes commands to 
 from __future__ import annotations
 
 import ssl
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -42,7 +41,8 @@ class PushClient:
 
     Iterate over the messages, which are ``str`` or ``bytes``, or pass ``on_message``. With
     ``channels`` they are ``Publication``s, and each channel resumes where it was lost. Every
-    method is safe from any thread, callbacks and signal handlers included. Callbacks run on the
+    method is safe from any thread, callbacks and signal handlers included; neither can wait for
+    an answer, handlers at least when they have interrupted another call. Callbacks run on the
     client's thread, one at a time; exceptions in them are logged, and ``SystemExit`` and
     ``KeyboardInterrupt`` end the client. While one blocks, or while the queue is full, nothing is
     read: TCP then slows the server down, which may in the end disconnect the client as slow.
@@ -147,7 +147,7 @@ class PushClient:
                               on_message=on_message, on_state=on_state, on_gap=on_gap,
                               on_lost=on_lost, on_presence=on_presence)
         inbox = Inbox(options.check_count("max_queue", max_queue), self._wake,
-                      len if channels is None else size_of)
+                      len if channels is None else size_of, self._check_not_nested)
         answers = None if channels is None else Answers()
         dispatcher = Dispatcher(callbacks, inbox, answers)
         self._calls: Calls | None = None
@@ -166,7 +166,6 @@ class PushClient:
             self._reconnector = reconnector
         self._callbacks, self._inbox, self._dispatcher = callbacks, inbox, dispatcher
         self._timeout = timeout
-        self._callers: list[int] = []   # threads in a method that takes locks
         forks.called_in_children(self._forked)
 
     def __repr__(self) -> str:
@@ -201,7 +200,8 @@ class PushClient:
         Raises:
             ConnectionClosed: the client was closed; make another.
         """
-        self._reconnector.start()
+        with self._reconnector.in_call():
+            self._reconnector.start()
         return self
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
@@ -221,9 +221,8 @@ class PushClient:
         """
         disconnect = checked_disconnect(code, reason)
         self._dispatcher.stop()
-        is_nested = threading.get_ident() in self._callers
-        with self._call():
-            self._reconnector.close(disconnect, wait=not is_nested)
+        with self._reconnector.in_call():
+            self._reconnector.close(disconnect)
 
     def _forked(self) -> None:
         """Close the client in a forked child; what is queued is the parent's."""
@@ -231,20 +230,6 @@ class PushClient:
             self._dispatcher.stop()
             self._inbox.clear()
             self._inbox.end()
-
-    @contextmanager
-    def _call(self) -> Iterator[None]:
-        """Note that this thread is in a method that takes locks.
-
-        A signal handler that interrupts it and calls ``close`` must not wait for the client's
-        thread, which may need them.
-        """
-        caller = threading.get_ident()
-        self._callers.append(caller)
-        try:
-            yield
-        finally:
-            self._callers.remove(caller)
 
     def __enter__(self) -> PushClient:
         return self.start()
@@ -294,18 +279,24 @@ class PushClient:
         if self._reconnector.is_own_thread:
             raise ConnectionClosed("a callback cannot wait for a message: use on_message")
 
+    def _check_not_nested(self) -> None:
+        with self._reconnector.in_call():
+            if self._reconnector.is_nested:
+                raise ConnectionClosed("a signal handler that has interrupted another call cannot "
+                                       "wait for a message")
+
     # sending
 
     def send(self, data: Any, *, timeout: float | None = None) -> None:
         """Send one message, on the connection that is open or opens in time.
 
         It returns once the kernel has the message, which is no promise that it arrives. In a signal
-        handler that has interrupted another ``send``, it only queues the message behind that one.
+        handler that has interrupted another call, it only queues the message.
 
         Args:
             data: text, a bytes-like object for a binary message, or anything that JSON can hold.
-            timeout: seconds to wait for an open connection; None: the client's ``timeout``. The
-                client's own thread does not wait.
+            timeout: seconds to wait for an open connection; None: the client's ``timeout``.
+                Callbacks, and handlers that have interrupted another call, do not wait.
 
         Raises:
             InvalidData: a message cannot hold this.
@@ -314,9 +305,10 @@ class PushClient:
                 message may or may not have arrived.
         """
         opcode, payload = encode_payload({"send": {"data": data}} if self._calls else data)
-        with self._call():
+        with self._reconnector.in_call():
             link = self._reconnector.open_link(self._timeout if timeout is None else timeout)
-            link.connection.sender.send_frame(opcode, payload)
+            link.connection.sender.send_frame(opcode, payload,
+                                              wait=not self._reconnector.is_nested)
 
     # channels
 
@@ -344,7 +336,8 @@ class PushClient:
     def publish(self, channel: str, data: Any, *, timeout: float | None = None) -> None:
         """Publish anything that JSON can hold, if the server lets clients publish.
 
-        From a callback it returns at once; a refusal by the server is logged.
+        From a callback, or a signal handler that has interrupted another call, it returns at once;
+        a refusal by the server is logged.
         """
         with self._channel_calls as calls:
             calls.publish({"channel": channel, "data": data}, timeout)
@@ -396,7 +389,7 @@ class PushClient:
         if self._calls is None:
             raise InvalidSetting("this client has no channels: make it with channels=[...]")
         self._reconnector.check_process()
-        with self._call():
+        with self._reconnector.in_call():
             yield self._calls
 
 

@@ -30,14 +30,17 @@ class Inbox:
         on_room: called when there is room again after ``put`` found too little, on the thread that
             made room.
         size: returns the size of one message.
+        on_wait: called before a thread waits for a message; raises if it must not.
     """
 
     def __init__(self, limit: int, on_room: Callable[[], None],
-                 size: Callable[[Any], int] = len) -> None:
+                 size: Callable[[Any], int] = len,
+                 on_wait: Callable[[], None] = lambda: None) -> None:
         self._limit = limit
         self._size = size
         self._limit_now = limit     # for messages as large as the last ones
         self._on_room = on_room
+        self._on_wait = on_wait
         self._messages: deque[Value] = deque()
         self._wants_room = False
         self._changed = Bell()
@@ -108,6 +111,7 @@ class Inbox:
 
     def _wait(self, timeout: float | None) -> bool:
         """Return True once there is a message, False when there will be none."""
+        self._on_wait()
         if not self._changed.wait(lambda: self._messages or self._ended, timeout):
             raise TimeoutError(f"no message within {timeout:g} s")
         return bool(self._messages)

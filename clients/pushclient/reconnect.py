@@ -4,8 +4,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, Generic, Protocol, TypeVar
+from typing import Callable, Generic, Iterator, Protocol, TypeVar
 
 from pushserver.wire.disconnects import NORMAL, Disconnect
 
@@ -95,7 +96,7 @@ class Reconnector(Generic[L]):
         self._errands = Errands()
         self._changed = Bell()
         self._start_once = threading.Lock()     # taken by the first ``start``, and kept
-        self._starting_thread: int | None = None
+        self._callers: list[int] = []           # threads that are in a call
         self._is_begun = False                  # ``start`` returns now
         self._is_forked = False
         self._thread: threading.Thread | None = None
@@ -111,6 +112,30 @@ class Reconnector(Generic[L]):
     def is_own_thread(self) -> bool:
         """Tell whether the caller is on the client's thread."""
         return self._thread is threading.current_thread()
+
+    @property
+    def is_nested(self) -> bool:
+        """Tell whether the caller is a signal handler that has interrupted another call."""
+        return self._callers.count(threading.get_ident()) > 1
+
+    @property
+    def must_not_wait(self) -> bool:
+        """Tell whether the client's thread may be waiting for the caller.
+
+        It is for callbacks, and for locks of a call that a signal handler has interrupted.
+        """
+        return self.is_own_thread or self.is_nested
+
+    @contextmanager
+    def in_call(self) -> Iterator[None]:
+        """Note that the caller's thread is in a call of the program's."""
+        caller = threading.get_ident()
+        try:
+            self._callers.append(caller)
+            yield
+        finally:
+            if caller in self._callers:  # not if Ctrl-C has come before
+                self._callers.remove(caller)
 
     # any thread
 
@@ -129,7 +154,6 @@ class Reconnector(Generic[L]):
         if not self._start_once.acquire(blocking=False):  # another thread was faster
             waker.close()
             return
-        self._starting_thread = threading.get_ident()
         self._waker = waker
         self.state = CONNECTING
         self._thread = threading.Thread(target=self._run, args=(waker,),
@@ -138,16 +162,10 @@ class Reconnector(Generic[L]):
             self._thread.start()
         finally:
             self._is_begun = True
-            self._starting_thread = None
             self._changed.ring()
 
-    def close(self, disconnect: Disconnect, *, wait: bool) -> None:
-        """Close the connection and end the thread; see ``PushClient.close``.
-
-        Args:
-            disconnect: what the close frame says.
-            wait: return when the thread has ended, if this is not it.
-        """
+    def close(self, disconnect: Disconnect) -> None:
+        """Close the connection and end the thread; see ``PushClient.close``."""
         self.is_closing = True
         link, thread = self.link, self._thread
         if thread is None:
@@ -157,7 +175,7 @@ class Reconnector(Generic[L]):
             link.connection.close(disconnect)
         self.wake()
         self._changed.ring()
-        if wait and thread.is_alive() and not self.is_own_thread:
+        if thread.is_alive() and not self.must_not_wait:
             thread.join(self._join_timeout)
             if thread.is_alive():
                 logger.warning("%s: closed, but a callback still keeps its thread", self._label)
@@ -179,7 +197,7 @@ class Reconnector(Generic[L]):
             self._waker.wake()
 
     def open_link(self, timeout: float) -> L:
-        """Return an open link; wait for one, unless the caller keeps it from opening.
+        """Return an open link; wait for one, unless the caller must not wait.
 
         Raises:
             NotConnected: none was open in time.
@@ -193,15 +211,9 @@ class Reconnector(Generic[L]):
             left = deadline - time.monotonic()
             if self.is_closing or not self.is_started:
                 raise ConnectionClosed(f"nothing was sent: {self._why_closed}")
-            if left <= 0 or self._must_not_wait:
+            if left <= 0 or self.must_not_wait:
                 raise NotConnected(f"nothing was sent: the client is {self.state}")
             self._changed.wait(lambda: self.state == OPEN or self.is_closing, left)
-
-    @property
-    def _must_not_wait(self) -> bool:
-        """Tell whether the caller keeps the connection from opening: a callback does, and a signal
-        handler that interrupts ``start``."""
-        return self.is_own_thread or self._starting_thread == threading.get_ident()
 
     def check_process(self) -> None:
         """Raise ``ConnectionClosed`` if the connection is that of a parent process."""

@@ -26,8 +26,12 @@ class Links(Protocol):
         """Return the current link, open or not yet; None: there is none."""
 
     @property
-    def is_own_thread(self) -> bool:
-        """Tell whether the caller is on the client's thread, which must read and not wait."""
+    def is_nested(self) -> bool:
+        """Tell whether the caller is a signal handler that has interrupted another call."""
+
+    @property
+    def must_not_wait(self) -> bool:
+        """Tell whether the caller is that, or on the client's thread, which must read."""
 
     def open_link(self, timeout: float) -> ChannelLink:
         """Return an open link; wait for one if need be.
@@ -76,13 +80,14 @@ class Calls:
         return self._protocol.position(channel)
 
     def run(self, name: str, request: dict[str, Any], timeout: float | None = None) -> Any:
-        """Run a command on the server and return its result. Not from a callback.
+        """Run a command on the server and return its result.
 
         Raises:
             PushError, TimeoutError: see ``PushClient``.
         """
-        if self._links.is_own_thread:
-            raise ConnectionClosed(f"a callback cannot wait for an answer: call {name} elsewhere")
+        if self._links.must_not_wait:
+            raise ConnectionClosed("a callback, or a signal handler that has interrupted another "
+                                   f"call, cannot wait for an answer: call {name} elsewhere")
         seconds = self._timeout if timeout is None else timeout
         with self._answers.awaited():
             future = self._links.open_link(seconds).command(name, request, wake=True)
@@ -92,10 +97,11 @@ class Calls:
                 raise TimeoutError(f"no answer within {seconds:g} s") from None
 
     def publish(self, request: dict[str, Any], timeout: float | None = None) -> None:
-        """Publish and wait for the server; in a callback, log a later error instead of waiting."""
-        if self._links.is_own_thread:
+        """Publish and wait for the server, or where that cannot be, log a later error."""
+        if self._links.must_not_wait:
             link = self._links.open_link(self._timeout if timeout is None else timeout)
-            link.command("publish", request).add_done_callback(_log_failure)
+            future = link.command("publish", request, wait=not self._links.is_nested)
+            future.add_done_callback(_log_failure)
         else:
             self.run("publish", request, timeout)
 

@@ -24,8 +24,8 @@ class SentCommands:
         Raises:
             InvalidData: JSON cannot hold it.
         """
-        self._number += 1
-        return self._number, encode_json({"id": self._number, name: request}).decode("utf-8")
+        self._number = number = self._number + 1
+        return number, encode_json({"id": number, name: request}).decode("utf-8")
 
     def ask(self, name: str, request: Json, channel: str = "") -> tuple[int, str]:
         """Encode one of the protocol's own commands; ``take`` recognizes its reply."""

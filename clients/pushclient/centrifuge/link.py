@@ -94,13 +94,15 @@ class ChannelLink:
 
     # any thread
 
-    def command(self, name: str, request: dict[str, Any], *, wake: bool = False) -> Future[Any]:
+    def command(self, name: str, request: dict[str, Any], *, wake: bool = False,
+                wait: bool = True) -> Future[Any]:
         """Send a command; return a future for its result.
 
         Args:
             name: the command's.
             request: its fields.
             wake: whether a thread is going to wait for the result: the client may not be reading.
+            wait: see ``Sender.send_frame``.
 
         Raises:
             InvalidData: JSON cannot hold it.
@@ -111,7 +113,7 @@ class ChannelLink:
         if wake:
             self.connection.wake()
         try:
-            self.connection.sender.send_frame(OPCODE_TEXT, text.encode("utf-8"))
+            self.connection.sender.send_frame(OPCODE_TEXT, text.encode("utf-8"), wait=wait)
         except BaseException:
             self._answers.forget(number)
             raise

@@ -109,7 +109,7 @@ class ChannelProtocol:
         with self.lock:
             if not self._replies.is_connected:
                 return ""
-            lines = [self._enter(name, one) for name, one in self._subscriptions.items()
+            lines = [self._enter(name, one) for name, one in list(self._subscriptions.items())
                      if one.state == OUT and one.is_wanted]
             return "\n".join(filter(None, lines))
 

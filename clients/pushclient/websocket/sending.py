@@ -72,10 +72,15 @@ class Sender:
         else:
             self.send_frame(*encode_message(payload, binary))
 
-    def send_frame(self, opcode: int, payload: bytes) -> None:
+    def send_frame(self, opcode: int, payload: bytes, *, wait: bool = True) -> None:
         """Send one message or control frame; return once the kernel has it.
 
         On the reading thread, return once at most ``MAX_OUTBOX`` bytes are queued.
+
+        Args:
+            opcode: the frame's.
+            payload: the whole message.
+            wait: False: return at once, whatever is queued.
 
         Raises:
             ConnectionClosed: see ``WebSocketClient.send``.
@@ -87,7 +92,8 @@ class Sender:
         with self._message_lock:
             self._check_no_fragments()
             goal = self._queue(data)
-        self._finish(goal)
+        if wait:
+            self._finish(goal)
 
     def try_send(self, opcode: int, payload: bytes) -> None:
         """Send one frame without waiting, if the connection still takes any.

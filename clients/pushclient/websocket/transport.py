@@ -179,7 +179,7 @@ class Transport:
                 try:
                     self._send_queued()
                 except BaseException:
-                    self._fail(LOST)  # how much was sent is unknown
+                    self.shut_down(LOST)  # how much was sent is unknown
                     raise
                 finally:
                     self._is_flushing = False
@@ -208,6 +208,8 @@ class Transport:
                 self._write_wants_read = True
                 return
             except OSError as error:
+                if error.errno is None:  # not the system's: a signal handler's TimeoutError
+                    raise
                 self._fail(error.strerror or str(error))
                 return
             self._sent += sent

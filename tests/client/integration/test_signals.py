@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import ssl
 import threading
@@ -14,11 +15,15 @@ from pushclient.bell import Bell
 from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
+from tests.support import centrifuge_site
 from tests.support.scripted_server import Server, drain, hold
+from tests.support.site import entered, running_site
 from tests.support.waiting import PATIENCE, wait_until
 
 OFTEN = 0.0003
 """Seconds from the end of one handler to the next signal."""
+
+BIG = 8_000_000
 
 SOON = 3.0
 """Seconds: less than ``close()`` waits for a thread that cannot end."""
@@ -30,7 +35,7 @@ def interrupted(handler, seconds=OFTEN):
 
     Not by SIGALRM, with which pytest ends tests that hang.
     """
-    main, sent, handled, over = threading.get_ident(), [], [], []
+    main, begun, sent, handled, over = threading.get_ident(), [], [], [], []
     bell = Bell()  # threading.Event would not do: its lock cannot be taken again in a handler
 
     def handle(*_):
@@ -42,6 +47,7 @@ def interrupted(handler, seconds=OFTEN):
             bell.ring()
 
     def interrupt():
+        bell.wait(lambda: begun)
         while not bell.wait(lambda: over, seconds):
             sent.append(1)
             signal.pthread_kill(main, signal.SIGUSR1)
@@ -50,6 +56,8 @@ def interrupted(handler, seconds=OFTEN):
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
+        begun.append(1)
+        bell.ring()
         yield
     finally:
         over.append(1)
@@ -267,6 +275,98 @@ def test_a_server_that_takes_nothing_is_given_up_though_signals_come():
             while True:
                 sending.send("x" * 8_000_000)
         assert time.monotonic() - began >= 0.5
+
+
+def test_a_handler_calls_methods_that_wait_though_a_send_cannot_go_on():
+    calls = []
+
+    def use():
+        if sending.state == "open" and not calls:
+            for call in (sending.receive, lambda: next(sending), lambda: sending.send("x" * BIG),
+                         sending.close):
+                began = time.monotonic()
+                try:
+                    calls.append(call())
+                except ConnectionClosed as error:
+                    calls.append(str(error))
+                assert time.monotonic() - began < SOON
+    with Server(hold) as server, client(server, close_timeout=0.3) as sending:
+        wait_until(lambda: sending.state == "open")
+        with pytest.raises(ConnectionClosed), interrupted(use, 0.2):
+            while True:
+                sending.send("x" * BIG)
+    why = "a signal handler that has interrupted another call cannot wait for a message"
+    assert calls == [why, why, None, None]
+
+
+@pytest.mark.parametrize("error", [TimeoutError("too long"), ValueError("handler's"),
+                                   ConnectionError("of another connection")])
+def test_what_a_handler_raises_comes_out_of_send(error):
+    def fail():
+        if not raised:
+            raised.append(1)
+            raise error
+    with Server(Log()) as server:
+        for turn in range(20):
+            raised = []
+            with client(server) as sending:
+                wait_until(lambda: sending.state == "open")
+                with pytest.raises(type(error)) as caught, interrupted(fail, 0.001 * turn):
+                    while True:
+                        sending.send("main 1 " + "x" * 100_000)
+                assert caught.value is error
+
+
+@pytest.fixture
+def in_channels():
+    """A site, and a client in one of its channels."""
+    with running_site(centrifuge_site.root(), plugin={"channels": centrifuge_site.RULES}) as site:
+        with PushClient(site.url("/connection/websocket"), Id="42", proxy=None, timeout=PATIENCE,
+                        channels=["deep:a"]) as inside:
+            entered(site, "deep:a")
+            yield site, inside
+
+
+def test_a_handler_calls_while_the_program_calls(in_channels):
+    site, inside = in_channels
+    told = []
+
+    def call():
+        number = len(told)
+        inside.publish("deep:a", number)
+        inside.send(number)
+        inside.subscribe(f"open:{number}")
+        inside.unsubscribe(f"open:{number}")
+        inside.position("deep:a")
+        for ask in (lambda: inside.rpc("add", [1]), lambda: inside.presence("deep:a")):
+            with pytest.raises(ConnectionClosed, match="cannot wait for an answer: call"):
+                ask()
+        told.append(number)
+    until = time.monotonic() + 2
+    with interrupted(call, 0.005):
+        for number in itertools.count():
+            assert inside.rpc("add", [number, 1]) == number + 1
+            if time.monotonic() > until:
+                break
+    inside.rpc("add", [1])
+    assert [one.data for one in inside.history("deep:a")] == told and len(told) > 5
+    assert inside.error is None and len(site.push) == 1
+
+
+def test_a_handler_closes_while_the_program_calls(in_channels):
+    site, inside = in_channels
+    took = []
+
+    def close():
+        began = time.monotonic()
+        inside.close()
+        took.append(time.monotonic() - began)
+    with pytest.raises(ConnectionClosed), interrupted(close, 0.1):
+        while True:
+            inside.rpc("add", [1, 2])
+    assert max(took) < SOON
+    inside.close()
+    assert not inside._reconnector._thread.is_alive()
 
 
 def test_ctrl_c_ends_an_iteration_and_leaves_the_client_usable():

@@ -224,6 +224,7 @@ def test_an_exception_from_within_a_write_ends_the_connection(pair):
     with pytest.raises(KeyboardInterrupt):
         transport.write(b"x")
     assert transport.failure == "connection lost" and transport.queued == 0
+    assert transport.receive(10) == b"" == theirs.recv(10), "both sides learn of it"
 
 
 def test_waker_may_be_used_by_anybody_at_any_time():

@@ -1,10 +1,10 @@
 // The vote page: a click votes, and every page shows the count.
 
-import { element, find, follow, someId } from "./page.js";
+import { element, find, follow } from "./page.js";
 import { PushClient } from "./push-client.js";
 
 const ALERTS = 3;
-const client = new PushClient("/vote/socket", { Id: someId() });
+const client = new PushClient("/vote/socket");
 let mine = null;
 
 /** Return the row of a candidate: a button to vote, and a bar. */

@@ -11,9 +11,6 @@ from .pages import page
 
 LONGEST_NAME = 40
 
-LOGGED_OUT = 4500, "logged out"
-"""A final code: the client does not reconnect by itself."""
-
 CONFIG = {"tools.sessions.on": True, "tools.sessions.name": "demo_session",
           "tools.sessions.httponly": True, "tools.lax_cookies.on": True,
           "tools.same_origin.on": True}
@@ -72,9 +69,7 @@ class Logins:
     @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
     def logout(self) -> None:
         """End the session and the connections that it let in."""
-        for connection in self.push.connections():
-            if connection.data.get("session") == cherrypy.session.id:
-                connection.close(*LOGGED_OUT)
+        self.push.end_session()
         cherrypy.session.clear()
         sessions.expire()
         login_first()

@@ -68,7 +68,7 @@ class Voter(Connection):
 
 
 class Vote(Logins):
-    """``/vote/`` is the page, and it connects to ``/vote/socket?Id=...``; both need a login."""
+    """``/vote/`` is the page, and it connects to ``/vote/socket``; both need a login."""
 
     def __init__(self, push: PushPlugin) -> None:
         super().__init__(push)
@@ -81,12 +81,15 @@ class Vote(Logins):
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.tools.push(handler_cls=Voter)  # type: ignore[untyped-decorator]
-    def socket(self, Id: str) -> None:
+    def socket(self) -> None:
         """Let in users who have logged in, and nobody else."""
-        cherrypy.request.login = logged_in()
-        if not cherrypy.request.login:
+        name = logged_in()
+        if not name:
             raise cherrypy.HTTPError(403, "log in first")
-        cherrypy.request.push_data.update(poll=self._poll, session=cherrypy.session.id)
+        cherrypy.request.login = name
+        cherrypy.request.push_id = f"{CHANNEL}.{name}"
+        cherrypy.request.push_data["poll"] = self._poll
+        self.push.bind_session()
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     @cherrypy.config(**CONFIG)  # type: ignore[untyped-decorator]

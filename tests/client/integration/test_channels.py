@@ -434,3 +434,19 @@ def test_connections_that_are_cut_at_random_moments_miss_nothing():
     reports, numbers = cut_connections.run(clients=12, seconds=8, rate=500, lifetime=1.5)
     assert cut_connections.faults(reports, 12) == []
     assert numbers["cuts"] >= 12
+
+
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("callback, happens", [
+    ("on_presence", lambda site, name: None),
+    ("on_lost", lambda site, name: site.push.unsubscribe_id("42", name)),
+    ("on_message", lambda site, name: site.push.publish(name, 1))])
+def test_exceptions_in_callbacks_that_end_programs_are_the_error(site, person, name, callback,
+                                                                 happens, ending):
+    def fail(_):
+        raise ending
+    ended = person(name, **{callback: fail})
+    wait_until(lambda: ended.state == "closed" or ended.state == "open" and ended.position(name))
+    happens(site, name)
+    wait_until(lambda: ended.state == "closed" and ended.error is not None)
+    assert ended.error is ending

@@ -81,8 +81,8 @@ def test_methods_and_properties_are_typed():
     declared = set(re.findall(r"^  (?:readonly )?(\w+)[(:]", typed, re.MULTILINE))
     inherited = {"type", "addEventListener", "removeEventListener"}
     assert declared - inherited == public_js()
-    assert {"connect", "send", "close", "state", "url", "Id", "attempt", "retryAt", "bufferedAmount"} \
-        < declared
+    assert {"connect", "send", "close", "state", "url", "Id", "attempt", "retryAt",
+            "bufferedAmount"} < declared
 
 
 def test_options_are_typed_and_used():

@@ -150,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="subscribe, and after a loss resume where it was lost; lines of stdin "
                         "are published to the first; the URL has to be one for Centrifugo's "
                         "protocol; may be given several times")
-    parser.add_argument("--token", help="with --channel: a JWT that says who you are")
+    parser.add_argument("--token", help="a JWT that says who you are; without --channel it "
+                        "becomes ?token= in the URL")
     parser.add_argument("--count", type=_positive, help="end after this many messages")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS",
                         help="for each step of connecting; default: %(default)g")

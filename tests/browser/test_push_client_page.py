@@ -203,8 +203,7 @@ def test_what_the_network_has_not_taken_can_be_seen(page, site):
         state(page, "open")
         assert page.evaluate("client.bufferedAmount") == 0
         connect(page, "slow")
-        page.evaluate(
-            "() => { for (let n = 0; n < 2000; n += 1) client.send('x'.repeat(50_000)); }")
+        page.evaluate("() => { for (let n = 0; n < 2000; n += 1) client.send('x'.repeat(5e4)); }")
         assert page.evaluate("client.bufferedAmount") > 10_000_000
     finally:
         Slow.may_go_on.set()

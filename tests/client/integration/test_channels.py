@@ -453,3 +453,19 @@ def test_what_was_missed_of_many_channels_comes_whole_to_a_small_outbox(start_cl
                 break
         assert set(map(tuple, seen.values())) == {tuple(range(1, 52))}
         assert client.error is None
+
+
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("callback, happens", [
+    ("on_presence", lambda site, name: None),
+    ("on_lost", lambda site, name: site.push.unsubscribe_id("42", name)),
+    ("on_message", lambda site, name: site.push.publish(name, 1))])
+def test_exceptions_in_callbacks_that_end_programs_are_the_error(site, person, name, callback,
+                                                                 happens, ending):
+    def fail(_):
+        raise ending
+    ended = person(name, **{callback: fail})
+    wait_until(lambda: ended.state == "closed" or ended.state == "open" and ended.position(name))
+    happens(site, name)
+    wait_until(lambda: ended.state == "closed" and ended.error is not None)
+    assert ended.error is ending

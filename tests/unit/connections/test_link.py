@@ -152,7 +152,7 @@ def test_a_client_that_asks_for_much_and_never_reads_is_slow_on_a_unix_socket_to
         def closed(self, code, reason=None):
             self.log.append(("closed", self.Id, code, reason))
 
-    with hosting(max_outbox=100_000, pong_timeout=0.2, close_timeout=0.1) as host:
+    with hosting(max_outbox=100_000, pong_timeout=1, close_timeout=0.1) as host:
         reader, idler = host.join(handler_cls=Much), host.join("43", handler_cls=Much)
         for peer in (reader, idler):
             for _ in range(100):

@@ -142,6 +142,26 @@ def test_a_client_that_does_not_read_is_closed_as_slow_and_others_are_not():
         assert ended(log)[0] == 3008
 
 
+def test_a_client_that_asks_for_much_and_never_reads_is_slow_on_a_unix_socket_too():
+    class Much(Connection):
+        log = []
+
+        def received_message(self, message):
+            self.send("x" * 10_000)
+
+        def closed(self, code, reason=None):
+            self.log.append(("closed", self.Id, code, reason))
+
+    with hosting(max_outbox=100_000, pong_timeout=1, close_timeout=0.1) as host:
+        reader, idler = host.join(handler_cls=Much), host.join("43", handler_cls=Much)
+        for peer in (reader, idler):
+            for _ in range(100):
+                peer.send(OPCODE_TEXT, b"more")
+        assert [reader.next() for _ in range(100)] == ["x" * 10_000] * 100
+        assert ended(Much) == (3008, "slow: read faster")
+        assert host.server.ids() == ["42"]
+
+
 def test_a_silent_client_is_pinged_and_its_pong_keeps_it():
     with hosting(ping_interval=0.02, pong_timeout=PATIENCE) as host:
         peer = host.join()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
@@ -9,6 +10,7 @@ from ..channels.node import Queue, JoinRequest
 from ..channels.presence import Info
 from ..channels.publication import Page, Position, Publication
 from ..channels.rules import RESUMING
+from ..errors import ConnectionClosed
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.payloads import encode_json
@@ -177,7 +179,7 @@ class Subscriptions:
 
         mine = Subscription(claims)
         joined = self._enter(channel, since, mine, prepare, claims)
-        if mine.over is not None:   # meanwhile its right has ended
+        if mine.over is not None and not joined:    # its right has ended meanwhile
             raise mine.over
         if joined is None:
             raise CloseConnection(errors.INSUFFICIENT_STATE)
@@ -392,10 +394,11 @@ class Subscriptions:
         if self._known.get(channel) is not known:
             return
         self._forget(channel, errors.token_expired)
-        session = self._session
-        session.handle.cut(channel)
-        self._tell_out(channel, *errors.SUBSCRIPTION_EXPIRED)
-        session.handle.soon(lambda: self._left(channel))
+        with suppress(ConnectionClosed):    # it is ending at this moment
+            handle = self._session.handle
+            handle.cut(channel)
+            self._tell_out(channel, *errors.SUBSCRIPTION_EXPIRED)
+            handle.soon(lambda: self._left(channel))
 
     def _left(self, channel: str) -> None:
         """Let the others know, unless the client has come back before this."""

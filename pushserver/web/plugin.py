@@ -137,7 +137,10 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         Raises:
             InvalidSetting: there is no session.
         """
-        return PushServer.end_session(self, current_session().id if session is None else session)
+        if session is None:
+            session = current_session().id
+            self._follow_session()  # this request may have given it a new id
+        return PushServer.end_session(self, session)
 
     def _follow_session(self) -> None:
         """Note that a request has given its session a new id, before its answer is sent."""

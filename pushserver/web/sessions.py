@@ -22,9 +22,12 @@ def current_session() -> Any:
 
 
 def new_id() -> tuple[str, str] | None:
-    """Return the old id and the new one of a session that this request has regenerated."""
+    """Return the old id and the new one of a session that this request has regenerated.
+
+    Only the id of a session that existed: a cookie may say anything.
+    """
     session = getattr(cherrypy.serving, "session", None)
-    if session is None or not session.regenerated or not session.originalid:
+    if session is None or not session.regenerated or not session.originalid or session.missing:
         return None
     return session.originalid, session.id
 

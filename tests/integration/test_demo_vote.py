@@ -56,7 +56,7 @@ def login(site, name, **headers):
 
 
 def voter(site, cookie):
-    return Person(site, "/vote/socket", Id, headers={"Cookie": cookie})
+    return Person(site, "/vote/socket", headers={"Cookie": cookie})
 
 
 def counts(message):
@@ -78,7 +78,7 @@ def test_who_is_logged_in_gets_the_page(site):
 @pytest.mark.parametrize("cookie", [None, "demo_session=0", "demo_session=../../etc/passwd"])
 def test_the_socket_is_refused_without_a_login(site, cookie):
     with pytest.raises(Refused) as refused:
-        Person(site, "/vote/socket", "1", headers={"Cookie": cookie})
+        Person(site, "/vote/socket", headers={"Cookie": cookie})
     assert (refused.value.status, refused.value.body) == (403, b"403 Forbidden: log in first\n")
     assert len(site.push) == 0
 
@@ -159,7 +159,7 @@ def test_a_form_of_the_sites_own_origin_is_taken(site):
 
 def test_a_socket_of_another_origin_is_refused(site):
     with pytest.raises(Refused) as refused:
-        Person(site, "/vote/socket", "1",
+        Person(site, "/vote/socket",
                headers={"Cookie": login(site, "ann"), "Origin": "http://evil.example"})
     assert refused.value.status == 403
 

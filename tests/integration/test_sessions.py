@@ -51,6 +51,11 @@ class Site:
         return str(cherrypy.serving.push.end_session())
 
     @cherrypy.expose
+    def regenerate_and_logout(self):
+        self.regenerate()
+        return self.logout()
+
+    @cherrypy.expose
     def end(self, session):
         return str(cherrypy.serving.push.end_session(session))
 
@@ -160,6 +165,30 @@ def test_a_logout_ends_the_sockets_opened_before_and_after_the_session_got_a_new
                 site.push.broadcast("still here")
                 assert other.message() == "still here"
                 assert ann.page("/logout") == "0"
+
+
+def test_a_logout_may_give_the_session_a_new_id_first(tmp_path):
+    with serving(tmp_path) as site:
+        ann = Browser(site)
+        ann.page("/login")
+        with ann.socket() as socket:
+            assert ann.page("/regenerate_and_logout") == "1"
+            assert socket.close_code() == 3505
+
+
+def test_nobody_can_take_over_what_is_bound_to_a_name_that_is_no_session(tmp_path):
+    """A cookie may say anything; only the id of a session that exists is followed."""
+    with serving(tmp_path) as site:
+        ann, eve = Browser(site), Browser(site)
+        ann.page("/login")
+        with ann.socket() as socket:
+            connection, = site.push.connections()
+            connection.session = "own-name"
+            eve.cookie = "session_id=own-name"
+            eve.page("/regenerate"), eve.page("/logout")
+            assert connection.session == "own-name"
+            assert site.push.end_session("own-name") == 1
+            assert socket.close_code() == 3505
 
 
 def test_a_site_may_name_the_session_itself(tmp_path):

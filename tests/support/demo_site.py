@@ -26,13 +26,14 @@ class Person:
     Args:
         site: the running site.
         path: of the socket, without its query.
-        Id: the person's.
+        Id: the person's; None: the page says who it is.
         query: the rest of the query.
         options: for the handshake.
     """
 
-    def __init__(self, site, path, Id, query="", **options):
-        self.client = site.client(f"{path}?Id={quote(Id)}{query}", **options)
+    def __init__(self, site, path, Id=None, query="", **options):
+        named = "" if Id is None else f"?Id={quote(Id)}{query}"
+        self.client = site.client(f"{path}{named}", **options)
 
     def __enter__(self):
         return self

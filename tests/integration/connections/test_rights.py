@@ -362,6 +362,23 @@ def test_who_may_be_in_a_channel_no_more_while_catching_up_gets_nothing(end, cod
         assert site.push.channels() == {} and site.push.presence("private:a") == {}
 
 
+def test_who_is_taken_out_right_after_the_answer_gets_no_second_one(site, monkeypatch):
+    announce = site.push._node.announce
+
+    def taking_out(member, arrivals):
+        site.push.unsubscribe_id("42", "open:a")
+        announce(member, arrivals)
+
+    with RawClient(site, "/talk?Id=42") as client:
+        client.connect()
+        monkeypatch.setattr(site.push._node, "announce", taking_out)
+        client.send(client.command("subscribe", channel="open:a"),
+                    client.command("unsubscribe", channel="open:b"))
+        assert "subscribe" in client.next()
+        assert client.push()["unsubscribe"]["code"] == 2000
+        assert client.next()["unsubscribe"] == {}
+
+
 @ways
 def test_who_is_ended_while_catching_up_gets_nothing_of_it(end, gate, site, monkeypatch):
     for number in range(5):

@@ -5,6 +5,7 @@ does, loads neither CherryPy nor the server.
 """
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if sys.modules.get("cherrypy"):  # so that a module of pages can use @cherrypy.tools.push()
+        import_module(".web.tool", __name__)
     value = globals()[name] = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
     return value
 

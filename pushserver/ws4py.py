@@ -1,92 +1,95 @@
-"""The names of ws4py's CherryPy side: a site that uses it moves over by changing its imports.
+"""What a site imported from ws4py: ``WebSocketPlugin``, ``WebSocketTool`` and ``WebSocket``.
 
-In the place of ``ws4py.server.cherrypyserver`` and ``ws4py.websocket``::
+A ws4py site moves over by its imports: from here instead of from ``ws4py.server.cherrypyserver``
+and ``ws4py.websocket``. ``docs/from-ws4py.md`` says what else is different.
 
-    from pushserver.ws4py import WebSocket, WebSocketPlugin, WebSocketTool
+Source: ws4py.server.cherrypyserver, ws4py.manager.
 """
 from __future__ import annotations
 
+import os
 from typing import Any, Iterator
 
-from ws4py.messaging import Message
-
+from .connections.children import Children
 from .connections.connection import Connection
-from .errors import ConnectionClosed
+from .errors import InvalidData
+from .server import PushServer
 from .web.plugin import PushPlugin
 from .web.tool import PushTool
-from .wire.disconnects import SHUTTING_DOWN
-from .wire.frames import OPCODE_BINARY
+from .wire.disconnects import NORMAL
+from .wire.frames import OPCODE_BINARY, OPCODE_TEXT
 from .wire.payloads import Data, encode_message
 
-_IGNORED = ("extensions", "version")
-"""Options of ws4py's tool that mean nothing here."""
+__all__ = ["EchoWebSocket", "WebSocket", "WebSocketPlugin", "WebSocketTool"]
+
+
+_children = Children()
 
 
 class WebSocket(Connection):
-    """One client, which needs no Id: see ``pushserver.Connection`` for all that it can do.
+    """One client, whoever it is; see ``Connection``.
 
-    The page handler finds it in ``cherrypy.request.ws_handler``, and may set attributes and keep
-    it; messages can be sent once ``opened`` is called.
+    A process that was forked since this was made can ``send``, ``ping`` and ``close``, too.
     """
 
     needs_id = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pid = os.getpid()
+        self._number = _children.enter(self)
+
+    def _deliver(self, opcode: int, payload: bytes) -> None:
+        if os.getpid() == self._pid:
+            super()._deliver(opcode, payload)
+        else:
+            _children.call(self._number, "_deliver", opcode, payload)
+
+    def close(self, code: int = NORMAL.code, reason: str = "") -> None:
+        """See ``Connection``."""
+        if os.getpid() == self._pid:
+            super().close(code, reason)
+        else:
+            _children.call(self._number, "close", code, reason)
+
+    def give_up(self) -> None:
+        """See ``Connection``."""
+        super().give_up()
+        _children.leave(self._number)
+
+    def detach(self) -> None:
+        """See ``Connection``."""
+        super().detach()
+        _children.leave(self._number)
+
 
 class EchoWebSocket(WebSocket):
-    """Send each message back."""
+    """Send each message back as it came."""
 
-    def received_message(self, message: Message) -> None:
-        """See ``WebSocket``."""
+    def received_message(self, message: Any) -> None:
+        """See ``Connection``."""
         self.send(message.data, message.is_binary)
 
 
 class WebSocketTool(PushTool):
-    """Turn a page handler into a WebSocket address: ``cherrypy.tools.websocket = WebSocketTool()``.
+    """Turn page handlers into WebSocket addresses: ``cherrypy.tools.websocket = WebSocketTool()``.
 
-    It belongs to the plugin that is subscribed to ``cherrypy.engine``. Beside the options of
-    ``pushserver.PushTool`` it takes ws4py's ``protocols``.
+    It takes ws4py's options, and those of ``PushTool``: ``protocols`` are its ``subprotocols``.
+    ``extensions`` and ``version`` change nothing: there are no extensions and only one version.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def _own(self, options: dict[str, Any]) -> dict[str, Any]:
-        own = {name: value for name, value in options.items() if name not in _IGNORED}
-        protocols = own.pop("protocols", None)
-        if protocols:
-            own["subprotocols"] = protocols
-        if "handler_cls" in own or "protocol" not in own:
-            own.setdefault("handler_cls", WebSocket)
-        return own
-
-
-class WebSocketPlugin(PushPlugin):
-    """Serve the connections, as ``pushserver.PushPlugin`` does, by the name of ws4py's plugin.
-
-    ``websocket-broadcast`` on the engine's bus sends to all of them.
-
-    Attributes:
-        manager: the connections, as in ws4py.
-    """
-
-    def __init__(self, bus: Any, **options: Any) -> None:
-        super().__init__(bus, **options)
-        self.manager = WebSocketManager(self)
-        self._listeners += (("websocket-broadcast", self.broadcast, None),)
-
-    def broadcast(self, data: Data, binary: bool = False) -> None:
-        """Queue one message for every connection; see ``WebSocket.send`` for what it can be.
-
-        Args:
-            data: text, bytes, or a ws4py message, for example.
-            binary: send bytes as a binary message.
-        """
-        opcode, payload = encode_message(data, binary)
-        super().broadcast(payload if opcode == OPCODE_BINARY else payload.decode("utf-8"))
+        options = {name: value for name, value in options.items()
+                   if name not in ("extensions", "version")}
+        if "protocols" in options:
+            options["subprotocols"] = options.pop("protocols") or ()
+        if options.get("protocol", "plain") == "plain":
+            options.setdefault("handler_cls", WebSocket)
+        return options
 
 
 class WebSocketManager:
-    """Show a plugin's connections as ws4py's manager does. Any thread may call it.
+    """All connections of a plugin, as ``plugin.manager``. Any thread may use it.
 
     Args:
         push: the plugin.
@@ -96,32 +99,71 @@ class WebSocketManager:
         self._push = push
 
     def __repr__(self) -> str:
-        return f"<WebSocketManager of {len(self)}>"
+        return f"<WebSocketManager of {self._push!r}>"
 
     def __len__(self) -> int:
+        """Return how many there are."""
         return len(self._push)
 
     def __iter__(self) -> Iterator[Connection]:
+        """Yield those that there are now, the oldest first."""
         return iter(self._push.connections())
 
-    def __contains__(self, connection: object) -> bool:
-        return any(one is connection for one in self)
-
-    @property
-    def websockets(self) -> dict[str, Connection]:
-        """Return the connections by a name that no other connection ever has."""
-        return {connection.client: connection for connection in self}
+    def __contains__(self, websocket: object) -> bool:
+        return websocket in self._push.connections()
 
     def broadcast(self, message: Data, binary: bool = False) -> None:
-        """Queue one message for every connection; see ``WebSocketPlugin``."""
+        """See ``WebSocketPlugin``."""
         self._push.broadcast(message, binary)
 
-    def close_all(self, code: int = SHUTTING_DOWN.code,
-                  message: str = "Server is shutting down") -> None:
-        """Begin to close every connection."""
-        for connection in self:
-            connection.close(code, message)
+    def close_all(self, code: int = 1001, message: str = "Server is shutting down") -> None:
+        """Begin to close all."""
+        for websocket in self:
+            websocket.close(code, message)
 
 
-__all__ = ["ConnectionClosed", "EchoWebSocket", "WebSocket", "WebSocketManager",
-           "WebSocketPlugin", "WebSocketTool"]
+class WebSocketPlugin(PushPlugin):
+    """Run a push server: ``WebSocketPlugin(cherrypy.engine).subscribe()``.
+
+    It is a ``PushPlugin``, which takes the same settings. On the engine's bus it also listens to
+    ``websocket-broadcast`` (message, binary=False).
+
+    Attributes:
+        manager: all its connections.
+    """
+
+    def __init__(self, bus: Any, **settings: Any) -> None:
+        super().__init__(bus, **settings)
+        self.manager = WebSocketManager(self)
+        self._listens = False
+        self._listeners += (("websocket-broadcast", self.broadcast, None),)
+
+    def start(self) -> None:
+        """See ``PushPlugin``."""
+        if not self._listens:
+            self._listens = True
+            _children.start()
+        super().start()
+
+    def stop(self) -> None:
+        """See ``PushPlugin``."""
+        super().stop()
+        if self._listens:
+            self._listens = False
+            _children.stop()
+
+    def broadcast(self, message: Data, binary: bool = False) -> None:
+        """Queue one message for every connection.
+
+        Args:
+            message: what ``Connection.send`` takes: text, a ws4py message, bytes ...
+            binary: send bytes as a binary message; otherwise they are text, as with ws4py.
+
+        Raises:
+            InvalidData: a message cannot hold this; nothing was sent.
+            MessageTooLarge: it has more than ``max_outbox`` bytes; nothing was sent.
+        """
+        opcode, payload = encode_message(message, binary)
+        if opcode not in (OPCODE_TEXT, OPCODE_BINARY):
+            raise InvalidData("broadcast text or binary messages; each connection has its ping")
+        PushServer.broadcast(self, payload if opcode == OPCODE_BINARY else payload.decode("utf-8"))

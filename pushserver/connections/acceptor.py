@@ -123,6 +123,7 @@ class Acceptor:
                     context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
+        connection.begin()
         _catch_up(connection, link, began)
         runtime.loop.call_for(link, link.open, early, heartbeat)
         self._node.expected(channels)

@@ -11,13 +11,14 @@ from ws4py.websocket import WebSocket
 
 from ..channels.presence import Info
 from ..channels.rules import checked_channel
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, InvalidSetting
 from ..runtime.runtime import DelayedJob
 from ..tokens import Claims
 from ..wire.disconnects import NORMAL, checked_disconnect
 from ..wire.payloads import Data
 from ..wire.payloads import encode_message
 from .codec import PLAIN, Codec
+from .early import Early
 from .handle import Handle
 from .lease import Lease
 
@@ -57,23 +58,24 @@ class Connection(WebSocket):  # type: ignore[misc]
     """Subprotocols that a client must not ask for, each with a line that says what to use."""
 
     needs_id = True
-    """Whether ``?Id=`` must be in the URL."""
+    """Whether the client must be known; if not, it gets an anonymous Id of its own."""
 
     expires_itself = False
     """Whether the class itself closes its connections when tokens expire, even one in the URL."""
 
     heartbeat_freq: float | None = None
-    """Seconds of silence after which a client is pinged; None: ``ping_interval``, as for all."""
+    """Seconds between pings, whatever is sent or received; None or 0: as ``ping_interval`` says."""
 
     has_id = True
-    """Whether the client is known, by ``?Id=``, a token or the page handler."""
+    """Whether the client is known, by the page handler, a token or ``?Id=``."""
 
     def __init__(self, sock: socket.socket, protocols: Sequence[str] | None = None,
                  extensions: Sequence[str] | None = None,
                  environ: Mapping[str, Any] | None = None,
                  heartbeat_freq: float | None = None) -> None:
-        super().__init__(sock, protocols, extensions, environ,
-                         heartbeat_freq or type(self).heartbeat_freq)
+        if heartbeat_freq is None:
+            heartbeat_freq = type(self).heartbeat_freq
+        super().__init__(sock, protocols, extensions, environ, checked_frequency(heartbeat_freq))
         self.sock: Any
         self.stream = None  # ws4py's parser; wire.parser.FrameReader does its work
         self.Id = ""
@@ -86,6 +88,29 @@ class Connection(WebSocket):  # type: ignore[misc]
         self._lease: Lease | None = None
         self._client = ""
         self._handle: Handle | None = None
+        self._early: Early | None = None
+
+    def await_opening(self, room: int) -> None:
+        """Keep what is sent from now on until the connection is open; the endpoint does this first.
+
+        Args:
+            room: bytes that may wait.
+        """
+        self._early = Early(room)
+
+    def begin(self) -> None:
+        """Do what was to be done before it was open; the server does this as it opens it."""
+        early, handle = self._early, self._handle
+        if early is not None and handle is not None:
+            early.run(handle)
+            self._early = None
+
+    def give_up(self) -> None:
+        """Be closed: the handshake was refused."""
+        if self._early is not None:
+            self._early.drop()
+        self.client_terminated = self.server_terminated = True
+        self.sock = None
 
     def identify(self, *, Id: str, user: str | None, data: dict[str, Any],
                  peer: tuple[str, int] | str) -> None:
@@ -131,6 +156,8 @@ class Connection(WebSocket):  # type: ignore[misc]
 
         The last call counts.
         """
+        if self._waits(lambda _: self.expire(seconds)):
+            return
         handle = self._handle
         self.keep(None if handle is None or seconds is None else handle.expire(seconds))
 
@@ -155,7 +182,8 @@ class Connection(WebSocket):  # type: ignore[misc]
             channels: those that the tool names; a token in the URL may name others.
         """
         named = self.url_claims.channels if self.url_claims else ()
-        return tuple(dict.fromkeys((*channels, *named)))
+        early = self._early.channels if self._early else ()
+        return tuple(dict.fromkeys((*channels, *named, *early)))
 
     @property
     def client(self) -> str:
@@ -254,14 +282,18 @@ class Connection(WebSocket):  # type: ignore[misc]
         self._deliver(*encode_message(PingControlMessage(payload), True))
 
     def _deliver(self, opcode: int, payload: bytes) -> None:
+        early = self._early
+        if early is not None and early.keep(lambda handle: handle.send(opcode, payload),
+                                            len(payload)):
+            return
         handle = self._handle
         if handle is None or not handle.send(opcode, payload):
-            raise ConnectionClosed(self._why_not())
+            raise ConnectionClosed(f"connection of Id {self.Id!r} is closed: nothing was sent")
 
-    def _why_not(self) -> str:
-        if self._handle is None and self.sock is not None:
-            return "the connection is not open yet: send in opened(), or later"
-        return f"connection of Id {self.Id!r} is closed: nothing was sent"
+    def _waits(self, job: Callable[[Handle], object]) -> bool:
+        """Keep a job until the connection is open; False if it is open, or will never be."""
+        early = self._early
+        return early is not None and early.keep(job)
 
     def close(self, code: int = NORMAL.code, reason: str = "") -> None:
         """Begin to close, after all that was sent before. Does nothing if already closing.
@@ -279,12 +311,12 @@ class Connection(WebSocket):  # type: ignore[misc]
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
         disconnect = checked_disconnect(code, reason)
-        if self._handle is not None:
+        if not self._waits(lambda handle: handle.close(disconnect)) and self._handle is not None:
             self._handle.close(disconnect)
 
     def close_connection(self) -> None:
         """End the connection without a closing handshake."""
-        if self._handle is not None:
+        if not self._waits(lambda handle: handle.abort()) and self._handle is not None:
             self._handle.abort()
 
     def subscribe(self, channel: str) -> bool:
@@ -299,10 +331,26 @@ class Connection(WebSocket):  # type: ignore[misc]
         Raises:
             InvalidSetting: the channel's name is invalid.
         """
-        handle = self._handle
-        return handle is not None and handle.subscribe(channel, self.presence_info)
+        early, handle = self._early, self._handle
+        if handle is None:
+            return early is not None and early.enter(checked_channel(channel))
+        return handle.subscribe(channel, self.presence_info)
 
     def unsubscribe(self, channel: str) -> bool:
         """Stop receiving what is published to a channel; tell whether it was in it."""
-        handle = self._handle
-        return handle is not None and handle.unsubscribe(checked_channel(channel), self.client)
+        early, handle = self._early, self._handle
+        if handle is None:
+            return early is not None and early.leave(checked_channel(channel))
+        return handle.unsubscribe(checked_channel(channel), self.client)
+
+
+def checked_frequency(value: Any) -> float | None:
+    """Return seconds between pings.
+
+    Raises:
+        InvalidSetting: it is neither None nor 0 or more seconds.
+    """
+    if value is None or not isinstance(value, bool) and isinstance(value, (int, float)) \
+            and 0 <= value < float("inf"):
+        return value
+    raise InvalidSetting(f"heartbeat_freq is {value!r}: use seconds, or None")

@@ -55,7 +55,8 @@ class KeepAlive:
         interval = self._interval = link.connection.heartbeat_freq or settings.ping_interval
         self._taken = self._ping_ends = 0   # in bytes; see ``_overdue``
         self._rule = KeepAliveRule(interval, settings.pong_timeout,
-                                   always_pings=link.encoding.codec.awaits_pings)
+                                   always_pings=link.encoding.codec.awaits_pings
+                                   or bool(link.connection.heartbeat_freq))
         self._ping = self._later(interval, self._check) if interval else None
         self._heartbeat = self._later(heartbeat, partial(self._beat, heartbeat)) \
             if heartbeat else None

@@ -40,14 +40,14 @@ class Poll:
                 return False
             self._votes[name] = candidate
             self._push.publish(CHANNEL, self._counts())
-            self._push.publish(f"{CHANNEL} of {name}",
-                               {"type": "mine", "name": name, "vote": candidate})
+            mine = {"type": "mine", "name": name, "vote": candidate}
+            self._push.publish(f"{CHANNEL} of {name}", mine)
             return True
 
     def _counts(self) -> dict[str, Any]:
         counts = Counter(self._votes.values())
-        return {"type": "vote", "candidates": {key: {"name": name, "count": counts[key]}
-                                               for key, name in CANDIDATES.items()}}
+        return {"type": "vote", "candidates": {
+            key: {"name": name, "count": counts[key]} for key, name in CANDIDATES.items()}}
 
 
 class Voter(Connection):
@@ -60,10 +60,9 @@ class Voter(Connection):
     def received_message(self, message: Any) -> None:
         """Take a candidate's key."""
         candidate = message.data.decode("utf-8", "replace")
-        assert self.user  # the page handler lets in nobody without a name
         if candidate not in CANDIDATES:
             self.send({"type": "error", "text": f"send one of {', '.join(CANDIDATES)}"})
-        elif not self.data["poll"].vote(self.user, candidate):
+        elif not self.data["poll"].vote(str(self.user), candidate):
             self.send({"type": "error", "text": "there are too many voters already"})
 
 
@@ -83,11 +82,10 @@ class Vote(Logins):
     @cherrypy.tools.push(handler_cls=Voter)  # type: ignore[untyped-decorator]
     def socket(self) -> None:
         """Let in users who have logged in, and nobody else."""
-        name = logged_in()
-        if not name:
+        cherrypy.request.login = logged_in()
+        if not cherrypy.request.login:
             raise cherrypy.HTTPError(403, "log in first")
-        cherrypy.request.login = name
-        cherrypy.request.push_id = f"{CHANNEL}.{name}"
+        cherrypy.request.push_id = f"{CHANNEL}.{logged_in()}"
         cherrypy.request.push_data["poll"] = self._poll
         self.push.bind_session()
 
@@ -96,7 +94,6 @@ class Vote(Logins):
     @cherrypy.tools.allow(methods=["POST"])  # type: ignore[untyped-decorator]
     def notify(self) -> str:
         """Alert everyone on the page; the site also has this as ``/notify``."""
-        if not logged_in():
-            login_first()
-        self.push.publish(CHANNEL, {"type": "alert", "from": logged_in(), "data": NOTICE})
+        who = logged_in() or login_first()
+        self.push.publish(CHANNEL, {"type": "alert", "from": who, "data": NOTICE})
         return "sent"

@@ -52,8 +52,7 @@ class Endpoint:
         channels: the channels that it is in from the start.
         subprotocols: those that the site speaks.
         trust_id: ``?Id=`` says who the client is, whatever else does; see ``Identity``.
-        heartbeat_freq: seconds of silence after which the client is pinged; None: see
-            ``Connection``.
+        heartbeat_freq: seconds between pings; None: see ``Connection``.
         log: told about refusals.
     """
 
@@ -66,7 +65,9 @@ class Endpoint:
         self._handler_cls = handler_cls
         self._channels = tuple(channels)
         self._subprotocols = subprotocols
-        self._identity = Identity(acceptor.tokens, needs_id=handler_cls.needs_id,
+        request = cherrypy.serving.request
+        self._handler = request.handler     # before tools wrap it
+        self._identity = Identity(acceptor.tokens, self._handler, needs_id=handler_cls.needs_id,
                                   trust_id=trust_id)
         self._began = acceptor.moment
         self._heartbeat_freq = heartbeat_freq
@@ -85,8 +86,7 @@ class Endpoint:
         self._confirmed = False     # and none of the site's tools has failed since
         self._by_frame = False      # a refusal is told by a close frame
         self._logged = False
-        request = cherrypy.serving.request
-        self._is_refusals_ours = not takes(request.handler, "refusals")  # before tools wrap it
+        self._is_refusals_ours = not takes(self._handler, "refusals")
         request.push_data = {}
         request.push_claims = None
         request.show_tracebacks = False
@@ -138,7 +138,7 @@ class Endpoint:
             if "refusals" in params and self._is_refusals_ours:
                 asks_for_close(params.pop("refusals"))
             self._identity.read(request)
-            if "heartbeat" in params and not takes(request.handler, "heartbeat"):
+            if "heartbeat" in params and not takes(self._handler, "heartbeat"):
                 heartbeat = checked_heartbeat(params.pop("heartbeat"))
                 self._heartbeat = heartbeat if self._handler_cls.has_heartbeats else 0.0
             self._check_origin()
@@ -167,6 +167,7 @@ class Endpoint:
         made = self._handler_cls(takeover.socket, chosen, [], environ)
         if self._heartbeat_freq is not None:
             made.heartbeat_freq = self._heartbeat_freq
+        made.await_opening(self._acceptor.settings.max_outbox)
         return made
 
     def ignore_result(self) -> None:
@@ -225,7 +226,7 @@ class Endpoint:
         connection.has_id = identity.is_known
         connection.session = getattr(request, "push_session", None)
         connection.url_claims = identity.claims
-        if identity.claims is not None:
+        if identity.claims is not None and connection.info is None:
             connection.info = identity.claims.info
         if getattr(request, "push_session_expires", False):
             self._life = SessionLife(cherrypy.serving.session)
@@ -237,7 +238,7 @@ class Endpoint:
         self._address = cherrypy.serving.request.remote.ip
         self._log_refusal(self._refused)
         if self._connection is not None:
-            self._connection.detach()
+            self._connection.give_up()
         if self._wants_close_frame(self._refused):
             assert self._takeover is not None
             self._by_frame = True
@@ -298,7 +299,7 @@ class Endpoint:
         if self._reserved:
             self._acceptor.release(self._identity.Id)
         if connection is not None:
-            connection.detach()
+            connection.give_up()
         if takeover.is_abandoned:
             return
         if self._agreed and not takeover.answer:

@@ -20,10 +20,12 @@ class Identity:
     What a client writes into ``?Id=`` proves nothing. It counts if the page handler has a parameter
     ``Id``, so that it can check it, and only as long as the site takes no tokens; otherwise if the
     site says that it trusts it. ``cherrypy.request.push_id``, which the page handler sets, and a
-    token's ``sub`` always count.
+    token's ``sub`` always count. A ``push_id`` of None says that nobody is known, whatever the URL
+    says.
 
     Args:
         tokens: checks tokens, or None.
+        handler: the page handler, as CherryPy has it before any tool has run.
         needs_id: a client that nobody knows is refused; otherwise it gets an Id of its own.
         trust_id: ``?Id=`` counts in any case.
 
@@ -33,14 +35,16 @@ class Identity:
         claims: the claims of the token in the URL, or None.
     """
 
-    def __init__(self, tokens: Tokens | None, *, needs_id: bool, trust_id: bool) -> None:
+    def __init__(self, tokens: Tokens | None, handler: Any, *, needs_id: bool,
+                 trust_id: bool) -> None:
         self.Id = ""
         self.is_known = True
         self.claims: Claims | None = None
         self._tokens = tokens
         self._needs_id = needs_id
         self._trust_id = trust_id
-        self._asks_for_id = False
+        self._handler = handler
+        self._asks_for_id = trust_id or takes(handler, "Id")
 
     def __repr__(self) -> str:
         return f"<Identity {self.Id!r}>"
@@ -54,8 +58,7 @@ class Identity:
         Raises:
             HandshakeRefused: 400 or 401.
         """
-        params, handler = request.params, request.handler
-        self._asks_for_id = self._trust_id or takes(handler, "Id")
+        params, handler = request.params, self._handler
         if self._take_token(params):
             params["Id"] = self.Id
         elif "Id" in params:
@@ -100,8 +103,8 @@ class Identity:
         chosen, login = getattr(request, "push_id", None), request.login
         if chosen not in (None, ""):
             self.Id = admitted_id(checked_id(chosen))
-        elif self.Id:
-            self._check_named(login)
+        elif self.Id and (self._is_proven or not hasattr(request, "push_id")):
+            self._check_named(login)    # not if the page handler has said None: nobody
         elif login is not None:
             self.Id = admitted_id(login)
         elif self._needs_id:
@@ -109,19 +112,23 @@ class Identity:
         else:
             self.Id, self.is_known = f"anonymous-{uuid.uuid4()}", False
 
+    @property
+    def _is_proven(self) -> bool:
+        return self.claims is not None and self.claims.user == self.Id
+
     def _check_named(self, login: str | None) -> None:
         """Refuse an Id that only the client has named, if the site takes tokens."""
-        proven = self.claims is not None and self.claims.user == self.Id
-        if proven or self._tokens is None or self._trust_id or login == self.Id:
+        if self._is_proven or self._tokens is None or self._trust_id or login == self.Id:
             return
         raise HandshakeRefused(401, "an Id proves nothing here: show a token",
                                detail="the site takes tokens; set cherrypy.request.push_id in the "
                                       "page handler, or trust_id for the tool")
 
     def _refuse_unknown(self) -> None:
-        if self._asks_for_id:
+        if self._asks_for_id and not self.Id:
             admitted_id(None)
-        raise HandshakeRefused(401, "nobody has said who this client is: log in first",
+        what = "log in first" if self._tokens is None else "show a token, or log in first"
+        raise HandshakeRefused(401, f"nobody has said who this client is: {what}",
                                detail="set cherrypy.request.push_id in the page handler")
 
     def life(self) -> float | None:

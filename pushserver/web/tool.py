@@ -4,10 +4,11 @@ from __future__ import annotations
 from typing import Any, Collection, Sequence
 
 import cherrypy
+from ws4py.websocket import WebSocket
 
 from ..centrifuge import CentrifugeConnection
 from ..channels.rules import checked_channel
-from ..connections.connection import Connection
+from ..connections.connection import Connection, checked_frequency
 from ..errors import InvalidSetting
 from ..server import PushServer, acceptor_of
 from ..wire.handshake import asks_to_connect, is_subprotocol
@@ -16,6 +17,8 @@ from .refusals import RefusalLog
 
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id",
               "heartbeat_freq")
+
+_HINT = ", or import WebSocket from pushserver.ws4py"
 
 PAGE_TOOLS = ("accept", "autovary", "caching", "encode", "etags", "gzip", "json_out",
               "trailing_slash")
@@ -29,8 +32,9 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
     """Turn a page handler into a WebSocket address: ``cherrypy.tools.push = PushTool(push)``.
 
     The handler runs before the upgrade and may refuse it by raising ``HTTPError`` or
-    ``HTTPRedirect``, as may any tool of the site; its return value is ignored. It can pass data to
-    the connection in ``cherrypy.request.push_data``.
+    ``HTTPRedirect``, as may any tool of the site; its return value is ignored. It says who the
+    client is in ``cherrypy.request.push_id``, and finds the connection to come in
+    ``cherrypy.request.ws_handler``, with the dict ``cherrypy.request.push_data`` as its ``data``.
 
     Args:
         push: the plugin, or a ``PushServer``, that serves the connections; None: the plugin that is
@@ -63,8 +67,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
                 as without the tool; otherwise it is answered with 426.
             trust_id: let clients name themselves by ``?Id=``, whether the page handler looks at
                 it or not, and even if the site takes tokens.
-            heartbeat_freq: seconds of silence after which a client is pinged; None: what its
-                class says, or else ``ping_interval``.
+            heartbeat_freq: seconds between pings, as the attribute of ``Connection``.
 
         Raises:
             InvalidSetting: an option has an invalid value.
@@ -83,6 +86,7 @@ class PushTool(cherrypy.Tool):  # type: ignore[misc]
         switch_off_page_tools()
         protocol = options.pop("protocol", "plain")
         options.setdefault("handler_cls", PROTOCOLS[protocol])
+        request.show_tracebacks = False
         acceptor = acceptor_of(self._push or subscribed())
         Endpoint(acceptor, log=self._log, **options).attach(cherrypy.serving.request.hooks)
 
@@ -122,6 +126,10 @@ def switch_off_page_tools() -> None:
         hooks[:] = [hook for hook in hooks if hook.callback not in callbacks]
 
 
+def _is_ws4pys(handler_cls: object) -> bool:
+    return isinstance(handler_cls, type) and issubclass(handler_cls, WebSocket)
+
+
 def check_options(**options: Any) -> None:
     """Check the tool's options early, where the site's author can see an error.
 
@@ -139,7 +147,7 @@ def check_options(**options: Any) -> None:
     handler_cls = options.get("handler_cls", base)
     if not (isinstance(handler_cls, type) and issubclass(handler_cls, base)):
         raise InvalidSetting(f"handler_cls is {handler_cls!r}: use a subclass of "
-                             f"pushserver.{base.__name__}")
+                             f"pushserver.{base.__name__}" + _HINT * _is_ws4pys(handler_cls))
     if protocol == "plain" and issubclass(handler_cls, CentrifugeConnection):
         raise InvalidSetting(f"handler_cls is {handler_cls!r}: also pass protocol=\"centrifuge\"")
     for name in ("channels", "subprotocols"):
@@ -155,9 +163,7 @@ def check_options(**options: Any) -> None:
     for name in ("optional", "trust_id"):
         if not isinstance(options.get(name, False), bool):
             raise InvalidSetting(f"{name} is {options[name]!r}: use True or False")
-    seconds = options.get("heartbeat_freq")
-    if seconds is not None and not isinstance(seconds, (int, float)):
-        raise InvalidSetting(f"heartbeat_freq is {seconds!r}: use a number of seconds")
+    checked_frequency(options.get("heartbeat_freq"))
 
 
 if not hasattr(cherrypy.tools, "push"):

@@ -465,6 +465,24 @@ def named_sites():
             """Say who it is."""
             cherrypy.request.push_id = who if who != "7" else 7
 
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def says_nobody(self, Id=None):
+            """Know nobody, as where nobody has logged in."""
+            cherrypy.request.push_id = None
+
+        @cherrypy.expose
+        @cherrypy.tools.push(trust_id=True)
+        def trusts_nobody(self):
+            """Know nobody, as where nobody has logged in."""
+            cherrypy.request.push_id = None
+
+        @cherrypy.expose
+        @cherrypy.tools.push(protocol="centrifuge")
+        def nobody(self, Id=None):
+            """Know nobody, as where nobody has logged in."""
+            cherrypy.request.push_id = None
+
     return Site()
 
 
@@ -510,6 +528,25 @@ def test_what_the_page_handler_says_needs_no_id_in_the_url(serve):
             with site.client(f"/says{query}"):
                 assert site.push.ids() == ["ann"]
             wait_until(lambda: not len(site.push))
+
+
+@pytest.mark.parametrize("serve", [running_site, serving])
+@pytest.mark.parametrize("path", ["says_nobody", "trusts_nobody"])
+def test_where_the_page_handler_knows_nobody_nobody_can_name_himself(path, serve):
+    with serve(named_sites()) as site:
+        for query in ("?Id=admin", ""):
+            status, line = refused(site, f"/{path}{query}")
+            assert status in (400, 401) and line
+        assert len(site.push) == 0
+    with serving(named_sites()) as site, site.client(f"/{path}?token={token()}"):
+        assert site.push.ids() == ["42"]
+
+
+@pytest.mark.parametrize("serve", [running_site, serving])
+def test_in_the_protocol_too_a_page_handler_that_knows_nobody_lets_nobody_in(serve):
+    with serve(named_sites()) as site, RawClient(site, "/nobody?Id=admin") as client:
+        client.send(client.command("connect"))
+        assert client.closing()[0] == 3500
 
 
 def test_what_the_page_handler_says_is_an_id_like_any_other():

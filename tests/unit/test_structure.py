@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "centrifuge": "errors version wire runtime channels connections tokens server",
     "api": "errors version wire channels connections settings server centrifuge web",
     "web": "errors wire channels connections settings tokens server centrifuge",
-    "ws4py": "errors wire connections web",
+    "ws4py": "errors wire connections server web",
     "demo": "__init__",
     "cli": "errors version channels settings web demo",
     "__main__": "cli"}

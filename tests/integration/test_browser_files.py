@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pushserver
-from tests.integration.test_readme import ON_PORT
+from tests.integration.test_readme import ON_PORT, post
 from tests.support.loopback import free_port
 from tests.support.programs import ROOT, finish, get, program
 from tests.support.raw_client import Client
@@ -30,9 +30,13 @@ def test_the_example_of_the_document_runs_as_written(tmp_path):
             assert b"export class PushClient" in answer.read()
         assert get(url("/push/push-client.d.ts"))[0] == 200
         assert get(url("/push/../../setup.cfg"))[0] in (403, 404)
-        assert b"push-client.js" in get(url("/"))[1]
+        assert b"login" in get(url("/"))[1]
+        cookie = {"Cookie": post(port, "/login", {"name": "ann"}).getheader("Set-Cookie").split(";")[0]}
+        page = urllib.request.Request(url("/"), headers=cookie)
+        with urllib.request.urlopen(page, timeout=PATIENCE) as answer:
+            assert b"push-client.js" in answer.read()
         with Client(("127.0.0.1", port)) as client:
-            client.handshake("/websocket?Id=42&heartbeat=25")
+            client.handshake("/websocket?heartbeat=25", headers=cookie)
             get(url("/order?number=7"))
             assert [client.message() for _ in range(2)] == ["", "order 7"]
         status, _, err = finish(process)

@@ -215,7 +215,15 @@ class Endpoint:
         status = getattr(cherrypy.serving.response, "output_status", None) or b""
         if self._reserved and status.startswith(b"101"):  # no tool has changed the answer
             self._identify(cherrypy.serving.request)
+            self._show_headers(cherrypy.serving.response)
             self._agreed = True
+
+    def _show_headers(self, response: Any) -> None:
+        """Let the site's tools see the headers that the 101 will have."""
+        response.header_list = [(name, value) for name, value in response.header_list
+                                if name.decode("latin-1").title() not in _NOT_OF_A_101]
+        response.header_list += [(name.encode("latin-1"), value.encode("latin-1"))
+                                 for name, value in self._headers(self._subprotocol)]
 
     def _identify(self, request: Any) -> None:
         connection, identity = self._connection, self._identity
@@ -341,18 +349,20 @@ class Endpoint:
         if self._acceptor.take_leave(takeover.socket):
             takeover.detach()
 
-    def _switching(self, answer: bytes, subprotocol: str | None) -> bytes:
-        """Return a 101 with its own headers, whatever the site's middleware made of them.
+    def _headers(self, subprotocol: str | None) -> list[tuple[str, str]]:
+        """Return the headers of a 101, spelled as in RFC 6455: some clients compare case."""
+        headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"),
+                   ("Sec-WebSocket-Accept", accept_key(self._key))]
+        if subprotocol is not None:
+            headers.append(("Sec-WebSocket-Protocol", subprotocol))
+        return headers
 
-        They are spelled as in RFC 6455: some clients compare case.
-        """
+    def _switching(self, answer: bytes, subprotocol: str | None) -> bytes:
+        """Return a 101 with its own headers, whatever the site's middleware made of them."""
         status, *fields = answer.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
         kept = [field for field in fields
                 if field.partition(":")[0].strip().title() not in ("", *_NOT_OF_A_101)]
-        ours = ["Upgrade: websocket", "Connection: Upgrade",
-                f"Sec-WebSocket-Accept: {accept_key(self._key)}"]
-        if subprotocol is not None:
-            ours.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        ours = [f"{name}: {value}" for name, value in self._headers(subprotocol)]
         return "\r\n".join([status, *kept, *ours, "", ""]).encode("latin-1")
 
 

@@ -48,12 +48,12 @@ class Handler(CentrifugeConnection):
 def root():
     class Root:
         @cherrypy.expose
-        @cherrypy.tools.push(protocol="centrifuge", handler_cls=Handler)
+        @cherrypy.tools.push(protocol="centrifuge", handler_cls=Handler, trust_id=True)
         def channels(self, Id=None):
             """Let everybody in who says who they are."""
 
         @cherrypy.expose
-        @cherrypy.tools.push()
+        @cherrypy.tools.push(trust_id=True)
         def websocket(self, Id):
             """Speak plainly."""
     return Root()

@@ -1,6 +1,7 @@
 """How a request becomes a connection: the part of the push server that the HTTP side calls."""
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any, Collection
 
@@ -22,6 +23,8 @@ from .handle import Handle, end
 from .lifecycle import Lifecycle
 from .link import Link
 from .local import ending_of
+
+logger = logging.getLogger(__name__)
 
 
 class Acceptor:
@@ -123,8 +126,12 @@ class Acceptor:
                     context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
-        connection.begin()
-        _catch_up(connection, link, began)
+        try:
+            connection.begin()
+            _catch_up(connection, link, began)
+        except Exception:   # the socket is no longer the caller's to answer on
+            logger.exception("Id %r: it could not be opened", connection.Id)
+            runtime.loop.call_for(link, link.crashed)
         runtime.loop.call_for(link, link.open, early, heartbeat)
         self._node.expected(channels)
         self._node.announce(link, arrivals)

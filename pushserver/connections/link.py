@@ -65,7 +65,8 @@ class Link:
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
                  "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
                  "last_read", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
-                 "_waiters", "_written", "_peer_closed", "_failed", "_fd", "_can_place")
+                 "_waiters", "_written", "_within", "_will_drop", "_peer_closed", "_failed", "_fd",
+                 "_can_place")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -93,6 +94,8 @@ class Link:
         self._deadline: Timer | None = None
         self._waiters: Waiters | None = None
         self._written = 0       # only what has been in the outbox
+        self._within: float | None = None
+        self._will_drop = False     # what waits, soon
         self._peer_closed = False
         self._failed = False
         self._fd = sock.socket.fileno()
@@ -141,7 +144,7 @@ class Link:
         if early and self.state == OPEN:
             self._take(early)
         if self.disconnect is not None:
-            self.close(self.disconnect, LAST_WORDS)
+            self.close(self.disconnect, self._within)
         elif self._runtime.leaving is not None:
             self.close(self._runtime.leaving)
         if self.state == OPEN:
@@ -329,11 +332,16 @@ class Link:
         """
         if self.state == WAITING:
             self.disconnect = self.disconnect or disconnect
-        elif self.state == OPEN:
+            self._within = within if self._within is None else self._within
+            return
+        if self.state == OPEN:
             self._send_close(disconnect)
-        if self.state == CLOSING and within is not None:
+        if self.state != CLOSING or self._will_drop:
+            return
+        if within is not None:
+            self._will_drop = True
             self._set_deadline(within, self._drop_rest)
-        elif self.state == CLOSING and self._runtime.leaving is not None:
+        elif self._runtime.leaving is not None:
             self._await_answer()
 
     def _send_close(self, disconnect: Disconnect) -> None:
@@ -367,6 +375,7 @@ class Link:
 
     def _drop_rest(self) -> None:
         """Send nothing more but the close frame, behind the message that has been begun."""
+        self._will_drop = False
         self._await_answer()
         waiting = self.outbox.size
         self.outbox.drop_unsent(self.socket.pinned)

@@ -57,5 +57,5 @@ class EchoPage:
             handshake: if not empty, send both headers as the first message.
         """
         if handshake:
-            cherrypy.request.hooks.attach("on_end_resource", keep_handshake, priority=99)
+            cherrypy.request.hooks.attach("on_end_request", keep_handshake, priority=99)
         return page("echo")

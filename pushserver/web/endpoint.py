@@ -215,15 +215,7 @@ class Endpoint:
         status = getattr(cherrypy.serving.response, "output_status", None) or b""
         if self._reserved and status.startswith(b"101"):  # no tool has changed the answer
             self._identify(cherrypy.serving.request)
-            self._show_headers(cherrypy.serving.response)
             self._agreed = True
-
-    def _show_headers(self, response: Any) -> None:
-        """Let the site's tools see the headers that the 101 will have."""
-        response.header_list = [(name, value) for name, value in response.header_list
-                                if name.decode("latin-1").title() not in _NOT_OF_A_101]
-        response.header_list += [(name.encode("latin-1"), value.encode("latin-1"))
-                                 for name, value in self._headers(self._subprotocol)]
 
     def _identify(self, request: Any) -> None:
         connection, identity = self._connection, self._identity
@@ -241,12 +233,12 @@ class Endpoint:
 
     def tell(self) -> None:
         """Log a refusal, and tell a page by a close frame: browsers show it no HTTP answer."""
+        if self._connection is not None and not self._agreed:
+            self._connection.give_up()
         if self._refused is None or self._logged:
             return
         self._address = cherrypy.serving.request.remote.ip
         self._log_refusal(self._refused)
-        if self._connection is not None:
-            self._connection.give_up()
         if self._wants_close_frame(self._refused):
             assert self._takeover is not None
             self._by_frame = True
@@ -278,6 +270,15 @@ class Endpoint:
     def confirm(self) -> None:
         """Note that none of the site's tools has failed behind the answer."""
         self._confirmed = True
+        if self._agreed:    # not earlier: WSGI forbids these headers
+            self._show_headers(cherrypy.serving.response)
+
+    def _show_headers(self, response: Any) -> None:
+        """Let the site's last hooks see the headers that the 101 will have."""
+        response.header_list = [(name, value) for name, value in response.header_list
+                                if name.decode("latin-1").title() not in _NOT_OF_A_101]
+        response.header_list += [(name.encode("latin-1"), value.encode("latin-1"))
+                                 for name, value in self._headers(self._subprotocol)]
 
     def settle(self) -> None:
         """If one has, refuse instead. Middleware decides when this is called, and whether."""
@@ -303,6 +304,8 @@ class Endpoint:
             refused = error
         except Exception as error:
             logger.exception("Id %r: the connection could not be taken over", self._identity.Id)
+            if takeover.is_detached:
+                return
             refused = _failed(error)
         if self._reserved:
             self._acceptor.release(self._identity.Id)

@@ -5,6 +5,8 @@ import inspect
 import uuid
 from typing import Any, Mapping
 
+import cherrypy
+
 from ..errors import HandshakeRefused
 from ..server import checked_id
 from ..tokens import Claims, TokenInvalid, Tokens
@@ -20,8 +22,8 @@ class Identity:
     What a client writes into ``?Id=`` proves nothing. It counts if the page handler has a parameter
     ``Id``, so that it can check it, and only as long as the site takes no tokens; otherwise if the
     site says that it trusts it. ``cherrypy.request.push_id``, which the page handler sets, and a
-    token's ``sub`` always count. A ``push_id`` of None says that nobody is known, whatever the URL
-    says.
+    token's ``sub`` always count; they must not differ. With a ``push_id`` of None, the page handler
+    says that it knows nobody: ``?Id=`` does not count.
 
     Args:
         tokens: checks tokens, or None.
@@ -63,7 +65,8 @@ class Identity:
             params["Id"] = self.Id
         elif "Id" in params:
             self.Id = admitted_id(params["Id"])
-            if not self._asks_for_id and hasattr(handler, "callable"):
+            missing = handler is None or isinstance(handler, cherrypy.HTTPError)
+            if not self._asks_for_id and not missing:
                 raise HandshakeRefused(400, "Id is not the client's to choose here: leave it out",
                                        detail="the page handler has no parameter Id; see also "
                                               "trust_id")
@@ -103,6 +106,8 @@ class Identity:
         chosen, login = getattr(request, "push_id", None), request.login
         if chosen not in (None, ""):
             self.Id = admitted_id(checked_id(chosen))
+            if self.claims is not None and self.claims.user not in ("", self.Id):
+                raise HandshakeRefused(401, TOKEN_REFUSED, detail="its sub is not the push_id")
         elif self.Id and (self._is_proven or not hasattr(request, "push_id")):
             self._check_named(login)    # not if the page handler has said None: nobody
         elif login is not None:
@@ -159,6 +164,6 @@ def needs(handler: Any, name: str) -> bool:
 
 def _parameters(handler: Any) -> Mapping[str, inspect.Parameter]:
     try:
-        return inspect.signature(handler.callable).parameters
+        return inspect.signature(getattr(handler, "callable", handler)).parameters
     except (AttributeError, TypeError, ValueError):  # no page handler, or not one in Python
         return {}

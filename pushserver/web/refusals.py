@@ -120,7 +120,7 @@ class RefusalLog:
         said = refused.message if refused.status != 404 else NOT_FOUND
         line = (f"refused with {refused.status}, address {_printable(address)}"
                 f"{f', Id {Id!r}' if Id else ''}: {_printable(said)}"
-                f"{f' [{refused.detail}]' if refused.detail else ''}{more}")
+                f"{f' [{_printable(refused.detail)}]' if refused.detail else ''}{more}")
         if logger.isEnabledFor(logging.INFO):
             logger.info("%s", line)
         elif logging.getLogger("pushserver").level == logging.NOTSET:

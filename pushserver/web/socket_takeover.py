@@ -143,6 +143,8 @@ class SocketTakeover:
         self._restore()
         try:
             self._finish()
+        except Exception:
+            logger.exception("a WebSocket handshake could not be finished")
         finally:
             with contextlib.suppress(OSError):  # anything raised here ends cheroot's thread
                 self._connection.close()
@@ -177,6 +179,11 @@ class SocketTakeover:
         """Return what the client has already sent after its handshake."""
         rfile = self._connection.rfile
         return bytes(rfile.peek(0)) if rfile.has_data() else b""
+
+    @property
+    def is_detached(self) -> bool:
+        """Tell whether the socket has another owner now."""
+        return bool(self._connection.linger)
 
     def detach(self) -> None:
         """Make cheroot leave the socket alone; its new owner must close it."""

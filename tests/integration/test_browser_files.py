@@ -31,7 +31,8 @@ def test_the_example_of_the_document_runs_as_written(tmp_path):
         assert get(url("/push/push-client.d.ts"))[0] == 200
         assert get(url("/push/../../setup.cfg"))[0] in (403, 404)
         assert b"login" in get(url("/"))[1]
-        cookie = {"Cookie": post(port, "/login", {"name": "ann"}).getheader("Set-Cookie").split(";")[0]}
+        login = post(port, "/login", {"name": "ann"})
+        cookie = {"Cookie": login.getheader("Set-Cookie").split(";")[0]}
         page = urllib.request.Request(url("/"), headers=cookie)
         with urllib.request.urlopen(page, timeout=PATIENCE) as answer:
             assert b"push-client.js" in answer.read()

@@ -9,7 +9,8 @@ import cherrypy
 import jwt
 import pytest
 
-from pushserver import CentrifugeConnection, ChannelRule, Connection, Tokens
+from pushserver import (CentrifugeConnection, ChannelRule, Connection, ConnectionClosed,
+                        Tokens)
 from tests.support.centrifuge_client import PATH, RawClient
 from tests.support.raw_client import Refused
 from tests.support.site import running_site
@@ -415,6 +416,9 @@ class User(Connection):
         self.subscribe(f"user:{self.Id}")
 
 
+kept = []
+
+
 def named_sites():
     class Site:
         @cherrypy.expose
@@ -464,6 +468,13 @@ def named_sites():
         def says(self, Id=None, who="ann"):
             """Say who it is."""
             cherrypy.request.push_id = who if who != "7" else 7
+
+        @cherrypy.expose
+        @cherrypy.tools.push()
+        def passes_on(self):
+            """Let another page answer."""
+            kept.append(cherrypy.request.ws_handler)
+            raise cherrypy.InternalRedirect("/says")
 
         @cherrypy.expose
         @cherrypy.tools.push()
@@ -547,6 +558,31 @@ def test_in_the_protocol_too_a_page_handler_that_knows_nobody_lets_nobody_in(ser
     with serve(named_sites()) as site, RawClient(site, "/nobody?Id=admin") as client:
         client.send(client.command("connect"))
         assert client.closing()[0] == 3500
+
+
+def test_a_token_and_what_the_page_handler_says_must_not_differ():
+    with serving(named_sites()) as site:
+        assert refused(site, f"/says?token={token(sub='bob')}") == \
+            (401, "the token is not valid: get a new one\n")
+        with site.client(f"/says?token={token(sub='ann', info='of Ann')}"):
+            assert site.push.connections("ann")[0].info == "of Ann"
+
+
+def test_a_request_that_is_passed_on_leaves_no_connection_behind():
+    with running_site(named_sites()) as site, site.client("/passes_on"):
+        assert site.push.ids() == ["ann"]
+        with pytest.raises(ConnectionClosed):
+            kept.pop().send("nobody gets this")
+
+
+def test_an_id_is_not_taken_where_the_handler_is_no_page_handler_of_cherrypys():
+    def dispatch(path):
+        cherrypy.dispatch.Dispatcher()("/nothing")
+        handler = (lambda Id: None) if path == "/asks" else (lambda: None)
+        cherrypy.serving.request.handler = handler
+
+    with running_site(named_sites(), config={"/": {"request.dispatch": dispatch}}) as site:
+        assert refused(site, "/any?Id=admin")[0] == 400
 
 
 def test_what_the_page_handler_says_is_an_id_like_any_other():

@@ -10,7 +10,9 @@ import jwt
 import pytest
 
 from pushserver import CentrifugeConnection, Connection, Tokens
+from pushserver.connections import acceptor
 from pushserver.connections.acceptor import Acceptor
+from pushserver.connections.link import LAST_WORDS
 from tests.support.centrifuge_client import RawClient
 from tests.support.raw_client import Refused
 from tests.support.site import recorder, running_site
@@ -208,3 +210,58 @@ def test_endings_are_kept_only_for_handshakes_in_progress(pause):
             site.push.disconnect(str(number))
         assert len(list(first.since())) == 10
         assert list(endings.now.since()) == []
+
+
+def test_what_a_page_handler_sends_before_it_closes_reaches_a_client_that_reads_late():
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(trust_id=True)
+        def talk(self):
+            """Say something long, and that this is all."""
+            cherrypy.request.ws_handler.send("x" * 500_000)
+            cherrypy.request.ws_handler.close(4000, "that is all")
+
+    with running_site(Site(), buffers=4096) as site:
+        with site.client("/talk?Id=42", receive_buffer=4096) as client:
+            wait_until(lambda: not len(site.push))
+            over = time.monotonic() + 10 * LAST_WORDS
+            wait_until(lambda: time.monotonic() > over)
+            assert len(client.message()) == 500_000
+            assert client.close_code() == 4000
+
+
+def test_a_stop_gives_nobody_more_than_the_last_words():
+    with running_site(buffers=4096) as site:
+        with site.client("/websocket?Id=42", receive_buffer=4096) as client:
+            for _ in range(100):
+                site.push.send("42", "x" * 5000)
+            site.push.disconnect("42")
+            site.push.drain()
+            over = time.monotonic() + 10 * LAST_WORDS
+            wait_until(lambda: time.monotonic() > over)
+            got = 0
+            while (frame := client.frame())[0] == 0x81:
+                got += 1
+            assert frame == (0x88, b"\x0d\xb1disconnected by the site") and got < 90
+
+
+@pytest.mark.parametrize("what", ["_catch_up", "Early"])
+def test_what_fails_while_a_connection_is_opened_leaves_no_place_taken(monkeypatch, caplog, what):
+    def fail(*_):
+        raise RuntimeError("in the last moment")
+
+    with running_site(settings={"max_connections": 2}) as site:
+        with monkeypatch.context() as patch:
+            if what == "Early":
+                patch.setattr(Connection, "begin", fail)
+            else:
+                patch.setattr(acceptor, "_catch_up", fail)
+            for _ in range(5):
+                with site.socket() as client:
+                    with pytest.raises((Refused, ConnectionError)):
+                        client.handshake()
+                    assert client.at_end()
+                wait_until(lambda: not len(site.push))
+        with site.client("/websocket?Id=1"), site.client("/websocket?Id=2"):
+            assert len(site.push) == 2
+    assert "could not be opened" in caplog.text

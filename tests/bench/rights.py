@@ -90,12 +90,13 @@ def root(cell):
 
     class Site:
         @cherrypy.expose
-        @cherrypy.tools.push(handler_cls=Plain, channels=["out:a"])
+        @cherrypy.tools.push(handler_cls=Plain, channels=["out:a"], trust_id=True)
         def plain(self, Id=None):
             self.bind()
 
         @cherrypy.expose
-        @cherrypy.tools.push(protocol="centrifuge", handler_cls=Talker, channels=["out:a"])
+        @cherrypy.tools.push(protocol="centrifuge", handler_cls=Talker, channels=["out:a"],
+                             trust_id=True)
         def talk(self, Id=None):
             self.bind()
 

@@ -29,7 +29,7 @@ class Root:
         self.seen.append(heartbeat)
 
     @cherrypy.expose
-    @cherrypy.tools.push()
+    @cherrypy.tools.push(trust_id=True)
     def any(self, **query):
         self.seen.append(query)
 

@@ -17,7 +17,7 @@ S = TypeVar("S", bound=socket.socket)
 
 
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-_told: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}
+_told: weakref.WeakKeyDictionary[object, Callable[[object], None]] = weakref.WeakKeyDictionary()
 
 
 def closed_in_children(sock: S) -> S:
@@ -31,12 +31,11 @@ def called_in_children(method: Callable[[], None]) -> None:
 
     That does not keep its object alive. One method for each object.
     """
-    key = id(getattr(method, "__self__"))
-    _told[key] = weakref.WeakMethod(method, lambda _: _told.pop(key, None))
+    _told[getattr(method, "__self__")] = getattr(method, "__func__")
 
 
 def _in_child() -> None:
-    sockets, told = list(_sockets), list(_told.values())
+    sockets, told = list(_sockets), list(_told.items())
     _sockets.clear()
     for sock in sockets:
         try:
@@ -44,10 +43,8 @@ def _in_child() -> None:
             os.close(sock.detach())
         except OSError:  # it was closed before
             pass
-    for reference in told:
-        method = reference()
-        if method is not None:
-            method()
+    for owner, method in told:
+        method(owner)
 
 
 if hasattr(os, "register_at_fork"):

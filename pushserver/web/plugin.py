@@ -71,6 +71,12 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
 
     def subscribe(self) -> None:
         """Join the engine: start and stop with it, and listen to its bus channels."""
+        others = [getattr(one, "__self__", None)
+                  for one in self.bus.listeners.get("push-broadcast", ())]
+        if any(isinstance(other, PushServer) and other is not self for other in others):
+            self.bus.log("Another push plugin has subscribed to this engine: each has connections "
+                         "of its own. Perhaps a module was imported twice, as the program and by "
+                         "its name", level=logging.WARNING)
         for channel, listener, priority in self._listeners:
             self.bus.subscribe(channel, listener, priority)
 

@@ -59,7 +59,7 @@ def check_origin(origin: str | None, sites: Sequence[str], allowed: Sequence[str
             raise HandshakeRefused(403, "this host name is not the site's: add it to "
                                    "allowed_hosts", detail=f"host {host[:_MAX_LOGGED]!a}")
     raise HandshakeRefused(403, "this Origin is not the site's own: add it to allowed_origins "
-                           "(behind a proxy: let CherryPy's proxy tool see the public host)",
+                           "(behind a proxy, set tools.proxy.on in the site's configuration)",
                            detail=_compared(origin, asked, sites))
 
 

@@ -21,6 +21,7 @@ from pushserver.wire.disconnects import Disconnect
 from pushserver.wire.frames import OPCODE_TEXT, frame
 
 from tests.support import centrifuge_site
+from tests.support.programs import finish, program
 from tests.support.scripted_server import Server, drain
 from tests.support.site import entered, running_site
 from tests.support.waiting import PATIENCE, wait_until
@@ -439,3 +440,12 @@ def test_a_child_that_ends_as_programs_do():
                               text=True, timeout=4 * PATIENCE)
     assert done.stdout.splitlines() == [f"nothing was sent: {WHY}", "parent"], done.stderr
     assert echo.got == ["before", "after", (1000, "")] and server.accepted == 1
+
+
+def test_a_client_that_the_program_keeps_to_its_end_says_nothing_there():
+    source = ("import pushclient\n"
+              "kept = pushclient.PushClient('ws://127.0.0.1:1/', max_attempts=1)\n"
+              "kept.start(); kept.close()\n")
+    with program("-c", source) as process:
+        status, _, err = finish(process, None)
+    assert (status, err) == (0, "")

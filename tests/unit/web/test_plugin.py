@@ -120,3 +120,14 @@ def test_a_loop_that_dies_ends_the_engine(bus, host, caplog):
         wait_until(lambda: bus.state == bus.states.EXITING)
     assert any("Push server died" in line for line in bus.lines)
     wait_until(lambda: repr(host.server) == "<PushPlugin stopped, 0 connections>")
+
+
+def test_a_second_plugin_at_one_engine_is_told_of():
+    bus, said = Bus(), []
+    bus.subscribe("log", lambda message, level=0: said.append(message))
+    first, second = PushPlugin(bus), PushPlugin(bus)
+    first.subscribe()
+    first.subscribe()
+    assert not said
+    second.subscribe()
+    assert len(said) == 1 and "Another push plugin" in said[0]

@@ -201,7 +201,7 @@ class SocketTakeover:
     def write(self, data: bytes) -> None:
         """Write something in the place of what was held back."""
         with contextlib.suppress(OSError):  # the client is gone
-            self._wfile.write(data)
+            self.socket.sendall(data)   # nothing is left behind in cheroot's buffer
 
 
 def _refusal(status: int, message: str) -> HandshakeRefused:

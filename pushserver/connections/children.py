@@ -1,9 +1,9 @@
 """Let processes that were forked from this one send on its connections, as ws4py's sites do."""
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
+import logging
 import mmap
 import os
 import pickle
@@ -14,6 +14,8 @@ import weakref
 from typing import Any
 
 from ..errors import ConnectionClosed, MessageTooLarge, PushError
+
+logger = logging.getLogger(__name__)
 
 SLOTS = 1 << 16
 """Connections that can be told apart at a time; with more, the oldest seem closed to children."""
@@ -78,9 +80,13 @@ class Children:
         while call := end.recv(2 * LARGEST):
             number, method, arguments = pickle.loads(call)
             connection = self._known.get(number)
-            with contextlib.suppress(PushError):    # it has ended meanwhile
+            try:
                 if connection is not None:
                     getattr(connection, method)(*arguments)
+            except PushError:
+                pass    # it has ended meanwhile
+            except Exception:
+                logger.exception("a forked child's %s failed", method)
 
     def enter(self, connection: object) -> int:
         """Return a number under which children can send on a connection."""

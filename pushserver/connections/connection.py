@@ -156,10 +156,11 @@ class Connection(WebSocket):  # type: ignore[misc]
 
         The last call counts.
         """
-        if self._waits(lambda _: self.expire(seconds)):
-            return
-        handle = self._handle
-        self.keep(None if handle is None or seconds is None else handle.expire(seconds))
+        def expire(handle: Handle | None) -> None:
+            self.keep(None if handle is None or seconds is None else handle.expire(seconds))
+
+        if not self._waits(expire):
+            expire(self._handle)
 
     def end_with(self, left: Callable[[], float]) -> None:
         """End the client's rights when something is over; see ``Lease``."""

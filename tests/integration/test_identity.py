@@ -568,6 +568,19 @@ def test_a_token_and_what_the_page_handler_says_must_not_differ():
             assert site.push.connections("ann")[0].info == "of Ann"
 
 
+@pytest.mark.parametrize("seconds", [[0.3], [60, 0.3], [None, 0.3]])
+def test_a_page_handler_can_say_when_the_connection_ends(seconds):
+    class Site:
+        @cherrypy.expose
+        @cherrypy.tools.push(trust_id=True)
+        def websocket(self):
+            for one in seconds:
+                cherrypy.request.ws_handler.expire(one)
+
+    with running_site(Site()) as site, site.client() as client:
+        assert client.close_code() == 3005
+
+
 def test_a_request_that_is_passed_on_leaves_no_connection_behind():
     with running_site(named_sites()) as site, site.client("/passes_on"):
         assert site.push.ids() == ["ann"]

@@ -22,6 +22,8 @@ class Kept:
         self.sent.append(data)
         if data == "fail":
             raise ConnectionClosed("closed")
+        if data == "break":
+            raise ValueError("the site's")
 
 
 @pytest.fixture
@@ -54,6 +56,14 @@ def sending(children, number, *messages):
         except Exception as error:
             raised.append(type(error).__name__)
     return raised
+
+
+def test_what_the_sites_own_method_raises_ends_no_other_call(children, caplog):
+    kept = Kept()
+    number = children.enter(kept)
+    assert in_child(sending, children, number, "break", "fail", "still there") == []
+    wait_until(lambda: kept.sent == ["break", "fail", "still there"])
+    assert "a forked child's send failed" in caplog.text
 
 
 def test_calls_of_a_child_come_in_order_and_whole(children):

@@ -29,13 +29,18 @@ SOON = 3.0
 """Seconds: less than ``close()`` waits for a thread that cannot end."""
 
 
+AGAIN = 5.0
+"""Seconds after which a signal is sent again: Python runs no handler for one that comes just as the
+thread begins to wait, until it has waited."""
+
+
 @contextlib.contextmanager
 def interrupted(handler, seconds=OFTEN):
     """Interrupt the block again and again by a handler, on the main thread.
 
     Not by SIGALRM, with which pytest ends tests that hang.
     """
-    main, begun, sent, handled, over = threading.get_ident(), [], [], [], []
+    main, begun, handled, over = threading.get_ident(), [], [], []
     bell = Bell()  # threading.Event would not do: its lock cannot be taken again in a handler
 
     def handle(*_):
@@ -49,9 +54,11 @@ def interrupted(handler, seconds=OFTEN):
     def interrupt():
         bell.wait(lambda: begun)
         while not bell.wait(lambda: over, seconds):
-            sent.append(1)
-            signal.pthread_kill(main, signal.SIGUSR1)
-            assert bell.wait(lambda: len(handled) == len(sent), 2 * PATIENCE)
+            before, tries = len(handled), 0
+            while not tries or not bell.wait(lambda: len(handled) > before, AGAIN):
+                assert tries < 2 * PATIENCE / AGAIN
+                tries += 1
+                signal.pthread_kill(main, signal.SIGUSR1)
     before = signal.signal(signal.SIGUSR1, handle)
     thread = threading.Thread(target=interrupt)
     thread.start()

@@ -1,14 +1,11 @@
 """What a site does with a connection before it is open, as its page handler may."""
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Callable
 
 from ..errors import ConnectionClosed, MessageTooLarge
 from .handle import Handle
-
-logger = logging.getLogger(__name__)
 
 Job = Callable[[Handle], object]
 

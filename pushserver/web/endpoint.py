@@ -89,7 +89,6 @@ class Endpoint:
         self._is_refusals_ours = not takes(self._handler, "refusals")
         request.push_data = {}
         request.push_claims = None
-        request.show_tracebacks = False
         if not request.error_page:
             request.error_page = {"default": plain_error_page}
         end_connection()

@@ -33,6 +33,12 @@ STOP_PRIORITY = 50
 """After the HTTP server has stopped."""
 
 
+def subscribed_to(bus: Any) -> list[PushServer]:
+    """Return the push plugins that have subscribed to an engine."""
+    owners = (getattr(one, "__self__", None) for one in bus.listeners.get("push-broadcast", ()))
+    return [owner for owner in owners if isinstance(owner, PushServer)]
+
+
 class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
     """Run a push server with a CherryPy engine, and push through it.
 
@@ -71,9 +77,7 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
 
     def subscribe(self) -> None:
         """Join the engine: start and stop with it, and listen to its bus channels."""
-        others = [getattr(one, "__self__", None)
-                  for one in self.bus.listeners.get("push-broadcast", ())]
-        if any(isinstance(other, PushServer) and other is not self for other in others):
+        if any(other is not self for other in subscribed_to(self.bus)):
             self.bus.log("Another push plugin has subscribed to this engine: each has connections "
                          "of its own. Perhaps a module was imported twice, as the program and by "
                          "its name", level=logging.WARNING)

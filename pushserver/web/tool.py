@@ -13,6 +13,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer, acceptor_of
 from ..wire.handshake import asks_to_connect, is_subprotocol
 from .endpoint import Endpoint
+from .plugin import subscribed_to
 from .refusals import RefusalLog
 
 _ARGUMENTS = ("handler_cls", "channels", "subprotocols", "protocol", "optional", "trust_id",
@@ -101,15 +102,12 @@ def subscribed() -> PushServer:
     Raises:
         InvalidSetting: there is none, or there are several.
     """
-    listeners = cherrypy.engine.listeners.get("push-broadcast", ())
-    found = [listener.__self__ for listener in listeners
-             if isinstance(getattr(listener, "__self__", None), PushServer)]
+    found = subscribed_to(cherrypy.engine)
     if len(found) != 1:
         raise InvalidSetting("PushTool() finds " + (
             "several push plugins: make each tool with its own, PushTool(push)" if found else
             "no push plugin: call PushPlugin(cherrypy.engine).subscribe()"))
-    push: PushServer = found[0]
-    return push
+    return found[0]
 
 
 def switch_off_page_tools() -> None:

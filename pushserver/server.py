@@ -118,7 +118,8 @@ class PushServer:
                                    max_per_id=settings.max_connections_per_id,
                                    duplicates=settings.duplicates)
         self._delivery = Delivery()
-        self._broker: Broker = self._own_broker or MemoryBroker()
+        self._broker: Broker = self._own_broker \
+            or MemoryBroker(max_made=settings.max_channels)
         self._housekeeping = Housekeeping()
         self._node = Node(self._hub, self._rules, self._broker, self._delivery,
                           self._housekeeping.expect_departures)

@@ -67,6 +67,14 @@ class Settings:
             socket is not read until the handler has caught up.
         max_connections: connections of the server; past it the answer is 503.
         max_connections_per_id: connections of one Id; past it the answer is 429.
+        max_channels: channels that clients may be in, and channels with a history that they may
+            have made by publishing, each in total. Past the first, a client of Centrifugo's
+            protocol that is in several channels already cannot enter one in which nobody is (error
+            106). Past the second, the history of the oldest channel of the client that has made
+            most of them is forgotten. The site itself is not limited.
+        max_channels_per_connection: channels that one client of Centrifugo's protocol may be in,
+            and channels with a history that it may publish to within a minute; past it its command
+            is answered with error 106.
         duplicates: a second connection of an Id: "share" (both receive), "replace" (the older
             is closed with 3504) or "reject" (the newer is answered 429).
         retry_after: seconds that a 429 or 503 tells the client to wait.
@@ -94,6 +102,9 @@ class Settings:
     max_inbox: int = _setting(MIB, "bytes", "received but not yet handled")
     max_connections: int = _setting(default_max_connections, "connections", "of the server")
     max_connections_per_id: int = _setting(16, "connections", "of one Id")
+    max_channels: int = _setting(100_000, "channels", "that clients are in or have made, in total")
+    max_channels_per_connection: int = _setting(128, "channels", "of one client: in, or published "
+                                                                 "to within a minute")
     duplicates: str = _setting("share", "", "second connection of an Id: share, replace, reject")
     retry_after: int = _setting(5, "seconds", "that a 429 or 503 tells a client to wait")
     workers: int = _setting(4, "threads", "that run callbacks")

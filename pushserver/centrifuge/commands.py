@@ -17,6 +17,7 @@ from .errors import CloseConnection, CommandError
 from .expiry import checked_claims, expect_expiry, ttl
 from .json_codec import encoded_info
 from .session import Session
+from .spread import Spread
 from .subscriptions import Subscriptions
 from .values import Command, Result, SubscribeResult
 
@@ -34,12 +35,13 @@ class Commands:
         subscriptions: the channels that the client is in.
     """
 
-    __slots__ = ("_session", "_client", "_subscriptions")
+    __slots__ = ("_session", "_client", "_subscriptions", "_spread")
 
     def __init__(self, session: Session, subscriptions: Subscriptions) -> None:
         self._session = session
         self._client = session.client
         self._subscriptions = subscriptions
+        self._spread: Spread | None = None      # most clients publish nothing
 
     def __repr__(self) -> str:
         return f"<Commands of {self._client!r}>"
@@ -196,8 +198,17 @@ class Commands:
             handle.check_size(made.size)
         except (InvalidData, MessageTooLarge):
             raise errors.bad_request() from None
-        handle.node.publish(channel, made)
+        if handle.node.rule(channel).history:
+            self._spread = self._spread or Spread()
+            self._spread.add(channel, handle.context.settings.max_channels_per_connection)
+        handle.node.publish(channel, made, maker=self._maker)
         return values.PublishResult()
+
+    @property
+    def _maker(self) -> str:
+        """Return who answers for the channels that the client makes, also after it reconnects."""
+        client = self._client
+        return client.user_id or (client.environ or {}).get("REMOTE_ADDR") or client.client
 
     def _presence(self, number: int, request: values.PresenceRequest) -> None:
         self._check_presence(request.channel)

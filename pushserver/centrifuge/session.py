@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, Callable, Iterable, Protocol
+from typing import Any, Callable, Iterable, Mapping, Protocol
 
 from ..channels.presence import Info
 from ..channels.publication import Publication
@@ -33,6 +33,7 @@ class Client(Protocol):
 
     Id: str
     anonymous: bool
+    environ: Mapping[str, Any] | None
     has_id: bool
     info: Any
     name: str

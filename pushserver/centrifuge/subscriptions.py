@@ -20,8 +20,8 @@ from .expiry import at_end, checked_claims, ttl
 from .session import Session
 from .values import SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult
 
-MAX_CHANNELS = 128
-"""Channels that one connection may be in."""
+SMALL_NUMBER = 8
+"""Channels that each connection may be in, even if all together are in too many."""
 
 UNCONNECTED, CONNECTING, CONNECTED = range(3)
 """States: no ``connect`` yet; its answer is in progress; the client has the answer."""
@@ -108,7 +108,7 @@ class Subscriptions:
         """
         with self._lock:
             self._state, channels = CONNECTING, tuple(self._at_start)
-        if len(channels) > MAX_CHANNELS:
+        if len(channels) > self._most:
             raise CloseConnection(errors.MALFORMED)
         requests = [JoinRequest(channel, asked.get(channel)) for channel in channels]
         mine = {channel: Subscription() for channel in channels}
@@ -162,8 +162,7 @@ class Subscriptions:
         session, channel, since = self._session, request.channel, request.since
         if channel in self._known:
             raise errors.already_subscribed()
-        if len(self._known) >= MAX_CHANNELS:
-            raise errors.limit_exceeded()
+        self._check_room(channel)
         claims = self._claims(request.token, channel) if request.token else None
         if claims is None:
             session.check(session.client.allows_subscribe, channel)
@@ -185,6 +184,20 @@ class Subscriptions:
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         if not joined:
             raise errors.already_subscribed()
+
+    @property
+    def _most(self) -> int:
+        return self._session.handle.context.settings.max_channels_per_connection
+
+    def _check_room(self, channel: str) -> None:
+        """Refuse a channel if this client, or all together, are in too many."""
+        context, count = self._session.handle.context, len(self._known)
+        if count >= self._most:
+            raise errors.limit_exceeded()
+        hub = context.hub
+        if count >= SMALL_NUMBER and hub.channel_count >= context.settings.max_channels \
+                and not hub.has_channel(channel):
+            raise errors.limit_exceeded()
 
     def leave(self, channel: str) -> bool:
         """Remove the client from a channel; tell whether it was in it."""

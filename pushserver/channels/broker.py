@@ -50,6 +50,8 @@ class Broker(Protocol):
     - ``publish``, ``history``, ``recover``, ``remove_history``, ``subscribe`` and ``unsubscribe``
       may wait for a network, for a bounded time, and raise an error if it cannot be reached. The
       node calls them with no lock held and never on the loop's thread.
+    - A history that is forgotten, for whatever reason, is like one whose publications have become
+      too old: its offsets and epoch continue, or it starts again under another epoch.
     - In a process that was forked from a running node's nothing is called, until a server is
       started there: ``start`` then comes without a ``stop``, and all threads and any held locks
       are the parent's.
@@ -93,7 +95,7 @@ class Broker(Protocol):
         """Stop delivering a channel's publications: no connection of this node is in it."""
 
     def publish(self, channel: str, publication: Publication, limits: Limits,
-                key: str | None = None) -> Position:
+                key: str | None = None, maker: str = "") -> Position:
         """Append one publication to a channel and deliver it.
 
         Args:
@@ -102,6 +104,9 @@ class Broker(Protocol):
             limits: how much history the channel may keep.
             key: a second publication with the same key within five minutes is not made; the
                 position of the first is returned.
+            maker: the client that publishes: its user, or its address if it has none; empty: the
+                site. If there are too many histories that clients' publications have created, a
+                broker may forget some, but not for a channel into which the site has published.
         """
 
     def history(self, channel: str, limits: Limits, limit: int | None,
@@ -117,3 +122,17 @@ class Broker(Protocol):
 
     def sweep(self) -> None:
         """Free what has expired; called every few seconds."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Return about how many bytes of this process histories, keys and presence take."""
+
+    def evict(self, size: int) -> int:
+        """Forget histories of this process: those of clients first, then the oldest.
+
+        Args:
+            size: bytes to free, at least, as ``held_bytes`` counts them.
+
+        Returns:
+            The bytes freed: fewer if there are no more.
+        """

@@ -22,30 +22,34 @@ class History:
         epoch: the name of this history, which no other history of the channel has had.
         limits: how much may be kept; may be changed at any time.
         clock: returns seconds that never go back.
+        top: the offset to go on from.
 
     Attributes:
         top: the newest offset, 0 before the first.
-        used: clock time of the last use.
+        used: clock time of the last publication, or of the beginning.
+        size: bytes of all that is held, by ``Publication.cost``.
     """
 
-    __slots__ = ("epoch", "limits", "top", "used", "_clock", "_ring", "_times", "_first", "_size")
+    __slots__ = ("epoch", "limits", "top", "used", "size", "_clock", "_ring", "_times",
+                 "_first")
 
-    def __init__(self, epoch: str, limits: Limits, clock: Clock = time.monotonic) -> None:
+    def __init__(self, epoch: str, limits: Limits, clock: Clock = time.monotonic,
+                 top: int = 0) -> None:
         self.epoch = epoch
         self.limits = limits
-        self.top = 0
+        self.top = top
         self.used = clock()
         self._clock = clock
         self._ring: list[Publication | None] = []   # None: forgotten, but not yet cleared
         self._times: list[float] = []               # of the same entries, by the clock
         self._first = 0                             # index of the oldest that is held
-        self._size = 0
+        self.size = 0
 
     def __len__(self) -> int:
         return len(self._ring) - self._first
 
     def __repr__(self) -> str:
-        return f"<History {len(self)} held, {self._size} bytes, top {self.top}>"
+        return f"<History {len(self)} held, {self.size} bytes, top {self.top}>"
 
     @property
     def position(self) -> Position:
@@ -57,6 +61,11 @@ class History:
         """Return the offset of the oldest publication held; one past the newest if none is."""
         return self.top + 1 - len(self)
 
+    @property
+    def due(self) -> float:
+        """Return the clock time at which the oldest publication held is too old."""
+        return self._times[self._first] + self.limits.age
+
     def append(self, publication: Publication) -> Position:
         """Give a publication the next offset and keep it."""
         self.top += 1
@@ -64,7 +73,7 @@ class History:
         self.used = now = self._clock()
         self._ring.append(publication)
         self._times.append(now)
-        self._size += publication.cost
+        self.size += publication.cost
         self._trim(now)
         return Position(self.top, self.epoch)
 
@@ -144,7 +153,7 @@ class History:
         if age:
             excess = max(excess, self._older(now - age))
         self._forget(excess)
-        while self._size > size and len(self) > 1:
+        while self.size > size and len(self) > 1:
             self._forget(1)
 
     def _older(self, then: float) -> int:
@@ -158,7 +167,7 @@ class History:
         for index in range(self._first, self._first + count):
             publication = self._ring[index]
             assert publication is not None
-            self._size -= publication.cost
+            self.size -= publication.cost
             self._ring[index] = None
         self._first += max(0, count)
         if self._first == len(self._ring) or self._first > _WORTH_CLEARING and \

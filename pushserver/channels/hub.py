@@ -363,6 +363,11 @@ class Hub(Generic[M]):
             room = self._rooms.get(channel)
             return (*room.members, *room.joining) if room is not None else ()
 
+    @property
+    def channel_count(self) -> int:
+        """Return how many channels are in use."""
+        return len(self._rooms)
+
     def channels(self) -> dict[str, int]:
         """Return each channel in use with its number of connections."""
         with self._lock:

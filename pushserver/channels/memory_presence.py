@@ -9,6 +9,12 @@ from typing import Collection, Hashable, NamedTuple, TypeVar
 from .presence import Info, Stats
 from .publication import Clock
 
+CLIENT_OVERHEAD = 1000
+"""Bytes counted for a client in a channel: about what Python needs, with short names."""
+
+MAX_LINGERING = 100_000
+"""The most clients that have vanished but count as present; any more leave at once."""
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -38,6 +44,7 @@ class MemoryPresence:
         self._of_client: dict[str, dict[str, None]] = {}
         self._due: list[_Gone] = []
         self._count = 0
+        self._entries = 0
 
     def __repr__(self) -> str:
         return f"<MemoryPresence {len(self._channels)} channels, {len(self._lingering)} lingering>"
@@ -52,6 +59,11 @@ class MemoryPresence:
         """See ``Presence.health``."""
         return ""
 
+    @property
+    def held_bytes(self) -> int:
+        """See ``Presence.held_bytes``."""
+        return self._entries * CLIENT_OVERHEAD
+
     def join(self, channel: str, info: Info) -> bool:
         """See ``Presence.join``."""
         with self._lock:
@@ -63,6 +75,7 @@ class MemoryPresence:
                 if (channel, other) in self._lingering:     # then it is the user's only one
                     self._drop(channel, other)
             self._channels.setdefault(channel, {})[info.client] = info
+            self._entries += 1
             self._of_client.setdefault(info.client, {})[channel] = None
             if info.user:
                 self._of_user.setdefault((channel, info.user), {})[info.client] = None
@@ -81,9 +94,10 @@ class MemoryPresence:
             if info is None:
                 return None
             is_last = len(self._same(channel, info)) == 1
-            if is_last and linger > 0 and info.user:
-                if (channel, client) not in self._lingering:
-                    self._linger(channel, client, linger)
+            if (channel, client) in self._lingering and linger > 0:
+                return None
+            if is_last and linger > 0 and info.user and len(self._lingering) < MAX_LINGERING:
+                self._linger(channel, client, linger)
                 return None
             self._drop(channel, client)
             return info if is_last else None
@@ -110,6 +124,7 @@ class MemoryPresence:
         info = self._channels.get(channel, {}).get(client)
         if info is None:
             return
+        self._entries -= 1
         self._lingering.pop((channel, client), None)
         _discard(self._channels, channel, client)
         _discard(self._of_client, client, channel)

@@ -93,10 +93,18 @@ class Node(Generic[M]):
     # Publishing
 
     def publish(self, channel: str, publication: Publication, key: str | None = None,
-                remember: bool = True) -> Position:
-        """Append one publication to a channel and queue it for every subscriber."""
+                remember: bool = True, maker: str = "") -> Position:
+        """Append one publication to a channel and queue it for every subscriber.
+
+        Args:
+            channel: its name, checked.
+            publication: see ``Broker.publish``.
+            key: see ``Broker.publish``.
+            remember: False: only queue it.
+            maker: see ``Broker.publish``.
+        """
         limits = self.rule(channel).limits if remember else NOTHING
-        return self.broker.publish(channel, publication, limits, key)
+        return self.broker.publish(channel, publication, limits, key, maker)
 
     # What a broker calls
 

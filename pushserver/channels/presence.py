@@ -64,6 +64,10 @@ class Presence(Protocol):
     def health(self) -> str:
         """Return what is wrong, in one line; empty if nothing is."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Return about how many bytes of this process it takes."""
+
     def join(self, channel: str, info: Info) -> bool:
         """Add a client to a channel; tell whether its user was not there before.
 

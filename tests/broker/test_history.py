@@ -139,6 +139,27 @@ def test_a_position_is_not_used_twice_however_long_nobody_publishes(site, node):
     assert page.recovered == (new.epoch == old.epoch)
 
 
+def test_what_had_to_go_for_want_of_memory_is_not_recovered_and_no_position_is_used_twice(node):
+    first, old = node.publish(), node.publish()
+    assert node.broker.held_bytes >= 0
+    assert node.broker.evict(1 << 40) >= 0
+    told = node.broker.recover("c", KEEP, first)
+    assert offsets(told) in ([], [2]) and told.recovered == bool(offsets(told))
+    new = node.publish()
+    assert new == (told.top.offset + 1, told.top.epoch)
+    assert new == (3, old.epoch) or new.epoch != old.epoch
+    assert node.broker.recover("c", KEEP, old).recovered == (new.epoch == old.epoch)
+
+
+def test_clients_cannot_push_a_channel_of_the_site_out(node):
+    node.publish()
+    for number in range(200):
+        node.publish(f"c{number}", maker="ann")
+    node.publish("c0")
+    assert offsets(node.broker.history("c", KEEP, None)) == [1]
+    assert offsets(node.broker.history("c0", KEEP, None))[-1] == 2
+
+
 def test_two_sites_have_different_epochs(site, node):
     again = type(site)()
     position, other = node.publish(), again.broker.publish("c", Publication.of("x"), KEEP)

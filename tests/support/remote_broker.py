@@ -113,6 +113,11 @@ class RemoteBroker:
             if owner is self.presence:
                 self.site.presence.leave(channel, client)
 
+    held_bytes = 0
+
+    def evict(self, size):
+        return 0    # the store's memory is not this process's
+
     def health(self):
         return "" if self.is_reachable else "the store cannot be reached"
 
@@ -134,6 +139,8 @@ class RemoteBroker:
 
 class RemotePresence:
     """Who is there, for one node; see ``Presence``."""
+
+    held_bytes = 0
 
     def __init__(self, broker):
         self.ask, self.health, self._site = broker.ask, broker.health, broker.site

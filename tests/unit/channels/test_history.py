@@ -175,4 +175,4 @@ def test_the_ring_is_the_end_of_the_log(steps, count, asked):
     missed = list(range(asked + 1, len(log) + 1))
     assert page.recovered == (asked <= len(log) and missed == held[len(held) - len(missed):])
     assert offsets(page) == (missed if page.recovered else [])
-    assert ring._size == sum(publication.cost for publication in ring.page(None).publications)
+    assert ring.size == sum(publication.cost for publication in ring.page(None).publications)

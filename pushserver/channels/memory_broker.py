@@ -32,7 +32,7 @@ KEY_OVERHEAD = 350
 MAX_MADE = 100_000
 """The most channels made by clients whose histories are kept, unless the site says otherwise."""
 
-CHANNEL_OVERHEAD = 1200
+CHANNEL_OVERHEAD = 800
 """Bytes counted for a channel's history in addition to its name and its publications."""
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
@@ -45,8 +45,11 @@ KEEP_UNUSED = 24 * 3600.0
 RECHECK = 10.0
 """The fewest seconds between two searches for what is too old in a channel that is in use."""
 
-SWEEP_BATCH = 500
-"""Histories that are freed before others get the lock of the table."""
+SWEEP_BATCH = 200
+"""Histories that are freed without a pause."""
+
+SWEEP_PAUSE = 0.001
+"""Seconds of a pause, so that freeing very many is no busy thread beside the loop's."""
 
 SPARE_DATES = 1000
 """Dates of expiry that may be out of date, beside as many as there are channels."""
@@ -335,15 +338,18 @@ class MemoryBroker:
     def sweep(self) -> None:
         """See ``Broker.sweep``; it looks only at channels in which something is too old."""
         now = self._clock()
-        while True:
-            with self._lock:
-                dates = [heapq.heappop(self._dates) for _ in range(SWEEP_BATCH)
-                         if self._dates and self._dates[0][0] <= now]
-            for due, channel in dates:
-                self._sweep_one(channel, due, now)
-            if not dates:
-                break
+        while self._sweep_some(now):
+            time.sleep(SWEEP_PAUSE)
         self._drop_positions(now)
+
+    def _sweep_some(self, now: float) -> bool:
+        """Look at a batch of channels; tell whether there may be more."""
+        with self._lock:
+            dates = [heapq.heappop(self._dates) for _ in range(SWEEP_BATCH)
+                     if self._dates and self._dates[0][0] <= now]
+        for due, channel in dates:
+            self._sweep_one(channel, due, now)
+        return len(dates) == SWEEP_BATCH
 
     def _sweep_one(self, channel: str, due: float, now: float) -> None:
         found = self._channels.get(channel)

@@ -9,11 +9,14 @@ from typing import Collection, Hashable, NamedTuple, TypeVar
 from .presence import Info, Stats
 from .publication import Clock
 
-CLIENT_OVERHEAD = 1000
+CLIENT_OVERHEAD = 1300
 """Bytes counted for a client in a channel: about what Python needs, with short names."""
 
 MAX_LINGERING = 100_000
 """The most clients that have vanished but count as present; any more leave at once."""
+
+SPARE_DATES = 1000
+"""Dates of departures that may be out of date, beside as many as there are clients that linger."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -107,6 +110,9 @@ class MemoryPresence:
         gone = _Gone(self._clock() + linger, self._count, channel, client)
         self._lingering[channel, client] = gone
         heapq.heappush(self._due, gone)
+        if len(self._due) > 2 * len(self._lingering) + SPARE_DATES:     # most have come back
+            self._due = list(self._lingering.values())
+            heapq.heapify(self._due)
 
     def lingers(self, channel: str, client: str) -> bool:
         """See ``Presence.lingers``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-NAME_OVERHEAD = 240
+NAME_OVERHEAD = 150
 """Bytes counted for a remembered channel in addition to its name: about what Python needs."""
 
 

@@ -7,6 +7,7 @@ from pushserver.channels import memory_broker as broker_module
 from pushserver.channels.memory_broker import KEEP_UNUSED, KEY_AGE, MemoryBroker
 from pushserver.errors import InvalidData
 from pushserver.channels.publication import NOWHERE, Limits, Position, Publication
+from tests.broker.recording_node import in_threads
 from tests.support.history import FakeClock
 
 KEEP = Limits(100, 1 << 20, 60.0)
@@ -307,3 +308,28 @@ def test_eviction_frees_so_many_bytes_the_clients_channels_first(node):
     assert node.broker.evict(1 << 30) < held
     assert not node.broker._channels
     assert node.broker.evict(1) == 0
+
+
+def test_no_position_is_used_twice_while_all_comes_and_goes_at_once(monkeypatch):
+    monkeypatch.setattr(broker_module, "REMEMBERED_BYTES", 4000)
+    node = Node()
+    node.broker = MemoryBroker(node.clock, max_made=5)
+    made = []
+
+    def publish(maker):
+        for number in range(1500):
+            name = f"c{number * 7 % 20}"
+            made.append((name, node.publish(name, "x" * (number % 50), maker=maker)))
+
+    def clear():
+        for number in range(300):
+            node.clock.now += 7
+            node.broker.sweep()
+            node.broker.evict(number % 5 * 1000)
+            node.broker.remove_history(f"c{number % 20}")
+            node.broker.history("c1", KEEP, None)
+
+    in_threads(lambda: publish("ann"), lambda: publish("bob"), lambda: publish(""), clear, clear)
+    assert len(set(made)) == 3 * 1500
+    assert len(node.broker._by_clients) <= 5
+    forget_all(node)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from pushserver.channels import memory_presence as presence_module
 from pushserver.channels.memory_presence import MemoryPresence
 from pushserver.channels.presence import Info
 from tests.support.history import FakeClock
@@ -44,6 +45,35 @@ def test_nothing_is_kept_of_who_has_left(presence, clock):
     presence.due()
     assert not (presence._channels or presence._lingering or presence._of_user
                 or presence._of_client or presence._due)
+
+
+def test_dates_of_those_who_have_come_back_are_bounded(presence, monkeypatch):
+    monkeypatch.setattr(presence_module, "SPARE_DATES", 10)
+    for _ in range(100):
+        presence.join("c", ANN)
+        presence.leave("c", ANN.client, 3600)
+    assert len(presence._due) <= 12
+    assert presence.next_due() == 3600
+
+
+def test_when_too_many_linger_the_others_leave_at_once(presence, monkeypatch):
+    monkeypatch.setattr(presence_module, "MAX_LINGERING", 1)
+    presence.join("c", ANN)
+    presence.join("c", BOB)
+    assert presence.leave("c", ANN.client, 15) is None
+    assert presence.leave("c", ANN.client, 15) is None
+    assert presence.leave("c", BOB.client, 15) == BOB
+    assert list(presence.of("c")) == [ANN.client]
+
+
+def test_bytes_are_counted_for_each_client_in_a_channel(presence):
+    presence.join("c", ANN)
+    presence.join("c", ANN)
+    presence.join("d", ANN)
+    assert 1000 < presence.held_bytes / 2 < 2000
+    for channel in "cd":
+        presence.leave(channel, ANN.client)
+    assert presence.held_bytes == 0
 
 
 @pytest.mark.parametrize("user", ["ann", "", None], ids=["one user", "anonymous", "many users"])

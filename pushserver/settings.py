@@ -70,8 +70,8 @@ class Settings:
         max_channels: channels that clients may be in, and channels with a history that they may
             have made by publishing, each in total. Past the first, a client of Centrifugo's
             protocol that is in several channels already cannot enter one in which nobody is (error
-            106). Past the second, the history of the oldest channel of the client that has made
-            most of them is forgotten. The site itself is not limited.
+            106). Past the second, the history of the oldest channel of the client whose
+            channels take most memory is forgotten. The site itself is not limited.
         max_channels_per_connection: channels that one client of Centrifugo's protocol may be in,
             and channels with a history that it may publish to within a minute; past it its command
             is answered with error 106.

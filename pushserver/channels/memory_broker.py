@@ -173,23 +173,32 @@ class MemoryBroker:
                     self._limit(channel, found, limits)
                 if found.maker and not maker:
                     self._take_over(channel, found)
-                position = self._append(found.history, publication)
+                position = self._append(found, publication)
                 self._deliver(channel, publication, position.epoch)
                 return position
 
-    def _append(self, history: History, publication: Publication) -> Position:
+    def _append(self, found: _Channel, publication: Publication) -> Position:
         """Append to a history and count its bytes. Requires the channel's lock."""
-        before = history.size
-        position = history.append(publication)
-        self._count(history.size - before)
+        before = found.history.size
+        position = found.history.append(publication)
+        self._count(found, before)
         return position
+
+    def _count(self, found: _Channel, before: int) -> None:
+        """Count the bytes that a history has got or lost. Requires the channel's lock."""
+        grown = found.history.size - before
+        if grown:   # else it is full of publications of one size
+            with self._lock:
+                self._bytes += grown
+                self._makers(found.maker).grow(found.maker, grown)
 
     def _take_over(self, channel: str, found: _Channel) -> None:
         """Make a client's channel the site's, which has published there. Requires its lock."""
+        size = _channel_cost(channel) + found.history.size
         with self._lock:
-            self._by_clients.remove(found.maker, channel)
+            self._by_clients.remove(found.maker, channel, size)
             found.maker = ""
-            self._by_site.add("", channel, found.history.used)
+            self._by_site.add("", channel, size, found.history.used)
 
     def _publish_once(self, channel: str, publication: Publication, limits: Limits,
                       key: str, maker: str) -> Position:
@@ -236,8 +245,9 @@ class MemoryBroker:
             for ended in self._ended.values():
                 ended.take(channel)
             found = self._channels[channel] = _Channel(history, generation, maker)
-            self._makers(maker).add(maker, channel, history.used)
-            self._bytes += _channel_cost(channel)
+            size = _channel_cost(channel)
+            self._makers(maker).add(maker, channel, size, history.used)
+            self._bytes += size
             self._expect(channel, found, self._clock() + limits.age if limits.age else math.inf)
             is_full = len(self._by_clients) > self._max_made
         if is_full:
@@ -279,7 +289,7 @@ class MemoryBroker:
         freed = _channel_cost(channel) + history.size
         with self._lock:
             del self._channels[channel]
-            self._makers(found.maker).remove(found.maker, channel)
+            self._makers(found.maker).remove(found.maker, channel, freed)
             self._bytes -= freed
             if history.top:     # its offsets must not be used again under its epoch
                 dropped = self._ended[bool(found.maker)].put(channel, Ended(found.generation,
@@ -303,13 +313,8 @@ class MemoryBroker:
                 if not found.gone:
                     before = found.history.size
                     page = read(found.history)
-                    self._count(found.history.size - before)
+                    self._count(found, before)
                     return page
-
-    def _count(self, grown: int) -> None:
-        if grown:
-            with self._lock:
-                self._bytes += grown
 
     def history(self, channel: str, limits: Limits, limit: int | None,
                 since: Position | None = None, reverse: bool = False) -> Page:
@@ -361,7 +366,7 @@ class MemoryBroker:
             history = found.history
             before = history.size
             history.expire()
-            self._count(history.size - before)
+            self._count(found, before)
             if not len(history):
                 self._free(channel, found)
                 return
@@ -386,7 +391,7 @@ class MemoryBroker:
         return own + self.presence.held_bytes
 
     def evict(self, size: int) -> int:
-        """See ``Broker.evict``: channels of clients first, of whoever has made most."""
+        """See ``Broker.evict``: channels of clients first, of whoever takes most."""
         freed = 0
         for makers in (self._by_clients, self._by_site):
             while freed < size:

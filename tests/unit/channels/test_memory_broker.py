@@ -244,6 +244,13 @@ def test_a_history_that_had_to_go_was_not_recovered_but_its_offsets_go_on(small)
     assert small.publish("a", maker="bob") == (3, old.epoch)
 
 
+def test_few_long_histories_of_one_go_before_many_short_ones_of_another(small):
+    for _ in range(50):
+        small.publish("long", "x" * 1000, maker="bob")
+    publish_in_turn(small, "ann", *"abc")
+    assert sorted(small.broker._channels) == list("abc")
+
+
 def test_channels_of_the_site_do_not_count_and_stay(small):
     publish_in_turn(small, "", *"wxyz")
     publish_in_turn(small, "bob", "z", *"abcd")

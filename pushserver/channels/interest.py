@@ -25,6 +25,7 @@ class Interest:
         self._lock = threading.Lock()   # for what follows, except reading ``_told``
         self._held: Counter[str] = Counter()
         self._told: set[str] = set()
+        self._failed: set[str] = set()
         self._telling: dict[str, threading.Event] = {}
 
     def __repr__(self) -> str:
@@ -64,7 +65,9 @@ class Interest:
 
     def sweep(self) -> None:
         """Retry ``update`` where it failed when a channel's last connection left."""
-        for channel in self._told.copy():
+        for channel in self._failed.copy():
+            with self._lock:
+                self._failed.discard(channel)   # if it fails again, it is noted again
             self.update(channel)
 
     def _tell(self, channel: str, done: threading.Event) -> None:
@@ -78,6 +81,11 @@ class Interest:
             else:
                 self._broker.unsubscribe(channel)
                 self._told.discard(channel)
+        except BaseException:
+            if channel in self._told:
+                with self._lock:
+                    self._failed.add(channel)
+            raise
         finally:
             with self._lock:
                 del self._telling[channel]

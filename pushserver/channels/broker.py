@@ -128,7 +128,10 @@ class Broker(Protocol):
         """Return about how many bytes of this process histories, keys and presence take."""
 
     def evict(self, size: int) -> int:
-        """Forget histories of this process: those of clients first, then the oldest.
+        """Forget what this process keeps: histories, those of clients first, then positions.
+
+        Of the site's, and of each client's, the longest unused go first. Safe from any thread, the
+        loop's too.
 
         Args:
             size: bytes to free, at least, as ``held_bytes`` counts them.

@@ -39,6 +39,9 @@ REMEMBERED_BYTES = 32 * 1024 * 1024
 """Bytes for the positions of channels with empty histories: so many for those of clients, and so
 many for those of the site."""
 
+HALVES = 2
+"""In how many turns all positions are dropped."""
+
 KEEP_UNUSED = 24 * 3600.0
 """Seconds after which, at the latest, half of these are dropped."""
 
@@ -284,19 +287,19 @@ class MemoryBroker:
 
     def _free(self, channel: str, found: _Channel) -> int:
         """Free a history, but for its position; return the bytes. Requires its lock."""
-        history, dropped = found.history, {}
+        history, ended, dropped = found.history, self._ended[bool(found.maker)], {}
         found.gone = True
         freed = _channel_cost(channel) + history.size
         with self._lock:
             del self._channels[channel]
             self._makers(found.maker).remove(found.maker, channel, freed)
             self._bytes -= freed
+            freed += ended.bytes
             if history.top:     # its offsets must not be used again under its epoch
-                dropped = self._ended[bool(found.maker)].put(channel, Ended(found.generation,
-                                                                            history.top))
+                dropped = ended.put(channel, Ended(found.generation, history.top))
             if dropped:
                 self._generation += 1
-        return freed
+            return freed - ended.bytes
 
     # Reading
 
@@ -375,23 +378,32 @@ class MemoryBroker:
 
     def _drop_positions(self, now: float) -> None:
         """Drop positions that have long been unused."""
-        if now < self._turn_at:
-            return
-        with self._lock:
+        if now >= self._turn_at:
             self._turn_at = now + KEEP_UNUSED
+            self._turn()
+
+    def _turn(self) -> int:
+        """Drop the older half of all positions; return the bytes."""
+        with self._lock:
+            before = self._position_bytes
             dropped = [ended.turn() for ended in self._ended.values()]
             if any(dropped):
                 self._generation += 1
+            return before - self._position_bytes
+
+    @property
+    def _position_bytes(self) -> int:
+        return sum(ended.bytes for ended in self._ended.values())
 
     @property
     def held_bytes(self) -> int:
         """See ``Broker.held_bytes``."""
         with self._lock:
-            own = self._bytes + sum(ended.bytes for ended in self._ended.values())
+            own = self._bytes + self._position_bytes
         return own + self.presence.held_bytes
 
     def evict(self, size: int) -> int:
-        """See ``Broker.evict``: channels of clients first, of whoever takes most."""
+        """See ``Broker.evict``: of clients first, of whoever takes most; positions come last."""
         freed = 0
         for makers in (self._by_clients, self._by_site):
             while freed < size:
@@ -399,6 +411,8 @@ class MemoryBroker:
                 if not one:
                     break
                 freed += one
+        for _ in range(HALVES):
+            freed += self._turn() if freed < size else 0
         return freed
 
     def _evict_first(self, makers: Makers) -> int:

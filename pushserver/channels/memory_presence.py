@@ -73,12 +73,12 @@ class MemoryPresence:
             same = self._same(channel, info)
             is_new = not same and info.client not in self._channels.get(channel, ())
             self._drop(channel, info.client)
+            self._entries += 1
             if len(same) == 1:
                 other, = same
                 if (channel, other) in self._lingering:     # then it is the user's only one
                     self._drop(channel, other)
             self._channels.setdefault(channel, {})[info.client] = info
-            self._entries += 1
             self._of_client.setdefault(info.client, {})[channel] = None
             if info.user:
                 self._of_user.setdefault((channel, info.user), {})[info.client] = None

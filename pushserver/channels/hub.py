@@ -352,6 +352,11 @@ class Hub(Generic[M]):
             found, self._deserted = self._deserted, set()
             return found
 
+    @property
+    def channel_count(self) -> int:
+        """Return how many channels are in use."""
+        return len(self._rooms)
+
     def is_in(self, member: M, channel: str) -> bool:
         """Tell whether a connection is in a channel or joining it."""
         with self._lock:
@@ -362,11 +367,6 @@ class Hub(Generic[M]):
         with self._lock:
             room = self._rooms.get(channel)
             return (*room.members, *room.joining) if room is not None else ()
-
-    @property
-    def channel_count(self) -> int:
-        """Return how many channels are in use."""
-        return len(self._rooms)
 
     def channels(self) -> dict[str, int]:
         """Return each channel in use with its number of connections."""

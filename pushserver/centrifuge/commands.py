@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from functools import partial
 from typing import Any, Callable, Iterator
 
@@ -21,6 +22,9 @@ from .subscriptions import Subscriptions
 from .values import Command, Result, SubscribeResult
 
 logger = logging.getLogger(__name__)
+
+GIVE_WAY = 0.002
+"""Seconds that commands of one message run before other connections get the worker."""
 
 SHORTEST_CLIENT = 60
 """The fewest bytes that each client takes in a reply to ``presence``."""
@@ -61,8 +65,8 @@ class Commands:
         yield from codec.commands(message.data)
 
     def _run_all(self, commands: Iterator[Command]) -> None:
-        """Run commands until the client has much to read; go on once it has read that."""
-        session = self._session
+        """Run commands for a while, or until the client has much to read; go on after that."""
+        session, until = self._session, time.monotonic() + GIVE_WAY
         try:
             if session.unwritten:   # a reply that had to wait for room
                 session.flush()
@@ -70,6 +74,9 @@ class Commands:
                 session.check_rights()
                 if session.is_ahead:
                     session.hold(partial(self._run_all, commands))
+                    return
+                if time.monotonic() > until:
+                    session.give_way(partial(self._run_all, commands))
                     return
                 command = next(commands, None)
                 if command is None:
@@ -85,6 +92,7 @@ class Commands:
 
     def _run(self, command: Command) -> None:
         number, request = command
+        self._session.charge()
         kind, connected = type(request), self._session.connected
         if kind is values.Pong and connected:
             return  # the answer to a ping; its arrival has already been noted
@@ -182,6 +190,7 @@ class Commands:
 
     def _unsubscribe(self, number: int, request: values.UnsubscribeRequest) -> Result:
         self._subscriptions.leave(request.channel)
+        self._subscriptions.charge_announcing(request.channel)
         return values.UnsubscribeResult()
 
     def _sub_refresh(self, number: int, request: values.SubRefreshRequest) -> Result:
@@ -197,15 +206,17 @@ class Commands:
         except (InvalidData, MessageTooLarge):
             raise errors.bad_request() from None
         handle.node.publish(channel, made)
+        self._session.charge_telling(channel)
         return values.PublishResult()
 
     def _presence(self, number: int, request: values.PresenceRequest) -> None:
         self._check_presence(request.channel)
-        found = self._handle.node.broker.presence.of(request.channel)
-        room = self._session.room
-        if len(found) * SHORTEST_CLIENT > room:
+        node, session = self._handle.node, self._session
+        found = node.broker.presence.of(request.channel)
+        if len(found) * SHORTEST_CLIENT > session.room:
             raise errors.limit_exceeded()
-        self._session.reply(number, values.PresenceResult(found), room)
+        made = node.made_of_presence.of(request.channel, found, session.codec.clients)
+        session.reply(number, values.PresenceResult(made), session.room)
 
     def _presence_stats(self, number: int, request: values.PresenceStatsRequest) -> Result:
         self._check_presence(request.channel)

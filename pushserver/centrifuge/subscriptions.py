@@ -185,6 +185,12 @@ class Subscriptions:
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         if not joined:
             raise errors.already_subscribed()
+        self.charge_announcing(channel)
+
+    def charge_announcing(self, channel: str) -> None:
+        """Count that the others were told, if they are, that the client has come or gone."""
+        if self._session.handle.node.rule(channel).join_leave:
+            self._session.charge_telling(channel)
 
     def leave(self, channel: str) -> bool:
         """Remove the client from a channel; tell whether it was in it."""

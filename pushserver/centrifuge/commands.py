@@ -17,7 +17,7 @@ from . import errors, values
 from .errors import CloseConnection, CommandError
 from .expiry import checked_claims, expect_expiry, ttl
 from .json_codec import encoded_info
-from .session import Session
+from .session import PUBLISHED_FOR_A_UNIT, Session
 from .subscriptions import Subscriptions
 from .values import Command, Result, SubscribeResult
 
@@ -206,7 +206,7 @@ class Commands:
         except (InvalidData, MessageTooLarge):
             raise errors.bad_request() from None
         handle.node.publish(channel, made)
-        self._session.charge_telling(channel)
+        self._session.charge_reaching(channel, PUBLISHED_FOR_A_UNIT)
         return values.PublishResult()
 
     def _presence(self, number: int, request: values.PresenceRequest) -> None:

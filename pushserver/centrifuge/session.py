@@ -24,10 +24,11 @@ REPLIES = 64 * 1024
 """Bytes of replies that wait for the end of the message that asked for them; beyond that they are
 sent, so that one message of commands cannot make the server hold any amount of them."""
 
-TOLD_FOR_A_UNIT = 50
+PUBLISHED_FOR_A_UNIT = 25
+ANNOUNCED_FOR_A_UNIT = 10
 REPLY_FOR_A_UNIT = 1024
-"""Connections that get something because of a command, and bytes of its reply, which count as much
-as the command itself; see ``runtime/shares``."""
+"""Connections that get a client's publication, connections that are told that it has come or gone,
+and bytes of a reply, which count as much as a command does; see ``runtime/shares``."""
 
 REPLY_SHARE = 2
 """One reply takes at most ``max_outbox`` divided by this."""
@@ -224,10 +225,10 @@ class Session:
         if self._handle is not None:
             self._handle.link.inbox.caused += units
 
-    def charge_telling(self, channel: str) -> None:
+    def charge_reaching(self, channel: str, for_a_unit: int) -> None:
         """Count that all in a channel get something because of a command."""
         if self._handle is not None:
-            self.charge(self._handle.context.hub.count(channel) // TOLD_FOR_A_UNIT)
+            self.charge(self._handle.context.hub.count(channel) // for_a_unit)
 
     def fitting(self, publications: Iterable[Publication], room: int) -> list[bytes]:
         """Return as many of the first publications as fit, as results hold them."""

@@ -75,13 +75,13 @@ class Commands:
                 if session.is_ahead:
                     session.hold(partial(self._run_all, commands))
                     return
-                if time.monotonic() > until:
-                    session.give_way(partial(self._run_all, commands))
-                    return
                 command = next(commands, None)
                 if command is None:
                     break
                 self._run(command)
+                if time.monotonic() > until:
+                    session.give_way(partial(self._run_all, commands))
+                    return
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)

@@ -198,18 +198,18 @@ class Workers:
 
     def _run(self, mailbox: Mailbox) -> None:
         """Run a mailbox's jobs, and put it back after a turn so that no other waits for long."""
-        left, until = TURN, time.monotonic() + TURN_TIME
+        left, until = TURN, 0.0
         while True:
             with self._lock:
                 if mailbox.held or not mailbox.jobs:
                     mailbox.jobs = mailbox.jobs or None
                     mailbox.active = False
                     return
-                if self._ready and (not left or time.monotonic() > until):
+                if self._ready and (not left or until and time.monotonic() > until):
                     self._ready.append(mailbox)
                     return
                 job = mailbox.jobs.popleft()
-            left = max(0, left - 1)
+            left, until = max(0, left - 1), until or time.monotonic() + TURN_TIME
             try:
                 job()
             except BaseException:  # nothing that a job raises may end the thread

@@ -56,7 +56,6 @@ class Root(Pages):
     def echo(self, Id):
         """Let everybody in."""
 
-
     @cherrypy.expose
     @cherrypy.tools.push(protocol="centrifuge", handler_cls=Talker, trust_id=True)
     def talk(self, Id):

@@ -81,7 +81,7 @@ def test_commands_count_and_a_long_list_pauses_while_others_wait(site, enter, mo
         assert quiet.push() == {"message": {"data": "push"}}
         lists += 1
     assert link.is_paused and link.inbox.caused < lists * 50
-    greedy.close()      # what is held is let go
+    site.push.disconnect("greedy")      # what is held is let go
     wait_until(lambda: link.inbox.jobs is None and not link.inbox.held)
 
 

@@ -218,7 +218,8 @@ class Link:
     def _charge(self) -> None:
         """Count what the client has caused; pause if that is more than its share."""
         now, allowance = self._loop.now, self.allowance
-        allowance.charge(self.transport.frames + self.inbox.caused, now)
+        if not allowance.charge(self.transport.frames + self.inbox.caused, now):
+            return
         seconds = allowance.pause(now)
         if seconds and not self.is_paused and self.state in (OPEN, CLOSING):
             self.is_paused = True

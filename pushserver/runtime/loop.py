@@ -297,10 +297,24 @@ class Loop:
             self._switch_interval.shorten()
         self.now = time.monotonic()
         again, self._again = self._again, {}
+        self._serve(events, again)
+        self._take_intake()
+        if again:
+            self._read_again(list(again))
+        if self._timers.soonest <= self.now:
+            for timer in self._timers.due(self.now):
+                timer.fire()
+        if self._switch_interval.is_short and not self._intake:
+            self._switch_interval.restore()
+
+    def _serve(self, events: list[tuple[selectors.SelectorKey, int]],
+               again: dict[Polled, None]) -> None:
+        """Read and write those whom the selector shows, but for those who are read ``again``."""
         reading_until = self.now + READING_TIME
         for number, (key, mask) in enumerate(events):
-            if self._intake:
-                self._take_intake_in_between(number)
+            if self._intake and (number % EVENTS_IN_A_ROW == 0
+                                 or time.monotonic() > self._written + READING_IN_A_ROW):
+                self._take_intake()
             item = key.data
             if item is None:
                 self._wake_in.recv(WAKE_SIZE)
@@ -312,14 +326,6 @@ class Loop:
                     self._again[item] = None
                 else:
                     self.guarded(item, item.readable)
-        self._take_intake()
-        if again:
-            self._read_again(list(again))
-        if self._timers.soonest <= self.now:
-            for timer in self._timers.due(self.now):
-                timer.fire()
-        if self._switch_interval.is_short and not self._intake:
-            self._switch_interval.restore()
 
     def _read_again(self, items: list[Polled]) -> None:
         """Read in rotation; who gets no turn in this round is the first in the next."""
@@ -328,15 +334,10 @@ class Loop:
             if number and time.monotonic() > reading_until:
                 self._again = {**dict.fromkeys(items[number:]), **self._again}
                 break
-            if self._intake:
-                self._take_intake_in_between(number)
+            if self._intake and time.monotonic() > self._written + READING_IN_A_ROW:
+                self._take_intake()
             self.guarded(item, item.readable)
         self._take_intake()
-
-    def _take_intake_in_between(self, number: int) -> None:
-        """Take the intake before one of many sockets is read, if it has waited for a while."""
-        if number % EVENTS_IN_A_ROW == 0 or time.monotonic() - self._written > READING_IN_A_ROW:
-            self._take_intake()
 
     @staticmethod
     def guarded(item: Polled, step: Callable[..., object], *args: Any) -> None:

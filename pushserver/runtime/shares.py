@@ -15,6 +15,10 @@ SHARED_RATE = 5000.0
 OTHERS_WAIT = 1.0
 """Seconds for which others count as waiting after something was sent to them."""
 
+FEW = 16
+SOON = 0.02
+"""Units that are counted only later, and seconds after which they are: counting takes time too."""
+
 SHORTEST_PAUSE = 0.01
 """Seconds that a pause lasts at least: shorter ones would be mostly timers."""
 
@@ -57,9 +61,17 @@ class Shares:
         Others wait if it is for several clients, or for one that itself causes little: not if it
         only answers those who cause much.
         """
-        if any(len(targets) > 1 or targets[0].allowance.is_little_used(now)
-               for targets, _ in groups if targets):
+        if self._waiting_until > now + OTHERS_WAIT / 2:
+            return
+        debtors = self.debtors
+        for targets, _ in groups:
+            if len(targets) != 1:
+                if not targets:
+                    continue
+            elif targets[0].allowance in debtors or not targets[0].allowance.is_little_used(now):
+                continue
             self._waiting_until = now + OTHERS_WAIT
+            return
 
     def others_wait(self, now: float) -> bool:
         """Tell whether anyone has waited of late while some are in debt."""
@@ -83,13 +95,14 @@ class Allowance:
         now: monotonic seconds.
     """
 
-    __slots__ = ("_shares", "_level", "_at", "_total", "_over_since")
+    __slots__ = ("_shares", "_level", "_at", "_total", "_reads", "_over_since")
 
     def __init__(self, shares: Shares, now: float) -> None:
         self._shares = shares
         self._level = BURST
         self._at = now
         self._total = 0
+        self._reads = 0
         self._over_since: float | None = None
 
     def __repr__(self) -> str:
@@ -110,20 +123,30 @@ class Allowance:
         """Tell whether at least half of it is left."""
         return self.level(now) >= BURST / 2
 
-    def charge(self, total: int, now: float) -> None:
-        """Note what the client has caused since the last time, at least one unit.
+    def charge(self, total: int, now: float) -> bool:
+        """Note what the client has caused, and at least one unit for each call.
 
         Args:
             total: units since the client came.
             now: monotonic seconds.
+
+        Returns:
+            False if it is so little that it is counted only with the next.
         """
-        self._level = max(-BURST, self.level(now) - max(1, total - self._total))
+        self._reads += 1
+        if total - self._total < FEW > self._reads and now - self._at < SOON:
+            return False
+        level = self.level(now) - max(self._reads, total - self._total)
+        self._reads = 0
+        was_in_debt, self._level = self._level < 0, max(-BURST, level)
         self._total = total
         self._at = now
-        if self._level < 0:
-            self._shares.debtors[self] = None
-        elif self in self._shares.debtors:
-            del self._shares.debtors[self]
+        if level < 0:
+            if not was_in_debt or self not in self._shares.debtors:
+                self._shares.debtors[self] = None
+        elif was_in_debt:
+            self._shares.debtors.pop(self, None)
+        return True
 
     def pause(self, now: float) -> float:
         """Return for how many seconds nothing more should be done for the client; 0: go on."""

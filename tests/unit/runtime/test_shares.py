@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pushserver.runtime.shares import (BURST, MOST_PAUSED, OTHERS_WAIT, RATE, SHARED_RATE,
-                                       Allowance, Shares)
+                                       SOON, Allowance, Shares)
 
 FRAMES = [b"frame"]
 
@@ -107,4 +107,5 @@ def test_what_is_read_counts_even_if_it_completes_nothing(shares):
     one = client(shares).allowance
     for _ in range(10):
         one.charge(0, 0.0)
-    assert one.level(0.0) == BURST - 10
+    one.charge(0, SOON)
+    assert one.level(SOON) == BURST - 11

@@ -34,11 +34,11 @@ FEW = 8
 threads switch more often."""
 
 EVENTS_IN_A_ROW = 16
-READING_IN_A_ROW = 0.001
+READING_IN_A_ROW = 0.002
 """Sockets that are read and written, and seconds that reading takes, before new publications get
 their turn."""
 
-READING_TIME = 0.004
+READING_TIME = 0.008
 """Seconds that a round reads those whom the selector shows, and as long those who have had more
 than their turn; the others follow in the next round."""
 

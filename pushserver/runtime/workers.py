@@ -209,9 +209,7 @@ class Workers:
                     self._ready.append(mailbox)
                     return
                 job = mailbox.jobs.popleft()
-            left = max(0, left - 1)
-            if mailbox.jobs and not until:
-                until = time.monotonic() + TURN_TIME
+            left, until = max(0, left - 1), until or time.monotonic() + TURN_TIME
             try:
                 job()
             except BaseException:  # nothing that a job raises may end the thread

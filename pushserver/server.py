@@ -298,7 +298,7 @@ class PushServer:
             InvalidSetting: the channel's name is invalid.
         """
         if self.rule(channel).keeps_presence:
-            return self._broker.presence.of(channel)
+            return dict(self._broker.presence.of(channel))
         return {info.client: info for info in self._local.infos(channel)}
 
     def presence_stats(self, channel: str) -> Stats:

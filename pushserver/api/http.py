@@ -122,7 +122,7 @@ class PushAPI:
         try:
             method = self._admitted(path)
             if not method:
-                return b"\n".join(map(self._calls.answer_named, self._requests()))
+                return self._calls.answer_all_named(self._requests())
             return b'{"result":%s}' % self._calls.answer(method, self._request()) \
                 if method != "batch" else self._calls.answer(method, self._request())
         except HTTPRefusal as refusal:

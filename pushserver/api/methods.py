@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 from contextlib import suppress
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from ..centrifuge import CentrifugeConnection
 from ..centrifuge.json_codec import encoded_info, encoded_publication
@@ -22,10 +22,12 @@ from ..version import __version__
 from ..wire.disconnects import BY_SITE, EXPIRED, Disconnect, checked_disconnect
 from ..wire.payloads import encode_json
 from .fields import BadField, Fields, checked_channel_field
+from .patience import MAX_ANSWERS, MAX_SECONDS, answers
 
 logger = logging.getLogger(__name__)
 
-INTERNAL, NOT_FOUND, BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE = 100, 104, 107, 108, 112
+INTERNAL, NOT_FOUND, LIMIT_EXCEEDED, BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE = \
+    100, 104, 106, 107, 108, 112
 """Error codes of the API."""
 
 MAX_COMMANDS = 10_000
@@ -95,6 +97,10 @@ class Methods:
             logger.exception("API: %s failed", method)
             raise CallError(INTERNAL, "internal server error: see the site's log") from None
 
+    def answer_all_named(self, commands: Iterable[Any]) -> bytes:
+        """Answer several calls like ``answer_named``, one reply a line."""
+        return b"\n".join(answers(commands, self.answer_named, refused))
+
     def answer_named(self, command: Any) -> bytes:
         """Answer a call whose body names the method, as older clients send it.
 
@@ -122,7 +128,7 @@ class Methods:
         if not isinstance(commands, list) or len(commands) > MAX_COMMANDS:
             raise BadField(f"commands: send a list of at most {MAX_COMMANDS} objects such as "
                            '{"publish": {...}}')
-        return b'{"replies":[' + b",".join(map(self._reply, commands)) + b"]}"
+        return b'{"replies":[' + b",".join(answers(commands, self._reply, refused)) + b"]}"
 
     def _reply(self, command: Any) -> bytes:
         """Answer one command of a batch."""
@@ -156,7 +162,8 @@ class Methods:
             raise BadField(f"channels: send a list of 1 to {MAX_COMMANDS} names")
         data, options = _to_publish(request)
         return b'{"responses":[' + b",".join(
-            self._publish_one(channel, data, options) for channel in channels) + b"]}"
+            answers(channels, lambda channel: self._publish_one(channel, data, options),
+                    refused)) + b"]}"
 
     def _publish_one(self, channel: str, data: Any, options: Mapping[str, Any]) -> bytes:
         """Publish to one channel of several; an error in one does not affect the others."""
@@ -292,6 +299,13 @@ class Methods:
 
 
 METHODS = tuple(name[len("_do_"):] for name in vars(Methods) if name.startswith("_do_"))
+
+
+def refused(command: Any) -> bytes:
+    """Return the answer to a command that is not carried out: those before it took too much."""
+    return b'{"error":%s}' % CallError(
+        LIMIT_EXCEEDED, f"limit exceeded: the commands before it took more than {MAX_SECONDS:.0f} "
+        f"seconds, or {MAX_ANSWERS >> 20} MiB of answers: send the rest again").encoded()
 
 
 def _to_publish(request: Fields) -> tuple[Any, dict[str, Any]]:

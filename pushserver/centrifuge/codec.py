@@ -1,8 +1,9 @@
 """The interface of a codec of the protocol: it converts between bytes and ``values``."""
 from __future__ import annotations
 
-from typing import Iterator, Protocol, Sequence
+from typing import Iterator, Mapping, Protocol, Sequence
 
+from ..channels.presence import Info
 from ..channels.publication import Publication
 from ..connections.codec import Codec, Payload
 from .errors import CommandError
@@ -31,6 +32,9 @@ class ProtocolCodec(Codec, Protocol):
 
     def encoded(self, publications: Sequence[Publication]) -> list[bytes]:
         """Return publications in the form that results hold."""
+
+    def clients(self, found: Mapping[str, Info]) -> bytes:
+        """Return who is in a channel, in the form that results hold. It has no state."""
 
     def reply(self, number: int, result: Result) -> bytes:
         """Return the reply to a command.

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from functools import partial
 from typing import Any, Callable, Iterator
 
@@ -16,12 +17,15 @@ from . import errors, values
 from .errors import CloseConnection, CommandError
 from .expiry import checked_claims, expect_expiry, ttl
 from .json_codec import encoded_info
-from .session import Session
+from .session import PUBLISHED_FOR_A_UNIT, Session
 from .spread import Spread
 from .subscriptions import Subscriptions
 from .values import Command, Result, SubscribeResult
 
 logger = logging.getLogger(__name__)
+
+GIVE_WAY = 0.002
+"""Seconds that commands of one message run before other connections get the worker."""
 
 SHORTEST_CLIENT = 60
 """The fewest bytes that each client takes in a reply to ``presence``."""
@@ -63,8 +67,8 @@ class Commands:
         yield from codec.commands(message.data)
 
     def _run_all(self, commands: Iterator[Command]) -> None:
-        """Run commands until the client has much to read; go on once it has read that."""
-        session = self._session
+        """Run commands for a while, or until the client has much to read; go on after that."""
+        session, until = self._session, time.monotonic() + GIVE_WAY
         try:
             if session.unwritten:   # a reply that had to wait for room
                 session.flush()
@@ -77,6 +81,9 @@ class Commands:
                 if command is None:
                     break
                 self._run(command)
+                if time.monotonic() > until:
+                    session.give_way(partial(self._run_all, commands))
+                    return
         except CloseConnection as closing:
             session.flush()
             session.end(closing.disconnect)
@@ -87,6 +94,7 @@ class Commands:
 
     def _run(self, command: Command) -> None:
         number, request = command
+        self._session.charge()
         kind, connected = type(request), self._session.connected
         if kind is values.Pong and connected:
             return  # the answer to a ping; its arrival has already been noted
@@ -184,6 +192,7 @@ class Commands:
 
     def _unsubscribe(self, number: int, request: values.UnsubscribeRequest) -> Result:
         self._subscriptions.leave(request.channel)
+        self._subscriptions.charge_announcing(request.channel)
         return values.UnsubscribeResult()
 
     def _sub_refresh(self, number: int, request: values.SubRefreshRequest) -> Result:
@@ -202,6 +211,7 @@ class Commands:
             self._spread = self._spread or Spread()
             self._spread.add(channel, handle.context.settings.max_channels_per_connection)
         handle.node.publish(channel, made, maker=self._maker)
+        self._session.charge_reaching(channel, PUBLISHED_FOR_A_UNIT)
         return values.PublishResult()
 
     @property
@@ -212,11 +222,12 @@ class Commands:
 
     def _presence(self, number: int, request: values.PresenceRequest) -> None:
         self._check_presence(request.channel)
-        found = self._handle.node.broker.presence.of(request.channel)
-        room = self._session.room
-        if len(found) * SHORTEST_CLIENT > room:
+        node, session = self._handle.node, self._session
+        found = node.broker.presence.of(request.channel)
+        if len(found) * SHORTEST_CLIENT > session.room:
             raise errors.limit_exceeded()
-        self._session.reply(number, values.PresenceResult(found), room)
+        made = node.made_of_presence.of(request.channel, found, session.codec.clients)
+        session.reply(number, values.PresenceResult(made), session.room)
 
     def _presence_stats(self, number: int, request: values.PresenceStatsRequest) -> Result:
         self._check_presence(request.channel)

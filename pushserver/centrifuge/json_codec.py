@@ -5,7 +5,7 @@ Source: Centrifugo client protocol, version 2; centrifugal/protocol, client.prot
 from __future__ import annotations
 
 import base64
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ..channels.presence import Info
 from ..channels.publication import BINARY, JSON, Position, Publication
@@ -238,7 +238,7 @@ def encoded_position(position: Position) -> bytes:
     return encode_json({"offset": position.offset, "epoch": position.epoch})
 
 
-def encoded_clients(clients: dict[str, Info]) -> bytes:
+def encoded_clients(clients: Mapping[str, Info]) -> bytes:
     """Return clients as an object, by name."""
     return b"{%s}" % b",".join(encode_json(client) + b":" + encoded_info(info)
                                for client, info in clients.items())
@@ -287,7 +287,7 @@ _WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     values.SubRefreshResult: (b"sub_refresh", lambda result: _object(_expiry(result.ttl))),
     values.PublishResult: (b"publish", lambda result: b"{}"),
     values.PresenceResult: (b"presence", lambda result: _object(
-        {}, (b"presence", encoded_clients(result.clients)))),
+        {}, (b"presence", result.clients))),
     values.PresenceStatsResult: (b"presence_stats", lambda result: _object(
         {"num_clients": result.clients, "num_users": result.users})),
     values.HistoryResult: (b"history", lambda result: b'{"publications":[%s],%s' % (
@@ -325,6 +325,8 @@ class JsonCodec:
     def encoded(self, publications: Sequence[Publication]) -> list[bytes]:
         """See ``ProtocolCodec``."""
         return [encoded_publication(one) for one in publications]
+
+    clients = staticmethod(encoded_clients)
 
     def reply(self, number: int, result: Result) -> bytes:
         """See ``ProtocolCodec``."""

@@ -24,6 +24,12 @@ REPLIES = 64 * 1024
 """Bytes of replies that wait for the end of the message that asked for them; beyond that they are
 sent, so that one message of commands cannot make the server hold any amount of them."""
 
+PUBLISHED_FOR_A_UNIT = 25
+ANNOUNCED_FOR_A_UNIT = 10
+REPLY_FOR_A_UNIT = 1024
+"""Connections that get a client's publication, connections that are told that it has come or gone,
+and bytes of a reply, which count as much as a command does; see ``runtime/shares``."""
+
 REPLY_SHARE = 2
 """One reply takes at most ``max_outbox`` divided by this."""
 
@@ -167,6 +173,7 @@ class Session:
     def _wait(self, reply: bytes, now: bool = False) -> None:
         self._replies.append(reply)
         self._waiting += len(reply)
+        self.charge(len(reply) // REPLY_FOR_A_UNIT)
         if now:
             self._put_replies()
             return
@@ -206,6 +213,23 @@ class Session:
         if self._handle is not None:
             inbox = self._handle.link.inbox
             inbox.hold(partial(inbox.run, job), max(room, self._waiting))
+
+    def give_way(self, job: Callable[[], object]) -> None:
+        """Let others have the worker; go on with this once the client may cause more."""
+        self.flush()
+        if self._handle is not None:
+            inbox = self._handle.link.inbox
+            inbox.give_way(partial(inbox.run, job))
+
+    def charge(self, units: int = 1) -> None:
+        """Count a command, or more, against what the client may cause. A lock may be held."""
+        if self._handle is not None:
+            self._handle.link.inbox.caused += units
+
+    def charge_reaching(self, channel: str, for_a_unit: int) -> None:
+        """Count that all in a channel get something because of a command."""
+        if self._handle is not None:
+            self.charge(self._handle.context.hub.count(channel) // for_a_unit)
 
     def fitting(self, publications: Iterable[Publication], room: int) -> list[bytes]:
         """Return as many of the first publications as fit, as results hold them."""

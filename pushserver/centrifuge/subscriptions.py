@@ -17,7 +17,7 @@ from ..wire.payloads import encode_json
 from . import errors
 from .errors import CloseConnection, CommandError
 from .expiry import at_end, checked_claims, ttl
-from .session import Session
+from .session import ANNOUNCED_FOR_A_UNIT, Session
 from .values import SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult
 
 SMALL_NUMBER = 8
@@ -184,6 +184,12 @@ class Subscriptions:
             raise CloseConnection(errors.INSUFFICIENT_STATE)
         if not joined:
             raise errors.already_subscribed()
+        self.charge_announcing(channel)
+
+    def charge_announcing(self, channel: str) -> None:
+        """Count that the others were told, if they are, that the client has come or gone."""
+        if self._session.handle.node.rule(channel).join_leave:
+            self._session.charge_reaching(channel, ANNOUNCED_FOR_A_UNIT)
 
     @property
     def _most(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple, Sequence, Union
 
-from ..channels.presence import Info
 from ..channels.publication import Position
 from .errors import CommandError
 
@@ -186,9 +185,9 @@ class PublishResult(NamedTuple):
 
 
 class PresenceResult(NamedTuple):
-    """Who is in a channel, by client name."""
+    """Who is in a channel, already encoded; see ``ProtocolCodec.clients``."""
 
-    clients: Mapping[str, Info]
+    clients: bytes
 
 
 class PresenceStatsResult(NamedTuple):

@@ -368,6 +368,11 @@ class Hub(Generic[M]):
             room = self._rooms.get(channel)
             return (*room.members, *room.joining) if room is not None else ()
 
+    def count(self, channel: str) -> int:
+        """Return how many connections are in a channel or joining it."""
+        room = self._rooms.get(channel)
+        return 0 if room is None else len(room)
+
     def channels(self) -> dict[str, int]:
         """Return each channel in use with its number of connections."""
         with self._lock:

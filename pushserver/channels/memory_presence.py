@@ -19,7 +19,6 @@ SPARE_DATES = 1000
 """Dates of departures that may be out of date, beside as many as there are clients that linger."""
 
 K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
 class _Gone(NamedTuple):
@@ -29,6 +28,25 @@ class _Gone(NamedTuple):
     number: int
     channel: str
     client: str
+
+
+class _Channel:
+    """Who is in one channel; removed with the last of them.
+
+    Attributes:
+        clients: all, by name.
+        users: known users.
+        unknown: clients whose user is unknown.
+        copy: what ``of`` has returned, until something changes.
+    """
+
+    __slots__ = ("clients", "users", "unknown", "copy")
+
+    def __init__(self) -> None:
+        self.clients: dict[str, Info] = {}
+        self.users = 0
+        self.unknown = 0
+        self.copy: dict[str, Info] | None = None
 
 
 class MemoryPresence:
@@ -41,7 +59,7 @@ class MemoryPresence:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._channels: dict[str, dict[str, Info]] = {}
+        self._channels: dict[str, _Channel] = {}
         self._lingering: dict[tuple[str, str], _Gone] = {}
         self._of_user: dict[tuple[str, str], dict[str, None]] = {}  # known users, by channel
         self._of_client: dict[str, dict[str, None]] = {}
@@ -71,29 +89,44 @@ class MemoryPresence:
         """See ``Presence.join``."""
         with self._lock:
             same = self._same(channel, info)
-            is_new = not same and info.client not in self._channels.get(channel, ())
+            is_new = not same and self._info(channel, info.client) is None
             self._drop(channel, info.client)
             self._entries += 1
             if len(same) == 1:
                 other, = same
                 if (channel, other) in self._lingering:     # then it is the user's only one
                     self._drop(channel, other)
-            self._channels.setdefault(channel, {})[info.client] = info
-            self._of_client.setdefault(info.client, {})[channel] = None
-            if info.user:
-                self._of_user.setdefault((channel, info.user), {})[info.client] = None
+            self._add(channel, info)
             return is_new
+
+    def _add(self, channel: str, info: Info) -> None:
+        found = self._channels.get(channel)
+        if found is None:
+            found = self._channels[channel] = _Channel()
+        found.clients[info.client] = info
+        found.copy = None
+        self._of_client.setdefault(info.client, {})[channel] = None
+        if not info.user:
+            found.unknown += 1
+            return
+        same = self._of_user.setdefault((channel, info.user), {})
+        found.users += not same
+        same[info.client] = None
+
+    def _info(self, channel: str, client: str) -> Info | None:
+        found = self._channels.get(channel)
+        return None if found is None else found.clients.get(client)
 
     def _same(self, channel: str, info: Info) -> Collection[str]:
         """Return the clients of the same user; of an unknown one, the client itself."""
         if info.user:
             return self._of_user.get((channel, info.user), ())
-        return [info.client] if info.client in self._channels.get(channel, ()) else ()
+        return [info.client] if self._info(channel, info.client) is not None else ()
 
     def leave(self, channel: str, client: str, linger: float = 0.0) -> Info | None:
         """See ``Presence.leave``."""
         with self._lock:
-            info = self._channels.get(channel, {}).get(client)
+            info = self._info(channel, client)
             if info is None:
                 return None
             is_last = len(self._same(channel, info)) == 1
@@ -123,19 +156,25 @@ class MemoryPresence:
         """See ``Presence.still``."""
         with self._lock:
             client = next(iter(self._same(channel, info)), None)
-            return None if client is None else self._channels[channel][client]
+            return None if client is None else self._info(channel, client)
 
     def _drop(self, channel: str, client: str) -> None:
         """Forget a client in a channel, if it is there."""
-        info = self._channels.get(channel, {}).get(client)
+        info = self._info(channel, client)
         if info is None:
             return
         self._entries -= 1
         self._lingering.pop((channel, client), None)
-        _discard(self._channels, channel, client)
         _discard(self._of_client, client, channel)
-        if info.user:
-            _discard(self._of_user, (channel, info.user), client)
+        found = self._channels[channel]
+        del found.clients[client]
+        found.copy = None
+        if not info.user:
+            found.unknown -= 1
+        elif _discard(self._of_user, (channel, info.user), client):
+            found.users -= 1
+        if not found.clients:
+            del self._channels[channel]
 
     def due(self) -> list[tuple[str, Info]]:
         """See ``Presence.due``."""
@@ -145,7 +184,7 @@ class MemoryPresence:
             while self._due and self._due[0].until <= now:
                 gone = heapq.heappop(self._due)
                 if self._lingering.get((gone.channel, gone.client)) == gone:
-                    found.append((gone.channel, self._channels[gone.channel][gone.client]))
+                    found.append((gone.channel, self._channels[gone.channel].clients[gone.client]))
                     self._drop(gone.channel, gone.client)
         return found
 
@@ -162,13 +201,19 @@ class MemoryPresence:
     def of(self, channel: str) -> dict[str, Info]:
         """See ``Presence.of``."""
         with self._lock:
-            return dict(self._channels.get(channel, ()))
+            found = self._channels.get(channel)
+            if found is None:
+                return {}
+            if found.copy is None:
+                found.copy = dict(found.clients)
+            return found.copy
 
     def stats(self, channel: str) -> Stats:
         """See ``Presence.stats``."""
         with self._lock:
-            members = self._channels.get(channel, {})
-            return Stats(len(members), len({info.user for info in members.values()}))
+            found = self._channels.get(channel)
+            return Stats(0, 0) if found is None \
+                else Stats(len(found.clients), found.users + (found.unknown > 0))
 
     def channels(self, client: str) -> list[str]:
         """See ``Presence.channels``."""
@@ -176,8 +221,10 @@ class MemoryPresence:
             return list(self._of_client.get(client, ()))
 
 
-def _discard(found: dict[K, dict[str, V]], key: K, name: str) -> None:
-    """Remove a name from one of several dictionaries, and the dictionary with its last name."""
+def _discard(found: dict[K, dict[str, None]], key: K, name: str) -> bool:
+    """Remove a name from one of several dictionaries; tell whether that went with its last one."""
     del found[key][name]
-    if not found[key]:
-        del found[key]
+    if found[key]:
+        return False
+    del found[key]
+    return True

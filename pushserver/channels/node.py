@@ -12,6 +12,7 @@ from .feed import HOLE, NEXT, Feed
 from .hub import Audience, Hub, M, grouped
 from .interest import Interest
 from .joining import BROKEN, LIVE, Joining
+from .made_once import MadeOnce
 from .presence import Info
 from .publication import NOTHING, Page, Position, Publication
 from .rules import ChannelRule, ChannelRules
@@ -62,6 +63,9 @@ class Node(Generic[M]):
         delivery: queues bytes for connections.
         on_linger: called when a client has vanished but still counts as present: ``depart`` must
             be called after ``next_departure`` seconds.
+
+    Attributes:
+        made_of_presence: what was encoded for those who asked who is in a channel.
     """
 
     def __init__(self, hub: Hub[M], rules: Iterable[ChannelRule], broker: Broker,
@@ -73,6 +77,7 @@ class Node(Generic[M]):
         self._delivery = delivery
         self._on_linger = on_linger
         self._presence = broker.presence
+        self.made_of_presence = MadeOnce()
         self._interest = Interest(broker, hub.has_channel)
         self._jobs: deque[Callable[[], None]] = deque()     # for when no lock is held
 

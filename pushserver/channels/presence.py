@@ -103,10 +103,14 @@ class Presence(Protocol):
         """Return the seconds until ``due`` may find a client, or None if none lingers."""
 
     def of(self, channel: str) -> dict[str, Info]:
-        """Return who is in a channel, by client name."""
+        """Return who is in a channel, by client name. Callers do not change it.
+
+        It may be the same object again as long as nothing has changed: what was made of it is then
+        used again, see ``MadeOnce``. One made anew each time is right too.
+        """
 
     def stats(self, channel: str) -> Stats:
-        """Return how many clients and users are in a channel."""
+        """Return how many clients and users are in a channel; cheap, however many there are."""
 
     def channels(self, client: str) -> list[str]:
         """Return the channels that a client of this node is in."""

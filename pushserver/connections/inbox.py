@@ -65,6 +65,9 @@ class InboxReader(Watched, Protocol):
     def when_read(self, most: int, action: Action) -> None:
         """Call something as soon as at most so many bytes wait for the client, or at the end."""
 
+    def when_allowed(self, action: Action) -> None:
+        """Call something as soon as the client may cause more, or at the end."""
+
 
 class Inbox(Mailbox):
     """Call the application for one connection: one call at a time, in order, on a worker.
@@ -85,15 +88,18 @@ class Inbox(Mailbox):
         is_shut: the connection's rights have ended, or its handler has failed: nothing more is
             handled, and of what waits only ``opened`` and ``closed`` are called. Any thread may
             set it.
+        caused: what handling has cost so far beside the frames, in units; see ``runtime/shares``.
+            Only the worker that handles adds to it.
     """
 
-    __slots__ = ("is_full", "is_shut", "_connection", "_context", "_reader", "_received",
+    __slots__ = ("is_full", "is_shut", "caused", "_connection", "_context", "_reader", "_received",
                  "_handled", "_much", "_sent", "_told", "_seen")
 
     def __init__(self, connection: Handler, context: Context, reader: InboxReader) -> None:
         super().__init__()
         self.is_full = False
         self.is_shut = False
+        self.caused = 0
         self._connection = connection
         self._context = context
         self._reader: InboxReader | None = reader
@@ -184,6 +190,15 @@ class Inbox(Mailbox):
         """Call nothing until the client has read enough, and then this first; see ``when_read``."""
         self._context.runtime.workers.hold(self, job)
         self.when_read(self._release, room)
+
+    def give_way(self, job: Callable[..., object]) -> None:
+        """Let others have the worker; go on with this once the client may cause more."""
+        self._context.runtime.workers.hold(self, job)
+        reader = self._reader
+        if reader is not None:
+            self._context.runtime.loop.call_for(reader, reader.when_allowed, self._release)
+        if self._reader is None:    # after all others: it may have ended meanwhile
+            self._release()
 
     def _release(self) -> None:
         runtime = self._context.runtime

@@ -23,6 +23,9 @@ class Living(Watched, Protocol):
     outbox: Outbox
     encoding: FramedCodec
     transport: Transport
+    is_paused: bool
+    """Whether nothing is read because the client has caused too much."""
+
     last_read: float
     """The loop's time when something last arrived."""
 
@@ -79,7 +82,7 @@ class KeepAlive:
         link, rule = self._link, self._rule
         now = link.context.runtime.loop.now
         rule.heard(link.last_read)
-        if link.inbox.is_full:
+        if link.inbox.is_full or link.is_paused:
             self._check_in(self._interval)
         elif rule.is_overdue(now):
             self._overdue(now)

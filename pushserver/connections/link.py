@@ -12,10 +12,12 @@ from ws4py.websocket import WebSocket
 
 from ..runtime.loop import READ, WRITE
 from ..runtime.outbox import Outbox
+from ..runtime.shares import Allowance
 from ..runtime.sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, LoopSocket
 from ..runtime.timers import Action, Timer
 from ..transports.transport import Transport
-from ..wire.disconnects import ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, Disconnect
+from ..wire.disconnects import (ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, TOO_MUCH,
+                                Disconnect)
 from .codec import FramedCodec, encoding
 from .context import Context
 from .inbox import Handler, Inbox
@@ -27,6 +29,10 @@ logger = logging.getLogger(__name__)
 READS_PER_ROUND = 16
 READ_TIME = 0.002
 """Reads of one connection, and seconds that they may take, before the others get their turn."""
+
+PIECE = 1024
+"""Bytes of short frames that are handled at once while others wait; some 10 KiB are milliseconds
+of work, most of it for the workers."""
 
 WRITES_WHEN_FEW = 4
 """Times ``WRITE_SIZE`` that one connection may write while few others must wait."""
@@ -64,9 +70,9 @@ class Link:
 
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
                  "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
-                 "last_read", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
-                 "_waiters", "_written", "_within", "_will_drop", "_peer_closed", "_failed", "_fd",
-                 "_can_place")
+                 "last_read", "allowance", "is_paused", "_unhandled", "_postponed", "_Id",
+                 "_runtime", "_loop", "_hub", "_keepalive", "_deadline", "_waiters", "_written",
+                 "_within", "_will_drop", "_peer_closed", "_failed", "_fd", "_can_place")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -89,6 +95,10 @@ class Link:
         self._Id = Id
         self._runtime = context.runtime
         self._loop = context.runtime.loop
+        self.allowance = Allowance(self._loop.shares, self._loop.now)
+        self.is_paused = False
+        self._unhandled = b""   # what was read before it was the others' turn
+        self._postponed: Action | None = None
         self._hub = context.hub
         self._keepalive: KeepAlive | None = None
         self._deadline: Timer | None = None
@@ -156,20 +166,25 @@ class Link:
         """Read until the socket and its TLS layer are empty, or the others must have a turn."""
         deadline = time.monotonic() + READ_TIME
         for _ in range(READS_PER_ROUND):
-            if self.inbox.is_full or self.state == CLOSED:
+            if self.inbox.is_full or self.is_paused or self.state == CLOSED:
                 return
-            size = self._read_once()
+            if self._unhandled:
+                self._take(self._unhandled)
+                size: int | None = RECEIVE_SIZE
+            else:
+                size = self._read_once()
             if size is None:
+                self.allowance.has_caught_up()
                 return
             if not size:
                 self.end(ABNORMAL)
                 return
-            if size < RECEIVE_SIZE and not self.socket.pinned:
+            if size < RECEIVE_SIZE and not self.socket.pinned and not self._unhandled:
+                self.allowance.has_caught_up()
                 return
             if time.monotonic() > deadline:
                 break
-        if self.socket.has_pending():
-            self._loop.again(self)
+        self._loop.again(self)
 
     def _read_once(self) -> int | None:
         """Read and handle what has come; return its size, None if nothing came, 0 at the end."""
@@ -186,12 +201,56 @@ class Link:
                 pass  # discarded
             elif data is None:
                 self._handle(self.transport.placed(size))
+                self._charge()
             else:
                 self._take(data)
         return size
 
     def _take(self, data: bytes) -> None:
+        """Handle what has been read: short frames in pieces, if others wait."""
+        self._unhandled = b""
+        if len(data) > PIECE and not self.transport.left \
+                and self._loop.shares.others_wait(self._loop.now):
+            data, self._unhandled = data[:PIECE], data[PIECE:]
         self._handle(self.transport.feed(data))
+        self._charge()
+
+    def _charge(self) -> None:
+        """Count what the client has caused; pause if that is more than its share."""
+        now, allowance = self._loop.now, self.allowance
+        if not allowance.charge(self.transport.frames + self.inbox.caused, now):
+            return
+        seconds = allowance.pause(now)
+        if seconds and not self.is_paused and self.state in (OPEN, CLOSING):
+            self.is_paused = True
+            self._watch()
+            self._loop.call_later(seconds, partial(self._loop.guarded, self, self._go_on))
+            if self.state == OPEN and allowance.is_too_much(now):
+                logger.info("Id %r: closed: it has sent too much for a minute", self.Id)
+                self.close(TOO_MUCH)
+
+    def _go_on(self) -> None:
+        """End a pause."""
+        if self.is_paused and self.state != CLOSED:
+            self.is_paused = False
+            self.last_read = self._loop.now
+            self._watch()
+            self._loop.again(self)
+        self._end_postponing()
+
+    def when_allowed(self, action: Action) -> None:
+        """Call something as soon as the client may cause more, or at the end."""
+        if self.state <= OPEN:
+            self._charge()
+        if self.is_paused and self.state <= OPEN:
+            self._postponed = action
+        else:
+            action()
+
+    def _end_postponing(self) -> None:
+        action, self._postponed = self._postponed, None
+        if action is not None:
+            action()
 
     def _handle(self, messages: Sequence[Any]) -> None:
         for message in messages:
@@ -226,7 +285,7 @@ class Link:
             self._loop.again(self)
 
     def _watch(self) -> None:
-        read = 0 if self.inbox.is_full else READ
+        read = 0 if self.inbox.is_full or self.is_paused else READ
         self._loop.watch(self, read | (WRITE if self.outbox.size else 0))
 
     # Writing
@@ -348,8 +407,8 @@ class Link:
         self.disconnect = self.disconnect or disconnect
         self.state = CLOSING
         self._set_busy(True)
-        if self.inbox.is_full:
-            self.inbox.is_full = False
+        if self.inbox.is_full or self.is_paused:
+            self.inbox.is_full = self.is_paused = False
             self._loop.again(self)
         self.connection.server_terminated = True
         self._hub.remove(self)
@@ -385,6 +444,7 @@ class Link:
             self.flush()
 
     def _end_waiting(self) -> None:
+        self._end_postponing()
         if self._waiters is not None:
             self._waiters.end()
 
@@ -474,6 +534,7 @@ class Link:
         self.disconnect = self.disconnect or disconnect
         self._stop_timers()
         self.inbox.let_go()
+        self.allowance.end()
         self.outbox = Outbox(0)
         self._hub.remove(self)
         self._end_waiting()

@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator, Protocol, Sequence
 from ..wire.disconnects import Disconnect
 from ..wire.speedups import HAVE_NATIVE, SKIPPED, native
 from .outbox import Buffer
+from .shares import Allowance, Shares
 from .sockets import FAN_OUT_SIZE
 from .switch_interval import SwitchInterval
 from .timers import Timer, Timers
@@ -33,7 +34,13 @@ FEW = 8
 threads switch more often."""
 
 EVENTS_IN_A_ROW = 16
-"""Sockets that are read and written before new publications get their turn."""
+READING_IN_A_ROW = 0.002
+"""Sockets that are read and written, and seconds that reading takes, before new publications get
+their turn."""
+
+READING_TIME = 0.008
+"""Seconds that a round reads those whom the selector shows, and as long those who have had more
+than their turn; the others follow in the next round."""
 
 JOIN_SIZE = 16 * 1024
 """The most bytes of frames joined into one write. What is not begun can be dropped for a client
@@ -76,6 +83,9 @@ class Watched(Polled, Protocol):
     direct: int | ssl.SSLSocket | None
     """What the C extension may write to now, or None."""
 
+    allowance: Allowance
+    """What the client has caused."""
+
     @property
     def send(self) -> Callable[[Buffer], int]:
         """Write to the socket without waiting; return how many bytes were taken, or -1."""
@@ -108,16 +118,19 @@ class Loop:
     Attributes:
         now: monotonic seconds at which the current round began.
         is_crowded: more than a few sockets need a turn in this round.
+        shares: what clients cause.
     """
 
     def __init__(self, on_death: Callable[[BaseException], None]) -> None:
         self.now = time.monotonic()
         self.is_crowded = False
+        self.shares = Shares()
         self._timers = Timers()
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
         self._intake: deque[tuple[Sequence[Watched] | None, bytes | Call]] = deque()
         self._again: dict[Polled, None] = {}   # in order, each once
+        self._written = self.now        # when the intake was last taken
         self._switch_interval = SwitchInterval()
         self._sleeping = False
         self._stopping = False
@@ -245,7 +258,7 @@ class Loop:
             self.guarded(stale, stale.crashed)
 
     def again(self, item: Polled) -> None:
-        """Read a connection again in the next round: it has more than the selector sees."""
+        """Read a connection again in the next round, after all whom only the selector shows."""
         self._again[item] = None
 
     def call_later(self, delay: float, action: Call) -> Timer:
@@ -284,10 +297,23 @@ class Loop:
             self._switch_interval.shorten()
         self.now = time.monotonic()
         again, self._again = self._again, {}
-        for item in again:
-            self.guarded(item, item.readable)
+        self._serve(events, again)
+        self._take_intake()
+        if again:
+            self._read_again(list(again))
+        if self._timers.soonest <= self.now:
+            for timer in self._timers.due(self.now):
+                timer.fire()
+        if self._switch_interval.is_short and not self._intake:
+            self._switch_interval.restore()
+
+    def _serve(self, events: list[tuple[selectors.SelectorKey, int]],
+               again: dict[Polled, None]) -> None:
+        """Read and write those whom the selector shows, but for those who are read ``again``."""
+        reading_until = self.now + READING_TIME
         for number, (key, mask) in enumerate(events):
-            if self._intake and number % EVENTS_IN_A_ROW == 0:
+            if self._intake and (number % EVENTS_IN_A_ROW == 0
+                                 or time.monotonic() > self._written + READING_IN_A_ROW):
                 self._take_intake()
             item = key.data
             if item is None:
@@ -295,14 +321,23 @@ class Loop:
                 continue
             if mask & WRITE and item.watching & WRITE:
                 self.guarded(item, item.flush)
-            if mask & READ and item.watching & READ:
-                self.guarded(item, item.readable)
+            if mask & READ and item.watching & READ and item not in again:
+                if number >= EVENTS_IN_A_ROW and time.monotonic() > reading_until:
+                    self._again[item] = None
+                else:
+                    self.guarded(item, item.readable)
+
+    def _read_again(self, items: list[Polled]) -> None:
+        """Read in rotation; who gets no turn in this round is the first in the next."""
+        reading_until = time.monotonic() + READING_TIME
+        for number, item in enumerate(items):
+            if number and time.monotonic() > reading_until:
+                self._again = {**dict.fromkeys(items[number:]), **self._again}
+                break
+            if self._intake and time.monotonic() > self._written + READING_IN_A_ROW:
+                self._take_intake()
+            self.guarded(item, item.readable)
         self._take_intake()
-        if self._timers.soonest <= self.now:
-            for timer in self._timers.due(self.now):
-                timer.fire()
-        if self._switch_interval.is_short and not self._intake:
-            self._switch_interval.restore()
 
     @staticmethod
     def guarded(item: Polled, step: Callable[..., object], *args: Any) -> None:
@@ -330,8 +365,11 @@ class Loop:
             else:
                 groups.append((targets, [what]))  # type: ignore[list-item]
         self._write(groups)
+        self._written = time.monotonic()
 
     def _write(self, groups: list[tuple[Sequence[Watched], list[bytes]]]) -> None:
+        if self.shares.debtors:
+            self.shares.sent(groups, self.now)
         if len(groups) == 1:
             targets, frames = groups[0]
             for data in _joined(frames):

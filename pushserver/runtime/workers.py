@@ -10,7 +10,8 @@ from typing import Any, Callable
 logger = logging.getLogger(__name__)
 
 TURN = 64
-"""Jobs of one mailbox that run before another mailbox gets its turn."""
+TURN_TIME = 0.002
+"""Jobs of one mailbox, and seconds that they may take, before another mailbox gets its turn."""
 
 STALL = 0.1
 """Seconds without progress after which a spare worker is started."""
@@ -197,18 +198,18 @@ class Workers:
 
     def _run(self, mailbox: Mailbox) -> None:
         """Run a mailbox's jobs, and put it back after a turn so that no other waits for long."""
-        left = TURN
+        left, until = TURN, 0.0
         while True:
             with self._lock:
                 if mailbox.held or not mailbox.jobs:
                     mailbox.jobs = mailbox.jobs or None
                     mailbox.active = False
                     return
-                if not left and self._ready:
+                if self._ready and (not left or until and time.monotonic() > until):
                     self._ready.append(mailbox)
                     return
                 job = mailbox.jobs.popleft()
-            left = max(0, left - 1)
+            left, until = max(0, left - 1), until or time.monotonic() + TURN_TIME
             try:
                 job()
             except BaseException:  # nothing that a job raises may end the thread

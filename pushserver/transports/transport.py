@@ -66,6 +66,10 @@ class Transport(Protocol):
         """Return how many bytes of the current message have yet to arrive, if known."""
 
     @property
+    def frames(self) -> int:
+        """Return how many frames, or the like, the client has begun to send so far."""
+
+    @property
     def failure(self) -> Disconnect | None:
         """Return how the client broke the protocol, once it has; nothing more is read then."""
 

@@ -42,6 +42,7 @@ HANDLER_FAILED = Disconnect(1011, "handler failed")
 EXPIRED = Disconnect(3005, "connection expired")
 SLOW = Disconnect(3008, "slow: read faster")
 NO_PONG = Disconnect(3012, "no pong")
+TOO_MUCH = Disconnect(3013, "too many messages: send fewer")
 REPLACED = Disconnect(3504, "replaced by a newer connection of this Id")
 BY_SITE = Disconnect(3505, "disconnected by the site")
 

@@ -70,10 +70,12 @@ class FrameReader:
         failure: the close code and reason to send, once the peer has broken the protocol.
             After that, and after a close frame, nothing more is read.
         left: payload bytes of the current frame that have yet to arrive.
+        frames: how many have begun, control frames and fragments too; short ones that a server
+            sends are not counted.
     """
 
-    __slots__ = ("failure", "left", "_max", "_mask_bit", "_values", "_short", "_buffer", "_done",
-                 "_opcode", "_body", "_size", "_text", "_key", "_final", "_target")
+    __slots__ = ("failure", "left", "frames", "_max", "_mask_bit", "_values", "_short", "_buffer",
+                 "_done", "_opcode", "_body", "_size", "_text", "_key", "_final", "_target")
 
     def __init__(self, max_message_size: int, *, from_client: bool = True,
                  values: bool = False) -> None:
@@ -90,6 +92,7 @@ class FrameReader:
         self._size = 0                        # of those
         self._text: _Utf8 | None = None
         self.left = 0
+        self.frames = 0
         self._key = b""
         self._final = True
         self._target: bytes | None = None     # of the current frame, filled from its socket
@@ -148,6 +151,7 @@ class FrameReader:
                 size = int.from_bytes(buffer[position:position + extended], "big")
                 position += extended
             opcode = first & OPCODE_BITS
+            self.frames += 1
             if opcode < CONTROL_BIT:
                 self._check_size(size)
             if self._mask_bit:

@@ -56,6 +56,13 @@ class Peer:
             found.append(message)
         return found
 
+    def rest_until_close(self):
+        """Return all that comes until a close frame, with it."""
+        found = [self.next()]
+        while found[-1] is not None and not isinstance(found[-1], Disconnect):
+            found.append(self.next())
+        return found
+
     def send(self, opcode, payload=b""):
         self.sock.sendall(frame(opcode, payload, KEY))
 

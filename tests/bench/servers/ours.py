@@ -5,12 +5,17 @@ import importlib.metadata
 
 import cherrypy
 
-from pushserver import Connection, PushPlugin, PushTool, __version__
+from pushserver import (CentrifugeConnection, ChannelRule, Connection, PushPlugin, PushTool,
+                        __version__)
 
 from .control import Control, options
 from .site import Pages, run_site
 
-push = PushPlugin(cherrypy.engine, max_connections=19_500, max_message_size=2 << 20)
+ROOM = ChannelRule("room:", publish="anyone", see_presence="anyone", see_history="anyone",
+                   join_leave=True, history=1000)
+
+push = PushPlugin(cherrypy.engine, max_connections=19_500, max_message_size=2 << 20,
+                  channels=[ROOM])
 cherrypy.tools.push = PushTool(push)
 
 
@@ -19,6 +24,13 @@ class Echo(Connection):
 
     def received_message(self, message):
         self.send(message.data, message.is_binary)
+
+
+class Talker(CentrifugeConnection):
+    """Answer what is called."""
+
+    def rpc(self, method, data):
+        return data
 
 
 class Root(Pages):
@@ -42,6 +54,11 @@ class Root(Pages):
     @cherrypy.expose
     @cherrypy.tools.push(handler_cls=Echo)
     def echo(self, Id):
+        """Let everybody in."""
+
+    @cherrypy.expose
+    @cherrypy.tools.push(protocol="centrifuge", handler_cls=Talker, trust_id=True)
+    def talk(self, Id):
         """Let everybody in."""
 
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pushserver.api import patience
 from pushserver.api.methods import MAX_COMMANDS
 from tests.support.api_client import Api
 from tests.support.api_site import user
@@ -143,6 +144,15 @@ def test_commands_that_say_their_method_are_answered_a_line_each(site, api):
 @pytest.mark.parametrize("body", [b"", b"\n\n", b"{}" + b"\n{}" * MAX_COMMANDS, b"{}\n{"])
 def test_lines_that_cannot_be_answered_are_a_400(api, body):
     assert api.status("", body)[0] == 400
+
+
+def test_what_takes_too_long_in_one_request_is_refused_command_by_command(site, api, monkeypatch):
+    monkeypatch.setattr(patience, "MAX_SECONDS", -1.0)
+    batch = api.call("batch", commands=[{"publish": {"channel": "c", "data": 1}}] * 2)
+    assert [one["error"]["code"] for one in batch["replies"]] == [106, 106]
+    found = api.call("broadcast", channels=["c", "d"], data=1)
+    assert [one["error"]["code"] for one in found["responses"]] == [106, 106]
+    assert "send the rest again" in found["responses"][0]["error"]["message"]
 
 
 def test_a_batch_answers_each_command_in_order(site, api):

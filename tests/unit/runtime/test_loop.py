@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from pushserver.runtime import loop as loop_module
 from pushserver.runtime.loop import READ, WRITE, Loop
 from pushserver.runtime.sockets import FAN_OUT_SIZE, loop_socket
 from tests.support.waiting import PATIENCE, wait_until
@@ -296,3 +298,55 @@ def test_a_loop_says_whether_it_runs(loop):
     assert repr(loop) == "<Loop stopped, 0 queued>"
     loop.start()
     assert repr(loop).startswith("<Loop running, ")
+
+
+class Greedy(Item):
+    """One that always has more to read."""
+
+    def __init__(self, sock, loop, order):
+        super().__init__(sock, loop)
+        self.order = order
+
+    def readable(self):
+        self.order.append(self)
+        self.loop.again(self)
+
+
+def test_those_with_more_than_their_turn_are_read_in_rotation(loop, pair, monkeypatch):
+    monkeypatch.setattr(loop_module, "READING_TIME", 0.0)    # one in each round
+    order = []
+    greedy = [Greedy(pair[0], loop, order) for _ in range(3)]
+    for item in greedy:
+        loop.again(item)
+    loop.start()
+    wait_until(lambda: len(order) >= 9)
+    assert order[:9] == greedy * 3
+    loop.call(lambda: [setattr(item, "readable", lambda: None) for item in greedy])
+
+
+def test_what_is_published_goes_out_between_those_who_are_read(loop, item, pair, monkeypatch):
+    monkeypatch.setattr(loop_module, "READING_IN_A_ROW", 0.0)
+    order = []
+    first, second = Greedy(pair[0], loop, order), Greedy(pair[0], loop, order)
+    first.readable = lambda: (order.append("read"), loop.put((item,), b"pushed"))
+    second.readable = lambda: order.append(list(item.record))
+    for one in (first, second):
+        loop.again(one)
+    loop.start()
+    wait_until(lambda: len(order) == 2)
+    assert order == ["read", [("send", b"pushed")]]
+
+
+def test_a_round_ends_after_a_time_and_the_next_begins_with_who_was_left_out(loop, pair,
+                                                                             monkeypatch):
+    monkeypatch.setattr(loop_module, "READING_TIME", -1.0)
+    order = []
+    count = loop_module.EVENTS_IN_A_ROW
+    items = [Greedy(pair[0], loop, order) for _ in range(count + 2)]
+    for one in items:
+        one.readable = lambda one=one: order.append(one)
+        one.watching = READ
+    events = [(SimpleNamespace(data=one), READ) for one in items]
+    loop._serve(events, {})
+    assert order == items[:count] and list(loop._again) == items[count:]
+    loop._again.clear()

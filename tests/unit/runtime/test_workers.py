@@ -8,6 +8,7 @@ from collections import deque
 
 import pytest
 
+from pushserver.runtime import workers as workers_module
 from pushserver.runtime.workers import SPARES_PER_WORKER, TURN, Mailbox, Workers
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -92,6 +93,18 @@ def test_a_long_mailbox_gives_others_their_turn(start, gate):
     gate.set()
     wait_until(lambda: len(ran) == 3 * TURN + 1)
     assert ran.index("short") == TURN
+
+
+def test_slow_jobs_of_one_mailbox_let_another_have_its_turn_by_time(start, gate, monkeypatch):
+    monkeypatch.setattr(workers_module, "TURN_TIME", 0.0)
+    workers, long, short, ran = start(1), Mailbox(), Mailbox(), []
+    workers.post(long, lambda: gate.wait(PATIENCE))
+    for number in range(5):
+        workers.post(long, lambda number=number: ran.append(number))
+    workers.post(short, lambda: ran.append("short"))
+    gate.set()
+    wait_until(lambda: len(ran) == 6)
+    assert ran == ["short", 0, 1, 2, 3, 4]
 
 
 def test_workers_are_behind_while_a_mailbox_waits(start, gate):

@@ -26,8 +26,10 @@ from .connections.housekeeping import Housekeeping
 from .connections.lifecycle import Lifecycle
 from .connections.link import Link
 from .connections.local import LocalConnections
+from .connections.memory_limit import HISTORIES, QUEUED, MemoryLimit
 from .errors import InvalidSetting
 from .forks import ELSEWHERE, Unstarted
+from .runtime.account import Account
 from .runtime.runtime import Runtime
 from .runtime.workers import Mailbox
 from .settings import Settings
@@ -126,8 +128,12 @@ class PushServer:
         endings = Endings()
         self._local = LocalConnections(self._hub, self._delivery, endings)
         self._lifecycle = Lifecycle(settings, self._hub, self._died)
-        self._acceptor = Acceptor(settings, self.tokens, self._hub, self._node, self._lifecycle,
-                                  endings, EventRelay(self._events, self._node), self)
+        account = Account()
+        self._memory = MemoryLimit(settings, account, self._hub)
+        self._memory.hold(HISTORIES, self._broker)
+        self._acceptor = Acceptor(settings, self.tokens, self._hub, self._node, account,
+                                  self._lifecycle, endings, EventRelay(self._events, self._node),
+                                  self)
 
     def _expect_start(self) -> None:
         """Have pushes noticed that come before a start."""
@@ -308,6 +314,20 @@ class PushServer:
         found = self.presence(channel).values()
         return Stats(len(found), len({info.user for info in found}))
 
+    def stats(self) -> dict[str, Any]:
+        """Return what this process has, as a dict that JSON can hold.
+
+        Returns:
+            ``connections`` and ``channels``: how many. ``memory``, in bytes: ``max``, which is
+            ``max_memory``; ``held``, the sum of the others; ``outboxes``, what waits for clients;
+            ``inboxes``, what they have sent and is not handled; ``histories``, all that a broker
+            keeps in this process; ``heads``, the headers of requests; ``queued``, what publishers
+            have queued.
+        """
+        held = self._memory.held()
+        return {"connections": len(self._hub), "channels": len(self._hub.channels()),
+                "memory": {"max": self.settings.max_memory, "held": sum(held.values()), **held}}
+
     def disconnect(self, Id: str, code: int = BY_SITE.code, reason: str = BY_SITE.reason) -> int:
         """End the rights of every connection of one Id; return how many there were.
 
@@ -381,6 +401,8 @@ class PushServer:
             self._end()
             raise
         self._housekeeping.begin(runtime, self._node)
+        self._memory.hold(QUEUED, runtime.loop)
+        self._memory.begin(runtime)
 
     def drain(self) -> None:
         """Accept no more connections and begin to close all with 1001; ``stop`` must follow."""
@@ -422,6 +444,7 @@ class PushServer:
         self._build()   # a stop finds nothing to stop
         self._is_elsewhere = True
         self._hub = self._broker = self._node = self._local = self._acceptor = ELSEWHERE
+        self._memory = ELSEWHERE
 
 
 _servers: weakref.WeakSet[PushServer] = weakref.WeakSet()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Iterable
 
 from .errors import InvalidSetting
+from .machine import memory
 from .wire.origins import allowed_host, allowed_origin
 
 try:
@@ -22,6 +23,10 @@ _SMALLEST_RESERVE = 100
 _RESERVED_SHARE = 20
 _WITHOUT_FILE_LIMIT = 1_000_000
 
+_MEMORY_SHARE = 4
+_LEAST_MEMORY = 64 * MIB
+_WITHOUT_MEMORY_LIMIT = 1024 * MIB
+
 
 def default_max_connections() -> int:
     """Return how many connections the process's file limit allows.
@@ -33,6 +38,11 @@ def default_max_connections() -> int:
     if resource and limit == resource.RLIM_INFINITY:
         limit = _WITHOUT_FILE_LIMIT
     return max(1, limit - max(_SMALLEST_RESERVE, limit // _RESERVED_SHARE))
+
+
+def default_max_memory() -> int:
+    """Return a quarter of the machine's memory, or of its control group's, but at least 64 MiB."""
+    return max(_LEAST_MEMORY, (memory() or _WITHOUT_MEMORY_LIMIT * _MEMORY_SHARE) // _MEMORY_SHARE)
 
 
 def _setting(default: Any, unit: str, text: str, *, zero: bool = False) -> Any:
@@ -65,6 +75,12 @@ class Settings:
             JSON, bytes take 4/3 of their size and control characters six times as much.
         max_inbox: bytes received for one connection's handler and not yet handled; past it the
             socket is not read until the handler has caught up.
+        max_memory: bytes that may be held for all clients together; 0: any number. It counts what
+            waits for them (a message that waits for many counts once), what they have sent and is
+            not handled, the requests' headers that connections keep, histories, and what
+            publishers have queued. Past it the largest are freed: the oldest histories, and the
+            connections that hold most, which are closed with 3008; a client whose messages wait
+            is not read; new connections are answered 503.
         max_connections: connections of the server; past it the answer is 503.
         max_connections_per_id: connections of one Id; past it the answer is 429.
         max_channels: channels that clients may be in, and channels with a history that they may
@@ -100,6 +116,8 @@ class Settings:
     max_message_size: int = _setting(64 * KIB, "bytes", "of one inbound message")
     max_outbox: int = _setting(MIB, "bytes", "queued for one connection")
     max_inbox: int = _setting(MIB, "bytes", "received but not yet handled")
+    max_memory: int = _setting(default_max_memory, "bytes", "held for all clients; 0: any number",
+                               zero=True)
     max_connections: int = _setting(default_max_connections, "connections", "of the server")
     max_connections_per_id: int = _setting(16, "connections", "of one Id")
     max_channels: int = _setting(100_000, "channels", "that clients are in or have made, in total")

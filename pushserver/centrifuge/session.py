@@ -212,6 +212,7 @@ class Session:
             self.flush()
         if self._handle is not None:
             inbox = self._handle.link.inbox
+            inbox.unsent = self._waiting
             inbox.hold(partial(inbox.run, job), max(room, self._waiting))
 
     def give_way(self, job: Callable[[], object]) -> None:
@@ -245,6 +246,8 @@ class Session:
     def _put_replies(self) -> bool:
         """Queue the waiting replies as one message; False if the client takes none."""
         replies, self._replies, self._waiting = self._replies, [], 0
+        if self._handle is not None:
+            self._handle.link.inbox.unsent = 0
         return not replies or self.put(self.codec.join(replies))
 
     def put(self, *contents: bytes) -> bool:

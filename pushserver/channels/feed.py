@@ -12,7 +12,9 @@ NEXT, KNOWN, HELD, HOLE = range(4)
 held until a hole is mended; it is held, and shows a new hole."""
 
 MAX_HELD = 10_000
-"""The most publications held while a hole is mended; any more, and the missing ones are lost."""
+MAX_HELD_BYTES = 16 * 1024 * 1024
+"""The most publications held while a hole is mended, and about how many bytes of them; any more,
+and the missing ones are lost."""
 
 
 class Feed:
@@ -25,13 +27,14 @@ class Feed:
     ``take`` is called by the broker, in the channel's order; ``mend`` by the worker that mends.
     """
 
-    __slots__ = ("_lock", "_offset", "_epoch", "_held")
+    __slots__ = ("_lock", "_offset", "_epoch", "_held", "_size")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()   # kept while held publications go out, so new ones wait
         self._offset = 0
         self._epoch = ""
         self._held: list[tuple[Publication, str]] | None = None
+        self._size = 0      # of those
 
     def __repr__(self) -> str:
         held = f", {len(self._held)} held" if self._held is not None else ""
@@ -59,18 +62,22 @@ class Feed:
 
     def _take(self, publication: Publication, epoch: str, joining: Iterable[Joining]) -> int:
         if self._held is not None:
-            if len(self._held) < MAX_HELD:
+            if self._has_room(self._held):
                 self._held.append((publication, epoch))
+                self._size += publication.cost
             return HELD
         before = self._before(publication, epoch, joining)
         if publication.offset <= before:
             return KNOWN
         self._offset, self._epoch = before, epoch
         if publication.offset > before + 1:
-            self._held = [(publication, epoch)]
+            self._held, self._size = [(publication, epoch)], publication.cost
             return HOLE
         self._offset = publication.offset
         return NEXT
+
+    def _has_room(self, held: list[tuple[Publication, str]]) -> bool:
+        return len(held) < MAX_HELD and self._size < MAX_HELD_BYTES
 
     def _before(self, publication: Publication, epoch: str, joining: Iterable[Joining]) -> int:
         """Return the offset up to which no connection here needs anything more."""
@@ -99,7 +106,7 @@ class Feed:
 
     def _merged(self, page: Page | None) -> tuple[list[tuple[Publication, str]], bool]:
         held = self._held or []
-        whole = page is not None and page.recovered and len(held) < MAX_HELD
+        whole = page is not None and page.recovered and self._has_room(held)
         found = [(one, self._epoch) for one in page.publications] if page and whole else []
         ready = []
         for publication, epoch in found + held:

@@ -11,7 +11,8 @@ KEPT, KNOWN, LIVE, BROKEN = range(4)
 it is delivered, and all later ones go the usual way; an earlier one is missing."""
 
 MAX_KEPT = 10_000
-"""The most publications kept for one subscription in progress."""
+MAX_KEPT_BYTES = 16 * 1024 * 1024
+"""The most publications kept for one subscription in progress, and about how many bytes of them."""
 
 
 class Joining:
@@ -34,13 +35,14 @@ class Joining:
         member: the connection, for the delivering thread.
     """
 
-    __slots__ = ("member", "_lock", "_kept", "_answered", "_settled", "_behind", "_cancelled",
-                 "_overflow", "_last", "_epoch")
+    __slots__ = ("member", "_lock", "_kept", "_size", "_answered", "_settled", "_behind",
+                 "_cancelled", "_overflow", "_last", "_epoch")
 
     def __init__(self, member: Any) -> None:
         self.member = member
         self._lock = threading.Lock()
         self._kept: list[tuple[Publication, str]] = []
+        self._size = 0
         self._answered = False
         self._settled = False
         self._behind = False
@@ -78,8 +80,9 @@ class Joining:
                 return KNOWN
             if self._settled:
                 return self._next(publication, epoch)
-            if len(self._kept) < MAX_KEPT:
+            if len(self._kept) < MAX_KEPT and self._size < MAX_KEPT_BYTES:
                 self._kept.append((publication, epoch))
+                self._size += publication.cost
             else:
                 self._overflow = True
             return KEPT
@@ -112,7 +115,7 @@ class Joining:
         with self._lock:
             self._last, self._epoch = reached or page.top
             newer = [] if reached else self._newer()
-            self._kept = []
+            self._kept, self._size = [], 0
             self._overflow = self._overflow and not reached
             if self._overflow or self._cancelled or queue(newer) is False:
                 self._cancelled = True

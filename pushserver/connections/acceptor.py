@@ -9,6 +9,7 @@ from ..channels.control import UnsubscribeId
 from ..channels.hub import Hub
 from ..channels.node import Node
 from ..errors import HandshakeRefused
+from ..runtime.account import Account
 from ..runtime.farewell import Farewell
 from ..runtime.runtime import Runtime
 from ..runtime.sockets import lend, loop_socket
@@ -35,6 +36,7 @@ class Acceptor:
         tokens: checks tokens, or None.
         hub: the connections.
         node: the channels.
+        account: the bytes that all connections hold.
         lifecycle: says whether connections are accepted.
         endings: what the site has ended since a handshake began.
         events: told about connections.
@@ -42,11 +44,13 @@ class Acceptor:
     """
 
     def __init__(self, settings: Settings, tokens: Tokens | None, hub: Hub[Any], node: Node[Any],
-                 lifecycle: Lifecycle, endings: Endings, events: Events, server: object) -> None:
+                 account: Account, lifecycle: Lifecycle, endings: Endings, events: Events,
+                 server: object) -> None:
         self.settings = settings
         self.tokens = tokens
         self._hub = hub
         self._node = node
+        self._account = account
         self._lifecycle = lifecycle
         self._endings = endings
         self._events = events
@@ -67,6 +71,9 @@ class Acceptor:
             if len(links) >= self.settings.max_connections:     # includes those that are closing
                 raise HandshakeRefused(503, "the server has reached its limit of "
                                             f"{self.settings.max_connections} connections: "
+                                            "try again later")
+            if self._account.is_over:
+                raise HandshakeRefused(503, "the server holds as much for its clients as it may: "
                                             "try again later")
             self._hub.reserve(Id)
         except HandshakeRefused as refusal:
@@ -122,8 +129,8 @@ class Acceptor:
         if heartbeat:
             answer += transport.framing.heartbeat
         connection.sock = lend(sock)
-        link = Link(connection, connection.Id, loop_socket(connection.sock), transport, answer,
-                    context)
+        taken_over = loop_socket(connection.sock, self.settings.max_message_size)
+        link = Link(connection, connection.Id, taken_over, transport, answer, context)
         connection.attach(Handle(link, context))
         replaced = self._hub.add(link, channels)
         try:
@@ -156,7 +163,8 @@ class Acceptor:
         context = self._context
         if context is None or context.runtime is not runtime:
             context = self._context = Context(self.settings, self.tokens, runtime, self._hub,
-                                              self._node, self._events, self._server)
+                                              self._node, self._account, self._events,
+                                              self._server)
         return context
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..channels.hub import Hub
 from ..channels.node import Node
+from ..runtime.account import Account
 from ..runtime.runtime import Runtime
 from ..settings import Settings
 from ..tokens import Tokens
@@ -32,6 +33,7 @@ class Context(NamedTuple):
         runtime: the threads.
         hub: the connections.
         node: the channels.
+        account: the bytes that all connections hold.
         events: told what happens to connections.
         server: the push server, for the site's own handlers.
     """
@@ -41,5 +43,6 @@ class Context(NamedTuple):
     runtime: Runtime
     hub: Hub[Any]
     node: Node[Any]
+    account: Account
     events: Events
     server: object

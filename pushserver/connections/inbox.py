@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Mapping, Protocol
 
 from ..errors import ConnectionClosed
 from ..runtime.loop import Watched
@@ -30,6 +30,7 @@ class Handler(Protocol):
 
     Id: str
     codec: Codec
+    environ: Mapping[str, Any] | None
     heartbeat_freq: float | None
     client_terminated: bool
     server_terminated: bool
@@ -90,16 +91,19 @@ class Inbox(Mailbox):
             set it.
         caused: what handling has cost so far beside the frames, in units; see ``runtime/shares``.
             Only the worker that handles adds to it.
+        unsent: bytes of replies that wait until the client has read others. Only that worker sets
+            it.
     """
 
-    __slots__ = ("is_full", "is_shut", "caused", "_connection", "_context", "_reader", "_received",
-                 "_handled", "_much", "_sent", "_told", "_seen")
+    __slots__ = ("is_full", "is_shut", "caused", "unsent", "_connection", "_context", "_reader",
+                 "_received", "_handled", "_much", "_sent", "_told", "_seen")
 
     def __init__(self, connection: Handler, context: Context, reader: InboxReader) -> None:
         super().__init__()
         self.is_full = False
         self.is_shut = False
         self.caused = 0
+        self.unsent = 0
         self._connection = connection
         self._context = context
         self._reader: InboxReader | None = reader
@@ -127,10 +131,11 @@ class Inbox(Mailbox):
     def put(self, message: Any) -> bool:
         """Hand over a message; True if it has filled the inbox."""
         self._received += len(message.data) + MESSAGE_OVERHEAD
-        runtime = self._context.runtime
+        runtime, account = self._context.runtime, self._context.account
+        account.arrived += MESSAGE_OVERHEAD
         if runtime.workers.post(self, partial(self._run_message, message)):
             runtime.relieve_soon()
-        limit = self._context.settings.max_inbox
+        limit = 0 if account.is_over else self._context.settings.max_inbox
         if self.is_full or self._received - self._handled <= limit:
             return False
         self.is_full = True  # before checking again: a worker that has just finished sees it

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 import time
 from functools import partial
-from typing import Any, Sequence
+from itertools import chain
+from typing import Any, Mapping, Sequence
 
 from ws4py.framing import OPCODE_BINARY, OPCODE_TEXT
 from ws4py.websocket import WebSocket
@@ -16,8 +18,8 @@ from ..runtime.shares import Allowance
 from ..runtime.sockets import LOST, RECEIVE_SIZE, WRITE_SIZE, LoopSocket
 from ..runtime.timers import Action, Timer
 from ..transports.transport import Transport
-from ..wire.disconnects import (ABNORMAL, HANDLER_FAILED, NO_PONG, SHUTTING_DOWN, SLOW, TOO_MUCH,
-                                Disconnect)
+from ..wire.disconnects import (ABNORMAL, HANDLER_FAILED, NO_PONG, SHORT_OF_MEMORY, SHUTTING_DOWN,
+                                SLOW, TOO_MUCH, Disconnect)
 from .codec import FramedCodec, encoding
 from .context import Context
 from .inbox import Handler, Inbox
@@ -66,13 +68,17 @@ class Link:
         transport: what the connection is on the wire.
         answer: the handshake's answer, the first bytes to write.
         context: what all connections share.
+
+    Attributes:
+        head_size: bytes of the request's headers that the connection keeps.
     """
 
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
                  "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
-                 "last_read", "allowance", "is_paused", "_unhandled", "_postponed", "_Id",
-                 "_runtime", "_loop", "_hub", "_keepalive", "_deadline", "_waiters", "_written",
-                 "_within", "_will_drop", "_peer_closed", "_failed", "_fd", "_can_place")
+                 "last_read", "allowance", "is_paused", "head_size", "_account", "_unhandled",
+                 "_postponed", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
+                 "_waiters", "_written", "_within", "_will_drop", "_peer_closed", "_failed", "_fd",
+                 "_can_place")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -84,8 +90,8 @@ class Link:
         self.socket = sock
         self.send = sock.send
         self.inbox = Inbox(connection, context, self)
-        self.outbox = Outbox(context.settings.max_outbox)
-        self.outbox.force(answer)
+        self._account = context.account
+        self.outbox = Outbox(context.settings.max_outbox, self._account)
         self.busy = True
         self.direct: int | ssl.SSLSocket | None = None
         self.watching = 0
@@ -95,6 +101,8 @@ class Link:
         self._Id = Id
         self._runtime = context.runtime
         self._loop = context.runtime.loop
+        self._loop.note(partial(self.outbox.force, answer))     # this is not its thread
+        self.head_size = _text_size(connection.environ or {})
         self.allowance = Allowance(self._loop.shares, self._loop.now)
         self.is_paused = False
         self._unhandled = b""   # what was read before it was the others' turn
@@ -133,6 +141,24 @@ class Link:
         """Return the socket's descriptor, even if the site has closed it behind our back."""
         return self._fd
 
+    @property
+    def received_bytes(self) -> int:
+        """Return the bytes held of what the client has sent, also those of its request."""
+        return self.head_size + self._unfinished_bytes
+
+    @property
+    def _unfinished_bytes(self) -> int:
+        return max(0, self.inbox.backlog) + self.inbox.unsent + self.transport.held_bytes \
+            + len(self._unhandled)
+
+    @property
+    def burden(self) -> int:
+        """Return the bytes that would be free if this connection ended for want of memory.
+
+        Its share of what is queued for others too.
+        """
+        return self._unfinished_bytes + self.outbox.share
+
     # Beginning
 
     def open(self, early: bytes, heartbeat: float = 0) -> None:
@@ -146,6 +172,7 @@ class Link:
             return
         self.state = OPEN
         self.last_read = self._loop.now
+        self._account.arrive(self.head_size)
         self._runtime.links.add(self)
         self._loop.watch(self, READ)
         self.inbox.open()
@@ -197,6 +224,7 @@ class Link:
             size = data if data is None else len(data)
         if size:
             self.last_read = self._loop.now
+            self._account.arrive(size)
             if self.state == LINGERING:
                 pass  # discarded
             elif data is None:
@@ -495,6 +523,13 @@ class Link:
             self.outbox.drop_unsent(self.socket.pinned)
         self.close(SLOW)
 
+    def shed(self) -> None:
+        """Close for want of memory, and let go of all that is held for the client."""
+        self.inbox.is_shut = True
+        self._unhandled = b""
+        self.outbox.drop_unsent(self.socket.pinned)
+        self.close(SHORT_OF_MEMORY)
+
     def no_pong(self) -> None:
         """End because the client has not answered a ping; see ``Living``."""
         if self._waiters:
@@ -535,7 +570,7 @@ class Link:
         self._stop_timers()
         self.inbox.let_go()
         self.allowance.end()
-        self.outbox = Outbox(0)
+        self.outbox.clear()
         self._hub.remove(self)
         self._end_waiting()
         self.connection.client_terminated = self.connection.server_terminated = True
@@ -549,3 +584,9 @@ class Link:
                 self._runtime.ended(self)
             else:
                 self._hub.forget(self)
+
+
+def _text_size(environ: Mapping[str, Any]) -> int:
+    """Return the bytes of the text in an environment: what the client has chosen of it."""
+    return sum(sys.getsizeof(text) for text in chain(environ, environ.values())
+               if isinstance(text, str))

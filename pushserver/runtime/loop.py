@@ -157,6 +157,11 @@ class Loop:
         """Tell whether the thread runs and does what is queued, that is, has not died."""
         return self._thread.is_alive() and not self._died
 
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes are queued, and not yet looked at."""
+        return sum(len(what) for _, what in tuple(self._intake) if isinstance(what, bytes))
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Callable, Union
+
+from .account import Account
 
 Buffer = Union[bytes, memoryview]
 
@@ -15,6 +18,10 @@ JOINED_AT_MOST = 64 * 1024
 
 FRAME_OVERHEAD = 64
 """Bytes that each waiting frame counts in addition to its own, so that empty ones count too."""
+
+
+SAMPLE = 32
+"""Waiting buffers of which the share is found out; the others' is taken to be like it."""
 
 
 class Head(bytes):
@@ -39,16 +46,18 @@ class Outbox:
 
     Args:
         limit: bytes that may wait after the first message; each frame there counts 64 more.
+        account: counts what waits here with what waits elsewhere; None: nobody asks.
 
     Attributes:
         size: bytes that wait, including those of the first message.
     """
 
-    __slots__ = ("limit", "size", "_buffers", "_cursor", "_begun")
+    __slots__ = ("limit", "size", "_account", "_buffers", "_cursor", "_begun")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, account: Account | None = None) -> None:
         self.limit = limit
         self.size = 0
+        self._account = account or Account()
         self._buffers: deque[bytes] | None = None
         self._cursor = 0
         self._begun = False     # the Head of the first buffer has been written
@@ -92,6 +101,7 @@ class Outbox:
             assert not self._buffers, "only the first buffer can be partly written"
             self._cursor = cursor
         self._buffers.append(data)
+        self._account.add(data)
         self.size += len(data) - cursor
 
     def peek(self, most: int) -> Buffer:
@@ -142,7 +152,9 @@ class Outbox:
                 self._cursor += written
                 return
             written -= left
-            self._begun = isinstance(buffers.popleft(), Head)
+            done = buffers.popleft()
+            self._account.remove(done)
+            self._begun = isinstance(done, Head)
             self._cursor = 0
         if not buffers:
             self._buffers = None
@@ -164,8 +176,7 @@ class Outbox:
             if data:
                 kept.append(data)
             needed = isinstance(data, Head)
-        self._buffers = kept or None
-        self.size = size
+        self._replace(kept, size)
 
     def drop_unsent(self, pinned: int = 0) -> None:
         """Drop every message of which nothing has been written, so that a close frame can follow.
@@ -183,5 +194,28 @@ class Outbox:
             size += len(data) - (0 if kept else self._cursor)
             kept.append(data)
             needed = isinstance(data, Head)
+        self._replace(kept, size)
+
+    def clear(self) -> None:
+        """Drop everything: the socket is no more."""
+        self._replace(deque(), 0)
+        self.limit = self._cursor = 0
+        self._begun = False
+
+    def _replace(self, kept: deque[bytes], size: int) -> None:
+        for data in kept:
+            self._account.add(data)
+        for data in self._buffers or ():
+            self._account.remove(data)
         self._buffers = kept or None
         self.size = size
+
+    @property
+    def share(self) -> int:
+        """Return about how many of the bytes that wait here are held because of this outbox.
+
+        What also waits in others is divided among them.
+        """
+        sample = list(islice(self._buffers or (), SAMPLE))
+        size = sum(map(len, sample))
+        return round(max(1.0, self.size / (size or 1)) * sum(map(self._account.share, sample)))

@@ -5,6 +5,7 @@ so the loop has one path for both kinds.
 """
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -37,6 +38,19 @@ TLS_WRITE_SIZE = 64 * 1024
 
 TLS_RECORD = 16 * 1024
 """Bytes of the largest TLS record, and of one ``SSL_write``."""
+
+UNSENT = 128 * 1024
+"""Bytes that the system takes for a client before they can be sent; without this, it takes some
+megabytes for each that does not read."""
+
+UNREAD = 128 * 1024
+"""Bytes of a client, about, that the system keeps until they are read."""
+
+LONG_MESSAGES = 256 * 1024
+"""Where clients may send longer messages, the system itself decides how much it keeps."""
+
+TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+"""The option of a socket that ``UNSENT`` sets, or None."""
 
 TCP_INFO_SIZE = 128
 """Bytes of Linux's ``struct tcp_info`` up to the end of ``tcpi_bytes_acked``."""
@@ -267,11 +281,23 @@ class NativeTlsSocket(TlsSocket):
 LoopSocket = Union[PlainSocket, TlsSocket, NativeSocket, NativeTlsSocket]
 
 
-def loop_socket(sock: socket.socket) -> LoopSocket:
-    """Make a connected socket non-blocking and return what the loop reads and writes it with."""
+def loop_socket(sock: socket.socket, max_message_size: int = 0) -> LoopSocket:
+    """Make a connected socket non-blocking and return what the loop reads and writes it with.
+
+    The system is told to hold little for a client that does not read, or is not read.
+
+    Args:
+        sock: the socket.
+        max_message_size: bytes of the longest message that the client may send.
+    """
     sock.setblocking(False)
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # a system that does not know them does without
+            if max_message_size <= LONG_MESSAGES:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
+            if TCP_NOTSENT_LOWAT is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
     if isinstance(sock, ssl.SSLSocket):
         return NativeTlsSocket(sock) if HAVE_NATIVE and native.tls_ready(sock) else TlsSocket(sock)
     return NativeSocket(sock) if HAVE_NATIVE else PlainSocket(sock)

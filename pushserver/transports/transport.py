@@ -70,6 +70,10 @@ class Transport(Protocol):
         """Return how many frames, or the like, the client has begun to send so far."""
 
     @property
+    def held_bytes(self) -> int:
+        """Return the bytes kept of a message that has yet to arrive in full."""
+
+    @property
     def failure(self) -> Disconnect | None:
         """Return how the client broke the protocol, once it has; nothing more is read then."""
 

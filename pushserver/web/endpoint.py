@@ -12,8 +12,9 @@ from ..connections.acceptor import Acceptor
 from ..connections.connection import Connection
 from ..errors import HandshakeRefused
 from ..wire.frames import close_frame
-from ..wire.handshake import (accept_key, asks_for_close, check_request, checked_heartbeat,
-                              choose_subprotocol, first_subprotocol, refusal_disconnect)
+from ..wire.handshake import (accept_key, asks_for_close, check_head, check_request,
+                              checked_heartbeat, choose_subprotocol, first_subprotocol,
+                              refusal_disconnect)
 from ..wire.origins import ANY, check_origin, site_origins
 from .identity import TOKEN_REFUSED, Identity, takes
 from .refusals import RefusalLog, plain_error_page, refusal_of, refusing
@@ -119,6 +120,7 @@ class Endpoint:
                     from None
 
     def _begin(self, request: Any) -> SocketTakeover:
+        check_head(request.request_line, request.headers)
         check_request(request.method, request.protocol, request.headers)
         takeover = SocketTakeover()
         self._key = request.headers["Sec-WebSocket-Key"]

@@ -10,6 +10,7 @@ from cherrypy.process.plugins import SimplePlugin
 
 from ..channels.broker import Broker
 from ..channels.rules import ChannelRule
+from ..connections.memory_limit import HEADS
 from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
@@ -96,8 +97,10 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
 
     def _serving(self) -> None:
         """See to it that no client can stop the HTTP servers from accepting others."""
-        for adapter in adapters(self.bus):
-            shake_hands_later(adapter.httpserver)
+        servers = [adapter.httpserver for adapter in adapters(self.bus)]
+        for one in servers:
+            shake_hands_later(one)
+        self._memory.hold(HEADS, *[one for one in servers if hasattr(one, "held_bytes")])
 
     def stop(self) -> None:
         """Close all connections; the engine calls this after its HTTP server has stopped."""

@@ -18,6 +18,11 @@ from .disconnects import MAX_REASON_BYTES, Disconnect
 
 VERSION = "13"
 
+MAX_HEAD = 16 * 1024
+"""Bytes of the request line and the headers together; pages may send longer ones."""
+
+HEADER_PUNCTUATION = len(": \r\n")
+
 MAX_ID_LENGTH = 128
 """Characters of the longest Id."""
 
@@ -62,6 +67,23 @@ def asks_to_connect(headers: Mapping[str, str]) -> bool:
     """
     upgrade = [token.lower() for token in _tokens(headers.get("Upgrade", ""))]
     return "websocket" in upgrade or any(headers.get(name) is not None for name in _HANDSHAKE_ONLY)
+
+
+def check_head(request_line: str, headers: Mapping[str, str]) -> None:
+    """Check that a request is not too long: its connection keeps it.
+
+    Args:
+        request_line: the first line.
+        headers: the request's headers.
+
+    Raises:
+        HandshakeRefused: 431.
+    """
+    size = len(request_line) + sum(len(name) + len(value) + HEADER_PUNCTUATION
+                                   for name, value in headers.items())
+    if size > MAX_HEAD:
+        raise HandshakeRefused(431, f"the request has {size} bytes of headers: send at most "
+                                    f"{MAX_HEAD}, so fewer or shorter cookies, for example")
 
 
 def check_request(method: str, protocol: tuple[int, int], headers: Mapping[str, str]) -> None:

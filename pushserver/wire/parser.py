@@ -119,6 +119,11 @@ class FrameReader:
         self._keep(buffer, position)
         return found
 
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes kept of a message that has yet to arrive in full."""
+        return len(self._buffer or b"") + len(self._body or b"") + len(self._target or b"")
+
     def _keep(self, buffer: bytes | bytearray, position: int) -> None:
         if position >= len(buffer):
             self._buffer = None

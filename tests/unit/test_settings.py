@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserver.errors import InvalidSetting
-from pushserver.settings import Settings, default_max_connections
+from pushserver.settings import MIB, Settings, default_max_connections, default_max_memory
 from pushserver.wire.origins import normal_origin
 
 resource = pytest.importorskip("resource")
@@ -35,6 +35,7 @@ def test_the_defaults_are_the_documented_ones():
     assert settings.drain_timeout == 5
     assert settings.max_message_size == 64 * 1024
     assert settings.max_outbox == 1024 * 1024
+    assert settings.max_memory == default_max_memory()
     assert settings.max_connections == default_max_connections()
     assert settings.max_connections_per_id == 16
     assert settings.workers == 4
@@ -51,6 +52,13 @@ def test_every_setting_is_described_and_says_its_unit():
         assert bool(field.metadata["unit"]) == (field.name in NUMBERS), field.name
 
 
+@pytest.mark.parametrize("found, is_used", [(None, 1024 * MIB), (16 * 1024 * MIB, 4096 * MIB),
+                                            (512 * MIB, 128 * MIB), (100 * MIB, 64 * MIB)])
+def test_a_quarter_of_the_memory_is_for_clients(monkeypatch, found, is_used):
+    monkeypatch.setattr("pushserver.settings.memory", lambda: found)
+    assert Settings().max_memory == is_used
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().workers = 5
@@ -64,9 +72,9 @@ def test_a_number_that_cannot_work_is_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_only_the_ping_interval_may_be_zero(name):
-    if name == "ping_interval":
-        assert Settings(ping_interval=0).ping_interval == 0
+def test_only_a_number_that_says_what_zero_means_may_be_zero(name):
+    if name in ("ping_interval", "max_memory"):
+        assert getattr(Settings(**{name: 0}), name) == 0
     else:
         with pytest.raises(InvalidSetting, match=f"^{name} is 0: use more than 0"):
             Settings(**{name: 0})

@@ -19,11 +19,11 @@ ROOT = PACKAGE.parent
 
 MAY_IMPORT = {
     "version": "", "errors": "", "assets": "", "native": "",
-    "wire": "errors", "forks": "errors",
+    "machine": "", "wire": "errors", "forks": "errors",
     "transports": "wire",
     "runtime": "wire",
     "channels": "errors wire",
-    "settings": "errors wire",
+    "settings": "errors machine wire",
     "ticker": "errors wire",
     "tokens": "errors wire channels",
     "connections": "errors wire transports runtime channels settings tokens",
@@ -208,7 +208,8 @@ def mypy(request, folder, *arguments, path=""):
 
 PUSH_PLUGIN = {"bus", "bind_session", "broadcast", "channels", "connections", "disconnect", "drain",
                "end_session", "every", "failure", "history", "ids", "presence", "presence_stats",
-               "publish", "remove_history", "rule", "send", "settings", "start", "stop",
+               "publish", "remove_history", "rule", "send", "settings", "start",
+               "stats", "stop",
                "subscribe", "subscribe_id", "tokens", "unsubscribe", "unsubscribe_id"}
 
 

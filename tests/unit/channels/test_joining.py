@@ -1,6 +1,7 @@
 """Subscribe, replay and live delivery, interleaved in every way: no gap and no double."""
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,8 +79,9 @@ def test_who_has_left_gets_nothing():
     assert joining.offer(publication(2), EPOCH) == KNOWN
 
 
-def test_too_much_at_once_is_told_and_not_kept(monkeypatch):
-    monkeypatch.setattr("pushserver.channels.joining.MAX_KEPT", 2)
+@pytest.mark.parametrize("limit, most", [("MAX_KEPT", 2), ("MAX_KEPT_BYTES", 300)])
+def test_too_much_at_once_is_told_and_not_kept(monkeypatch, limit, most):
+    monkeypatch.setattr(f"pushserver.channels.joining.{limit}", most)
     joining = Joining("m")
     for offset in (1, 2, 3):
         joining.offer(publication(offset), EPOCH)

@@ -331,8 +331,9 @@ def test_who_comes_when_all_others_were_taken_out_gets_nothing_of_what_was_held_
     assert late.got == [(False, []), "full:4"]
 
 
-def test_more_than_can_be_held_while_a_hole_is_mended_is_lost(world, monkeypatch):
-    monkeypatch.setattr("pushserver.channels.feed.MAX_HELD", 2)
+@pytest.mark.parametrize("limit, most", [("MAX_HELD", 2), ("MAX_HELD_BYTES", 300)])
+def test_more_than_can_be_held_while_a_hole_is_mended_is_lost(world, monkeypatch, limit, most):
+    monkeypatch.setattr(f"pushserver.channels.feed.{limit}", most)
     full, plain, epoch = remembering(world, 1)
     recover = world.node.broker.recover
 

@@ -75,8 +75,8 @@ def test_a_reason_that_is_no_text_is_refused(reason):
 def test_the_disconnects_of_this_package_have_the_documented_codes():
     assert {name: value.code for name, value in OURS.items()} == {
         "NORMAL": 1000, "SHUTTING_DOWN": 1001, "NO_STATUS": 1005, "ABNORMAL": 1006,
-        "HANDLER_FAILED": 1011, "SLOW": 3008, "NO_PONG": 3012, "REPLACED": 3504, "BY_SITE": 3505,
-        "EXPIRED": 3005, "TOO_MUCH": 3013}
+        "HANDLER_FAILED": 1011, "SLOW": 3008, "SHORT_OF_MEMORY": 3008,
+        "NO_PONG": 3012, "REPLACED": 3504, "BY_SITE": 3505, "EXPIRED": 3005, "TOO_MUCH": 3013}
 
 
 def test_what_this_package_sends_can_be_sent():

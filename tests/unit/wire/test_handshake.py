@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pushserver.errors import HandshakeRefused
 from pushserver.wire.disconnects import is_final
-from pushserver.wire.handshake import (accept_key, admitted_id, asks_for_close, asks_to_connect,
-                                       check_key, check_request, checked_heartbeat,
-                                       choose_subprotocol, refusal_disconnect)
+from pushserver.wire.handshake import (MAX_HEAD, accept_key, admitted_id, asks_for_close,
+                                       asks_to_connect, check_head, check_key, check_request,
+                                       checked_heartbeat, choose_subprotocol, refusal_disconnect)
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -42,6 +42,15 @@ def refusal(call, *args, **options):
 def test_a_handshake_as_in_the_rfc_is_good():
     request()
     assert accept_key(KEY) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def test_a_long_head_is_refused_and_one_that_is_not_too_long_is_good():
+    line = "GET /websocket HTTP/1.1"
+    room = MAX_HEAD - len(line) - len("Cookie: \r\n")
+    check_head(line, {"Cookie": "x" * room})
+    for name, value in (("Cookie", "x" * (room + 1)), ("X" * MAX_HEAD, ""), ("X" * 8000, "x" * 9000)):
+        assert refusal(check_head, line, {name: value}).status == 431
+    assert refusal(check_head, "GET /?Id=" + "x" * MAX_HEAD, {}).status == 431
 
 
 @pytest.mark.parametrize("changes", [

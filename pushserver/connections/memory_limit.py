@@ -136,14 +136,18 @@ class MemoryLimit:
         elsewhere = {kind: sum(one.held_bytes for one in holders)
                      for kind, holders in tuple(self._holders.items())}
         rest = self._most - sum(elsewhere.values())
+        ended = 0
         if account.outboxes + account.arrived > rest:
-            account.recounted(_received(self._links())[0])
+            links = self._links()
+            ended = _received(link for link in links if link.state == CLOSED)[0]
+            account.recounted(_received(links)[0])
             walked = time.monotonic() - began
             self._earliest = began + max(SOONEST, walked * WALK_SHARE)
         excess = account.outboxes + account.arrived - rest
         account.is_over = excess > 0
         account.most = rest if excess <= 0 else float("inf")
         self._log(self._most + excess)
+        excess -= ended     # free as soon as workers have come to them: others need not go
         if excess > 0:
             self._relieve(runtime, elsewhere, excess + self._most // SPARE_SHARE)
 

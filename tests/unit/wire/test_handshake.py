@@ -48,7 +48,8 @@ def test_a_long_head_is_refused_and_one_that_is_not_too_long_is_good():
     line = "GET /websocket HTTP/1.1"
     room = MAX_HEAD - len(line) - len("Cookie: \r\n")
     check_head(line, {"Cookie": "x" * room})
-    for name, value in (("Cookie", "x" * (room + 1)), ("X" * MAX_HEAD, ""), ("X" * 8000, "x" * 9000)):
+    for name, value in (("Cookie", "x" * (room + 1)), ("X" * MAX_HEAD, ""),
+                        ("X" * 8000, "x" * 9000)):
         assert refusal(check_head, line, {name: value}).status == 431
     assert refusal(check_head, "GET /?Id=" + "x" * MAX_HEAD, {}).status == 431
 

@@ -294,7 +294,8 @@ def loop_socket(sock: socket.socket, max_message_size: int = 0) -> LoopSocket:
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError):  # a system that does not know them does without
-            if max_message_size <= LONG_MESSAGES:
+            is_small = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < UNREAD // 2
+            if max_message_size <= LONG_MESSAGES and not is_small:  # the site has set that
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
             if TCP_NOTSENT_LOWAT is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)

@@ -93,9 +93,9 @@ class Watched(Polled, Protocol):
 class Loop:
     """Run everything that touches a socket on one thread.
 
-    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``, ``start``
-    and ``stop``: the first three queue and wake the thread. Everything else may be called only on
-    the loop's thread, that is, from what it calls.
+    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``,
+    ``start`` and ``stop``: the first three queue and wake the thread. Everything else
+    may be called only on the loop's thread, that is, from what it calls.
 
     What was queued while the thread was busy is written together, in one ``send`` for each socket
     and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound: it
@@ -190,6 +190,9 @@ class Loop:
 
     def _wake(self) -> None:
         self._sleeping = False
+        if HAVE_NATIVE:
+            native.wake(self._wake_out)
+            return
         try:
             self._wake_out.send(b"\0")
         except OSError:

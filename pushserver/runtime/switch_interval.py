@@ -26,13 +26,17 @@ PYTHON_DEFAULT = 5e-3
 """Seconds of Python's own switch interval."""
 
 LOOKS = 3
-"""How often the lock is given up to see whether a thread computes: each wait may be by chance."""
+"""How often the lock is given up to see whether a thread computes; most waits must say so."""
 
 LOOK = 50e-6
 """Seconds for which it is given up; in less, no other thread may notice."""
 
-COMPUTING = 2 / 3
-"""Mean wait for the lock, in switch intervals, from which on a thread computes."""
+COMPUTING = 0.8
+"""Switch intervals of CPU time that others use during a wait for the lock, if a thread computes.
+
+Those that answer requests give it up more often. (Time by the clock says less: the system may have
+let another process run.)
+"""
 
 IS_COMPUTING_FOR, IS_CALM_FOR = 2.0, 0.25
 """Seconds until this is looked at again, if a thread computes and if none does."""
@@ -114,15 +118,20 @@ class SwitchInterval:
         try:
             if self.is_hasty:
                 self._end_haste()
-            enough = LOOKS * COMPUTING * self._normal
-            start = time.monotonic()
-            for _ in range(LOOKS):
-                time.sleep(LOOK)
-            end = time.monotonic()
-            self._is_computing = end - start > enough
-            self._look_again = end + (IS_COMPUTING_FOR if self._is_computing else IS_CALM_FOR)
+            used = [self._used_by_others() for _ in range(LOOKS)]
+            is_long = sum(seconds >= COMPUTING * self._normal for seconds in used)
+            self._is_computing = is_long > LOOKS // 2
+            self._look_again = time.monotonic() + (IS_COMPUTING_FOR if self._is_computing
+                                                   else IS_CALM_FOR)
         finally:
             self._is_looking = False
+
+    @staticmethod
+    def _used_by_others() -> float:
+        """Give up the lock; return the seconds of CPU time that others use until it is back."""
+        before = time.process_time()
+        time.sleep(LOOK)
+        return time.process_time() - before
 
     def calm(self) -> float:
         """Restore the interval if no client has connected for a while.

@@ -3,8 +3,8 @@
     python -m tests.bench.beside_busy [ROW ...] [--busy 0,1,4] [--seconds 2] [--runs 1]
 
 Rows: ``publish``, ``send`` and ``broadcast`` calls a second from one thread; ``apart``, those of
-``publish`` that each find the loop asleep, by the time they take; ``connects`` a second, 64 at
-a time; ``pages`` a second for four visitors while none connects, ``paced`` while 40 a second do, and
+``publish`` that each find the loop asleep, by the time they take; ``connects`` a second, 64 at a
+time; ``pages`` a second for four visitors while none connects, ``paced`` while 40 a second do, and
 ``rush`` while as many do as can. PYTHONPATH says whose pushserver is measured.
 """
 from __future__ import annotations

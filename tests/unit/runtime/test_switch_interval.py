@@ -65,7 +65,7 @@ def test_is_restored_whatever_many_publishers_did(interval):
 
 
 class Clock:
-    """A clock that is set, and a wait for the lock that takes as long as a test says."""
+    """A clock that is set, and waits for the lock in which others compute as long as it says."""
 
     def __init__(self):
         self.now = 1000.0
@@ -74,6 +74,8 @@ class Clock:
 
     def monotonic(self):
         return self.now
+
+    process_time = monotonic
 
     def sleep(self, seconds):
         self.looks += 1
@@ -122,6 +124,19 @@ def test_where_no_thread_computes_clients_who_connect_change_nothing(clock, inte
     clock.wait = interval
     assert switch_interval.hasten() and clock.looks > looks
     switch_interval.stop()
+
+
+def test_one_long_wait_may_be_by_chance(clock, interval):
+    switch_interval = SwitchInterval()
+    waits = iter((interval, 0, 0))
+    sleep = clock.sleep
+
+    def sleep_once(seconds):
+        clock.wait = next(waits)
+        sleep(seconds)
+
+    clock.sleep = sleep_once
+    assert not switch_interval.hasten() and is_now(interval)
 
 
 def test_it_is_restored_once_no_thread_computes_however_many_clients_connect(computing, interval):

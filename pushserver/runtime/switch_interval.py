@@ -19,17 +19,14 @@ SHORT = 5e-6
 HASTE = 203e-6
 """Seconds of the switch interval while clients connect; odd, so that it is recognized as ours."""
 
-HASTE_LASTS = 0.1
+HASTE_LASTS = 0.05
 """Seconds for which it stays so after the last news of a client: others may be behind it."""
 
 PYTHON_DEFAULT = 5e-3
 """Seconds of Python's own switch interval."""
 
-LOOKS = 3
-"""How often the lock is given up to see whether a thread computes; most waits must say so."""
-
 LOOK = 50e-6
-"""Seconds for which it is given up; in less, no other thread may notice."""
+"""Seconds for which the lock is given up to see who takes it; in less, no thread may notice."""
 
 COMPUTING = 0.8
 """Switch intervals of CPU time that others use during a wait for the lock, if a thread computes.
@@ -38,7 +35,7 @@ Those that answer requests give it up more often. (Time by the clock says less: 
 let another process run.)
 """
 
-IS_COMPUTING_FOR, IS_CALM_FOR = 2.0, 0.25
+IS_COMPUTING_FOR, IS_CALM_FOR = 1.0, 0.15
 """Seconds until this is looked at again, if a thread computes and if none does."""
 
 _EXACT = 1e-6
@@ -118,20 +115,19 @@ class SwitchInterval:
         try:
             if self.is_hasty:
                 self._end_haste()
-            used = [self._used_by_others() for _ in range(LOOKS)]
-            is_long = sum(seconds >= COMPUTING * self._normal for seconds in used)
-            self._is_computing = is_long > LOOKS // 2
+            first, second = self._is_kept(), self._is_kept()    # one may be by chance
+            self._is_computing = first if first == second \
+                else self._is_computing or self._is_kept()
             self._look_again = time.monotonic() + (IS_COMPUTING_FOR if self._is_computing
                                                    else IS_CALM_FOR)
         finally:
             self._is_looking = False
 
-    @staticmethod
-    def _used_by_others() -> float:
-        """Give up the lock; return the seconds of CPU time that others use until it is back."""
+    def _is_kept(self) -> bool:
+        """Give up the lock; tell whether others use it for as long as a thread that computes."""
         before = time.process_time()
         time.sleep(LOOK)
-        return time.process_time() - before
+        return time.process_time() - before >= COMPUTING * self._normal
 
     def calm(self) -> float:
         """Restore the interval if no client has connected for a while.

@@ -126,17 +126,37 @@ def test_where_no_thread_computes_clients_who_connect_change_nothing(clock, inte
     switch_interval.stop()
 
 
-def test_one_long_wait_may_be_by_chance(clock, interval):
+@pytest.mark.parametrize("long, is_hasty", [((1, 0, 0), False), ((0, 0), False),
+                                            ((0, 1, 1), True), ((1, 1), True)])
+def test_one_wait_may_be_long_or_short_by_chance(clock, interval, long, is_hasty):
     switch_interval = SwitchInterval()
-    waits = iter((interval, 0, 0))
+    waits = iter(long)
     sleep = clock.sleep
 
     def sleep_once(seconds):
-        clock.wait = next(waits)
+        clock.wait = interval * next(waits)
         sleep(seconds)
 
     clock.sleep = sleep_once
-    assert not switch_interval.hasten() and is_now(interval)
+    assert switch_interval.hasten() == is_hasty and is_now(HASTE if is_hasty else interval)
+    assert not [*waits]
+    switch_interval.stop()
+
+
+def test_it_stays_short_unless_two_waits_in_a_row_are_short(computing, interval):
+    switch_interval = SwitchInterval()
+    assert switch_interval.hasten()
+    waits = iter((0, interval))
+    sleep = computing.sleep
+
+    def sleep_once(seconds):
+        computing.wait = next(waits)
+        sleep(seconds)
+
+    computing.sleep = sleep_once
+    computing.now += IS_COMPUTING_FOR
+    assert switch_interval.hasten() and is_now(HASTE)
+    switch_interval.stop()
 
 
 def test_it_is_restored_once_no_thread_computes_however_many_clients_connect(computing, interval):

@@ -60,6 +60,12 @@ class Acceptor:
     def __repr__(self) -> str:
         return f"<Acceptor of {self._server!r}>"
 
+    def hasten(self) -> None:
+        """Note that a client is about to connect; see ``Loop.hasten``. Safe to repeat."""
+        runtime = self._lifecycle.runtime
+        if runtime is not None:
+            runtime.loop.hasten()
+
     def reserve(self, Id: str) -> None:
         """Reserve a place for a new connection; ``accept`` or ``release`` must follow.
 
@@ -124,6 +130,7 @@ class Acceptor:
         except BaseException:
             self.release(connection.Id)
             raise
+        runtime.loop.hasten()
         context = self._context_of(runtime)
         transport = WebSocketTransport(self.settings.max_message_size)
         if heartbeat:

@@ -240,6 +240,22 @@ send_one(PyObject *self, PyObject *args)
     return PyErr_Occurred() ? NULL : PyLong_FromLong(sent);
 }
 
+PyDoc_STRVAR(wake_doc,
+"wake(socket) -> None\n\n"
+"Write one byte, if there is room for it and the socket is open, to wake who waits for it.");
+
+/* Takes the object, not its descriptor: that may be another's by the time of the call. */
+static PyObject *
+wake(PyObject *self, PyObject *socket)
+{
+    int fd = PyObject_AsFileDescriptor(socket);
+    if (fd < 0)
+        PyErr_Clear(); /* closed */
+    else
+        write_once(fd, "", 1);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(tls_ready_doc,
 "tls_ready(socket) -> bool\n\n"
 "Tell whether the calls above work with an ssl.SSLSocket; that depends on the Python version.");
@@ -381,6 +397,7 @@ static PyMethodDef methods[] = {
     {"send_many", send_many, METH_VARARGS, send_many_doc},
     {"send_each", send_each, METH_VARARGS, send_each_doc},
     {"send", send_one, METH_VARARGS, send_doc},
+    {"wake", wake, METH_O, wake_doc},
     {"tls_ready", tls_ready, METH_O, tls_ready_doc},
     {"receive", receive, METH_O, receive_doc},
     {"apply_mask", apply_mask, METH_VARARGS, apply_mask_doc},

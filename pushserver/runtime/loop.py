@@ -103,9 +103,9 @@ class Watched(Polled, Protocol):
 class Loop:
     """Run everything that touches a socket on one thread.
 
-    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``, ``start``
-    and ``stop``: the first three queue and wake the thread. Everything else may be called only on
-    the loop's thread, that is, from what it calls.
+    Any thread may call ``deliver``, ``call``, ``call_for``, ``put``, ``note``, ``wake``,
+    ``hasten``, ``start`` and ``stop``: the first three queue and wake the thread. Everything else
+    may be called only on the loop's thread, that is, from what it calls.
 
     What was queued while the thread was busy is written together, in one ``send`` for each socket
     and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound: it
@@ -132,6 +132,7 @@ class Loop:
         self._again: dict[Polled, None] = {}   # in order, each once
         self._written = self.now        # when the intake was last taken
         self._switch_interval = SwitchInterval()
+        self._will_calm = False
         self._sleeping = False
         self._stopping = False
         self._died = False
@@ -206,8 +207,19 @@ class Loop:
         """Call something for one connection, like ``call``; its errors end only that one."""
         self.call(partial(self.guarded, item, step, *args))
 
+    def hasten(self) -> None:
+        """Note that a client is connecting: others get the interpreter's lock sooner for a while.
+
+        Call it with no lock held; from time to time it gives up the interpreter's own.
+        """
+        if self._switch_interval.hasten():
+            self.call(self._calm_later)
+
     def _wake(self) -> None:
         self._sleeping = False
+        if HAVE_NATIVE:
+            native.wake(self._wake_out)
+            return
         try:
             self._wake_out.send(b"\0")
         except OSError:
@@ -236,6 +248,16 @@ class Loop:
 
     def _stop(self) -> None:
         self._stopping = True
+
+    def _calm_later(self) -> None:
+        if not self._will_calm:
+            self._calm()
+
+    def _calm(self) -> None:
+        seconds = self._switch_interval.calm()
+        self._will_calm = seconds > 0
+        if seconds:
+            self.call_later(seconds, self._calm)
 
     def watch(self, item: Polled, events: int) -> None:
         """Make the selector watch for these events of a connection, 0 for none."""

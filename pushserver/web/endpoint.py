@@ -61,6 +61,7 @@ class Endpoint:
                  channels: Iterable[str] = (), subprotocols: Sequence[str] = (),
                  trust_id: bool = False, heartbeat_freq: float | None = None,
                  log: RefusalLog) -> None:
+        acceptor.hasten()
         self._acceptor = acceptor
         self._log = log
         self._handler_cls = handler_cls

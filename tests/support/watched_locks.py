@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import gc
 import io
 import select
 import ssl
@@ -132,7 +133,11 @@ class _Called:
 
 @contextlib.contextmanager
 def watching():
-    """Watch the locks, threads and calls made in the block; yield the ``Watch``."""
+    """Watch the locks, threads and calls made in the block; yield the ``Watch``.
+
+    What earlier tests have left is collected before: cheroot's files close sockets then.
+    """
+    gc.collect()
     watch = Watch()
     threading.Lock, threading.RLock = watch.lock(_real_lock), watch.lock(_real_rlock)
     before, before_all = sys.getprofile(), threading.getprofile()

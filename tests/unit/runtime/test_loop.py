@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from pushserver.runtime import loop as loop_module
 from pushserver.runtime.loop import READ, WRITE, Loop
 from pushserver.runtime.sockets import FAN_OUT_SIZE, loop_socket
+from pushserver.wire.speedups import HAVE_NATIVE, native
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -350,3 +353,45 @@ def test_a_round_ends_after_a_time_and_the_next_begins_with_who_was_left_out(loo
     loop._serve(events, {})
     assert order == items[:count] and list(loop._again) == items[count:]
     loop._again.clear()
+
+
+@pytest.fixture
+def rare_switches():
+    """Have no thread lose the interpreter's lock against its will."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="Python's own send gives up the lock")
+def test_who_wakes_it_keeps_the_interpreters_lock(loop, rare_switches):
+    loop.start()
+    count, ending = [0], threading.Event()
+
+    def counting():
+        while not ending.is_set():
+            for _ in range(100):
+                count[0] += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=counting)
+    thread.start()
+    try:
+        for _ in range(500):
+            wait_until(lambda: loop._sleeping)
+            before = count[0]
+            loop.wake()
+            assert count[0] == before
+            assert not loop._sleeping
+    finally:
+        ending.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="the C extension is not built, or not used")
+def test_a_closed_socket_wakes_nobody(pair):
+    native.wake(pair[0])
+    assert pair[1].recv(10) == b"\0"
+    pair[0].close()
+    native.wake(pair[0])

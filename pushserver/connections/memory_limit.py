@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Callable, Iterable, Protocol
 
 from ..channels.hub import Hub
+from ..machine import give_back
 from ..runtime.account import Account
 from ..runtime.runtime import Runtime
 from ..runtime.timers import Timer
@@ -148,7 +149,9 @@ class MemoryLimit:
             walked = time.monotonic() - began
             self._earliest = began + max(SOONEST, walked * WALK_SHARE)
         excess = account.outboxes + account.arrived - rest
-        account.is_over = excess > 0
+        was_over, account.is_over = account.is_over, excess > 0
+        if was_over and not account.is_over:
+            runtime.post(self._mailbox, give_back)
         self._log(self._most + excess)
         if excess > ended:  # that is free as soon as workers have come to it
             self._relieve(runtime, elsewhere, excess - ended + self._most // SPARE_SHARE)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Callable, Iterable, Protocol
 
 from ..channels.hub import Hub
+from ..machine import give_back
 from ..runtime.account import Account
 from ..runtime.runtime import Runtime
 from ..runtime.timers import Timer
@@ -17,14 +18,18 @@ from .link import CLOSED, OPEN, Link
 logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 1.0
-"""Seconds between two looks at what is held elsewhere than in connections."""
+"""Seconds, at most, between two looks at what is held elsewhere than in connections."""
+
+FASTEST = 256 * MIB
+"""Bytes a second by which that may grow; the nearer the limit, the sooner is the next look."""
 
 RELIEF_INTERVAL = 0.25
-"""The same while there is too much. Connections that are closed have so long for their last words.
+"""The same while there is too much. Connections that are closed have so long for their last words,
+unless even more comes meanwhile.
 """
 
 SOONEST = 0.05
-"""Seconds between two checks, at least."""
+"""Seconds between two checks, at least, however fast it becomes more."""
 
 WALK_SHARE = 20
 """A walk over all connections takes at most one part in this of the loop's time."""
@@ -75,7 +80,6 @@ class MemoryLimit:
         self._is_evicting = False
         self._timer: Timer | None = None
         self._earliest = 0.0
-        self._shed: list[Link] = []
         self._episode: _Episode | None = None
 
     def __repr__(self) -> str:
@@ -84,7 +88,7 @@ class MemoryLimit:
     def begin(self, runtime: Runtime) -> None:
         """Begin to work with the threads of a run, as long as they live."""
         self._runtime = runtime
-        self._shed, self._timer, self._is_evicting = [], None, False
+        self._timer, self._is_evicting = None, False
         self._earliest = 0.0
         account = self._account
         account.is_over, account.most = False, self._most or float("inf")
@@ -124,15 +128,16 @@ class MemoryLimit:
         self._timer = runtime.loop.call_later(seconds, partial(self._check, runtime))
 
     def _check(self, runtime: Runtime) -> None:
+        interval = CHECK_INTERVAL
         try:
-            self._look(runtime)
+            interval = self._look(runtime)
         except Exception:   # of a broker, say: it must not end the loop
             logger.exception("cannot find out how much is held for clients")
-        self._check_in(runtime, RELIEF_INTERVAL if self._account.is_over else CHECK_INTERVAL)
+        self._check_in(runtime, interval)
 
-    def _look(self, runtime: Runtime) -> None:
+    def _look(self, runtime: Runtime) -> float:
+        """Find out whether there is too much; return after how many seconds to look again."""
         account, began = self._account, time.monotonic()
-        self._end_shed(runtime)
         elsewhere = {kind: sum(one.held_bytes for one in holders)
                      for kind, holders in tuple(self._holders.items())}
         rest = self._most - sum(elsewhere.values())
@@ -144,12 +149,18 @@ class MemoryLimit:
             walked = time.monotonic() - began
             self._earliest = began + max(SOONEST, walked * WALK_SHARE)
         excess = account.outboxes + account.arrived - rest
-        account.is_over = excess > 0
-        account.most = rest if excess <= 0 else float("inf")
+        was_over, account.is_over = account.is_over, excess > 0
+        if was_over and not account.is_over:
+            runtime.post(self._mailbox, give_back)
         self._log(self._most + excess)
-        excess -= ended     # free as soon as workers have come to them: others need not go
-        if excess > 0:
-            self._relieve(runtime, elsewhere, excess + self._most // SPARE_SHARE)
+        if excess > ended:  # that is free as soon as workers have come to it
+            self._relieve(runtime, elsewhere, excess - ended + self._most // SPARE_SHARE)
+        held = account.outboxes + account.arrived
+        if account.is_over:
+            account.most = max(rest, held) + self._most // SPARE_SHARE
+            return RELIEF_INTERVAL
+        account.most = rest
+        return max(SOONEST, min(CHECK_INTERVAL, (rest - held) / FASTEST))
 
     def _relieve(self, runtime: Runtime, elsewhere: dict[str, int], size: int) -> None:
         """Free so many bytes, of what is largest first."""
@@ -187,26 +198,30 @@ class MemoryLimit:
             self._is_evicting = False
 
     def _shed_largest(self, runtime: Runtime, size: int) -> int:
-        """Close those connections that hold most; return how much of it will be free."""
-        found = [(link.burden, link) for link in self._links() if link.state == OPEN]
-        found.sort(key=lambda one: one[0], reverse=True)
+        """Close those connections that hold most; return how much of it will be free.
+
+        First, those that are closing already end: what has been begun is held for them.
+        """
+        links: tuple[Any, ...] = tuple(runtime.links)
+        found = [(link.state != OPEN, link.burden, link) for link in links]
+        found.sort(key=lambda one: one[:2], reverse=True)
         freed = 0
-        for burden, link in found:
-            if freed >= size or burden < SMALL_BURDEN:
+        for is_closing, burden, link in found:
+            if freed >= size:
                 break
+            if burden < SMALL_BURDEN:
+                continue
             freed += burden
-            runtime.loop.guarded(link, link.shed)
-            self._shed.append(link)
-        if self._episode is not None:
-            self._episode.closed += len(self._shed)
+            if is_closing:
+                runtime.loop.guarded(link, link.end, link.disconnect)
+            else:
+                runtime.loop.guarded(link, link.shed)
+                self._count_closed()
         return freed
 
-    def _end_shed(self, runtime: Runtime) -> None:
-        """End those that were closed at the last check: what has been begun is held for them."""
-        links, self._shed = self._shed, []
-        for link in links:
-            if link.state != CLOSED:
-                runtime.loop.guarded(link, link.end, link.disconnect)
+    def _count_closed(self) -> None:
+        if self._episode is not None:
+            self._episode.closed += 1
 
     # What is told
 

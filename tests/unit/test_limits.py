@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pushserver import settings
-from pushserver.settings import Settings, default_max_connections
+from pushserver.settings import Settings, default_max_connections, default_max_memory
 
 LIMITS = Path(__file__).resolve().parents[2] / "docs" / "limits.md"
 UNITS = {"KiB": 1024, "MiB": 1024 ** 2}
@@ -33,8 +33,11 @@ def in_code(name):
 
 @pytest.mark.parametrize("name, told", ROWS, ids=[name for name, _ in ROWS])
 def test_the_document_tells_what_the_code_has(name, told):
-    if name == "max_connections":
-        assert told == "by the file limit" and in_code(name) == default_max_connections()
+    by_machine = {"max_connections": ("by the file limit", default_max_connections),
+                  "max_memory": ("by the machine's memory", default_max_memory)}
+    if name in by_machine:
+        words, default = by_machine[name]
+        assert told == words and in_code(name) == default()
     else:
         assert number(told) == in_code(name)
 

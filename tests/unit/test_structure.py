@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "settings": "errors machine wire",
     "ticker": "errors wire",
     "tokens": "errors wire channels",
-    "connections": "errors wire transports runtime channels settings tokens",
+    "connections": "errors machine wire transports runtime channels settings tokens",
     "server": "errors forks wire runtime channels connections settings tokens ticker",
     "centrifuge": "errors version wire runtime channels connections tokens server",
     "api": "errors version wire channels connections settings server centrifuge web",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .ticker import Ticker
     from .tokens import Tokens
+    from .web.front import PushFront
     from .web.plugin import PushPlugin
     from .web.tool import PushTool
     from .wire.disconnects import Disconnect
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandError", "Connection",
            "ConnectionClosed", "Disconnect", "ForkedProcess", "HandshakeRefused", "Info",
            "InvalidData", "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication",
-           "PushAPI", "PushError", "PushPlugin", "PushServer", "PushTool", "Settings", "Stats",
-           "Ticker", "Tokens", "__version__", "browser_dir"]
+           "PushAPI", "PushError", "PushFront", "PushPlugin", "PushServer", "PushTool", "Settings",
+           "Stats", "Ticker", "Tokens", "__version__", "browser_dir"]
 
 _PUBLIC = {
     "api.http": ("PushAPI",),
@@ -49,6 +50,7 @@ _PUBLIC = {
     "settings": ("Settings",),
     "ticker": ("Ticker",),
     "tokens": ("Tokens",),
+    "web.front": ("PushFront",),
     "web.plugin": ("PushPlugin",),
     "web.tool": ("PushTool",),
     "wire.disconnects": ("Disconnect",)}

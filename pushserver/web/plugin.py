@@ -15,6 +15,7 @@ from ..errors import InvalidSetting
 from ..server import PushServer
 from ..settings import Settings
 from ..tokens import Tokens
+from .front import Fronted
 from .http_servers import adapters, end_after_page, leave_to_parent
 from .sessions import current_session, new_id, prolong
 from .tls import shake_hands_later
@@ -99,7 +100,8 @@ class PushPlugin(SimplePlugin, PushServer):  # type: ignore[misc]
         """See to it that no client can stop the HTTP servers from accepting others."""
         servers = [adapter.httpserver for adapter in adapters(self.bus)]
         for one in servers:
-            shake_hands_later(one)
+            if not isinstance(one, Fronted):    # it does that itself
+                shake_hands_later(one)
         self._memory.hold(HEADS, *[one for one in servers if hasattr(one, "held_bytes")])
 
     def stop(self) -> None:

@@ -65,17 +65,13 @@ class ShakesHandsLater:
 
     def _shake_hands(self) -> bool:
         """Take a step; tell whether something must come from the client before the next."""
-        while True:
-            try:
-                self.socket.do_handshake()
-                break
-            except ssl.SSLWantReadError:
+        while (needs := take_step(self.socket)) is not None:
+            if needs is ssl.SSLWantReadError:
                 return True
-            except ssl.SSLWantWriteError:   # rare: certificates that no fresh socket takes
-                left = self._shake_until - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError("it does not read") from None
-                self.socket.settimeout(left)
+            left = self._shake_until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("it does not read")
+            self.socket.settimeout(left)
         waits = not (self.socket.pending() or _has_arrived(self.socket))
         self.socket.settimeout(self.server.timeout)
         self.ssl_env = self.server.ssl_adapter.get_environ(self.socket)
@@ -88,18 +84,8 @@ class ShakesHandsLater:
             return
         self._log(f"attempted to speak plain HTTP into a TCP connection configured for TLS-only "
                   f"traffic: {error!s}")
-        answer = [b"%s 400 Bad Request" % self.server.protocol.encode("ascii"),
-                  b"Content-Length: %d" % len(PLAIN_HTTP), b"Content-Type: text/plain",
-                  b"Connection: close", b"", PLAIN_HTTP]
         self.linger = True      # it is closed here
-        with socket.socket(fileno=self.socket.detach()) as plain:
-            plain.setblocking(False)
-            try:
-                plain.recv(UNREAD)
-                plain.send(b"\r\n".join(answer))
-                plain.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass    # it has gone
+        refuse_plain_http(self.socket, self.server.protocol)
 
     def _lost(self, error: Exception) -> None:
         self._log(f"lost — peer dropped the TLS connection suddenly, during handshake: {error!s}")
@@ -107,6 +93,46 @@ class ShakesHandsLater:
     def _log(self, message: str) -> None:
         self.server.error_log(f"Client {(self.remote_addr, self.remote_port)!s} {message}",
                               level=logging.INFO)
+
+
+def begin_tls(adapter: Any, sock: socket.socket) -> ssl.SSLSocket:
+    """Make the TLS layer of an accepted socket, whose handshake has yet to begin.
+
+    Raises:
+        OSError, ValueError: the client has gone.
+    """
+    sock.getpeername()      # if it has gone, the TLS layer would raise and not close it
+    made: ssl.SSLSocket = adapter.context.wrap_socket(sock, do_handshake_on_connect=False,
+                                                      server_side=True)
+    return made
+
+
+def take_step(sock: ssl.SSLSocket) -> type[ssl.SSLError] | None:
+    """Go on with a handshake; return the exception that says what it waits for, None: it is done.
+
+    Raises:
+        OSError, ValueError: it has failed.
+    """
+    try:
+        sock.do_handshake()
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as needs:  # the second is rare:
+        return type(needs)      # certificates that no fresh socket takes
+    return None
+
+
+def refuse_plain_http(sock: ssl.SSLSocket, protocol: str) -> None:
+    """Answer a client that speaks HTTP without TLS, and close the connection."""
+    answer = [b"%s 400 Bad Request" % protocol.encode("ascii"),
+              b"Content-Length: %d" % len(PLAIN_HTTP), b"Content-Type: text/plain",
+              b"Connection: close", b"", PLAIN_HTTP]
+    with socket.socket(fileno=sock.detach()) as plain:
+        plain.setblocking(False)
+        try:
+            plain.recv(UNREAD)
+            plain.send(b"\r\n".join(answer))
+            plain.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass    # it has gone
 
 
 def _has_arrived(sock: socket.socket) -> bool:
@@ -124,9 +150,7 @@ class _Adapter(Forwarding):
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
         """Make the TLS layer of an accepted socket; see ``BuiltinSSLAdapter.wrap``."""
         try:
-            sock.getpeername()      # if it has gone, the TLS layer would raise and not close it
-            return self.original.context.wrap_socket(sock, do_handshake_on_connect=False,
-                                                     server_side=True), PENDING
+            return begin_tls(self.original, sock), PENDING
         except (OSError, ValueError) as error:
             sock.close()
             raise errors.FatalSSLAlert(*error.args) from error

@@ -1,0 +1,68 @@
+"""CherryPy's HTTP server with a front that no client can hold; only a whole request takes a thread.
+
+In cheroot, a thread waits for each client that has begun a request, and new clients wait for each
+TLS handshake. Here both happen on the thread that accepts, for all clients at once, each with a
+deadline. All else is cheroot's: its threads, its parser, its WSGI.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cherrypy._cpwsgi_server import CPWSGIServer
+
+from ..errors import InvalidSetting
+from ..settings import default_max_connections
+from .arrivals import Arrivals
+
+SHARE = 10
+"""Connections without a request take at most one in this of the process's descriptors."""
+
+MOST = 2000
+"""And no more than this."""
+
+MOST_IDLE = 1000
+"""Connections between two requests; the longest idle ones are closed."""
+
+
+class Fronted:
+    """Give an HTTP server of cheroot a front; see ``PushFront``."""
+
+    server: Any
+    socket: Any
+    ssl_adapter: Any
+    _connections: Any
+
+    def prepare(self) -> None:
+        """Listen and start the threads; see cheroot.
+
+        Raises:
+            InvalidSetting: the TLS adapter is not cheroot's builtin one.
+        """
+        if self.ssl_adapter is not None and not isinstance(self.ssl_adapter, BuiltinSSLAdapter):
+            raise InvalidSetting("the front needs cheroot's builtin TLS adapter: set "
+                                 "server.ssl_module to 'builtin'")
+        super().prepare()  # type: ignore[misc]
+        self._connections._selector.close()
+        pending = max(1, min(MOST, default_max_connections() // SHARE))
+        self._connections = Arrivals(self, pending, MOST_IDLE)
+
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes of requests that have not come as a whole."""
+        arrivals = getattr(self, "_connections", None)
+        return arrivals.held_bytes if isinstance(arrivals, Arrivals) else 0
+
+
+class PushFront(Fronted, CPWSGIServer):  # type: ignore[misc]
+    """Serve a CherryPy site so that slow or silent clients keep nobody else out.
+
+    One line turns it on: ``cherrypy.config.update({"server.instance": "pushserver.PushFront"})``,
+    or ``instance = "pushserver.PushFront"`` with the other ``server.`` settings, all of which keep
+    their meaning.
+
+    A client has 10 s for its TLS handshake and 10 s for a request's head (else 408) of at most
+    16 KiB (else 431). Bodies of up to 64 KiB are awaited for 30 s before a thread is used.
+    Of the connections that have not made a request, at most 2,000, and a tenth of what the file
+    limit allows, are kept; then the oldest of the address that has most is closed.
+    """

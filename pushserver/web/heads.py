@@ -1,0 +1,94 @@
+"""Find out when a request can be read without waiting for its client. No I/O."""
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from ..wire.handshake import MAX_HEAD
+
+MAX_BODY = 64 * 1024
+"""Bytes of the longest body that is awaited with its head."""
+
+END = b"\r\n\r\n"
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r", re.IGNORECASE)
+_AT_ONCE = re.compile(rb"\n(?:transfer-encoding|expect):", re.IGNORECASE)
+"""With these, cheroot has something to do before the body comes."""
+
+
+class Verdict(Enum):
+    """What is to be done with what a client has sent of a request.
+
+    ``HEAD``: wait for more of its head; ``BODY``: for more of its body; ``READY``: cheroot can
+    read it, or see what is wrong with it, without waiting; ``TOO_LONG``: refuse it.
+    """
+
+    HEAD = "head"
+    BODY = "body"
+    READY = "ready"
+    TOO_LONG = "too long"
+
+
+class Head:
+    """Collect a request's head, and its body if that is short. Not thread-safe.
+
+    It only looks for the end of the head: what is in it, and whether that is valid, cheroot says.
+
+    Attributes:
+        data: what has come so far.
+    """
+
+    __slots__ = ("data", "_seen", "_needed", "_knows_protocol")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._seen = 0          # bytes in which no head ends
+        self._needed = 0        # bytes of the head and the body, once that is known
+        self._knows_protocol = False
+
+    def __repr__(self) -> str:
+        return f"<Head {len(self.data)} bytes>"
+
+    def feed(self, data: bytes) -> Verdict:
+        """Add what has come, in any pieces; after ``READY``, ``take`` must follow."""
+        self.data += data
+        if not self._needed:
+            end = self.data.find(END, max(0, self._seen - len(END) + 1))
+            size = len(self.data) if end < 0 else end + len(END)
+            if size > MAX_HEAD:
+                return Verdict.TOO_LONG
+            if end < 0:
+                return Verdict.READY if self._is_malformed() else Verdict.HEAD
+            self._needed = size + _body_size(bytes(self.data[:size]))
+        return Verdict.READY if len(self.data) >= self._needed else Verdict.BODY
+
+    def _is_malformed(self) -> bool:
+        """Tell whether cheroot refuses what has come as soon as it reads that."""
+        if _BARE_LF.search(self.data, max(0, self._seen - 1)):
+            return True
+        self._seen = len(self.data)
+        if not self._knows_protocol:
+            begin = 2 if self.data.startswith(b"\r\n") else 0
+            end = self.data.find(b"\n", begin)
+            if end >= 0 and self.data.find(b" HTTP/", begin, end) < 0:
+                return True
+            self._knows_protocol = end >= 0
+        return False
+
+    def take(self) -> bytes:
+        """Return what has come, and begin anew."""
+        data = bytes(self.data)
+        self.data.clear()
+        self._seen = self._needed = 0
+        self._knows_protocol = False
+        return data
+
+
+def _body_size(head: bytes) -> int:
+    """Return the bytes to await after a head."""
+    lengths = _LENGTH.findall(head)
+    if len(lengths) != 1 or _AT_ONCE.search(head):
+        return 0
+    size = int(lengths[0])
+    return size if size <= MAX_BODY else 0

@@ -1,0 +1,339 @@
+"""A site behind ``PushFront``: clients that are slow to ask keep nobody else out."""
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+
+import cherrypy
+import pytest
+from cherrypy._cpserver import Server
+from cherrypy.process.wspbus import Bus
+
+from pushserver import InvalidSetting, PushFront, PushPlugin, PushTool
+from pushserver.web import arrivals
+from pushserver.web.heads import MAX_BODY
+from pushserver.wire.handshake import MAX_HEAD
+from tests.support.loopback import free_port
+from tests.support.raw_client import Client, masked_frame
+from tests.support.site import Echo
+from tests.support.waiting import PATIENCE, wait_until
+
+THREADS = 2
+LONG = 6 * PATIENCE
+"""cheroot's timeout: a thread that waits for a client makes a test fail."""
+
+
+class Root:
+    def __init__(self):
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    @cherrypy.expose
+    @cherrypy.tools.push(handler_cls=Echo)
+    def echo(self, Id):
+        """Accept everybody."""
+
+    @cherrypy.expose
+    def index(self):
+        return cherrypy.request.remote.ip or "nobody"
+
+    @cherrypy.expose
+    def size(self):
+        return str(len(cherrypy.request.body.read()))
+
+    @cherrypy.expose
+    def wait(self):
+        self.entered.set()
+        assert self.leave.wait(PATIENCE)
+        return "done"
+
+
+class Site:
+    """A site with a front on a bus of its own."""
+
+    def __init__(self, certificate=None, **settings):
+        self.bus, self.root = Bus(), Root()
+        self.push = PushPlugin(self.bus)
+        self.push.subscribe()
+        cherrypy.tools.push = PushTool(self.push)
+        cherrypy.tree.mount(self.root, "/")
+        self.adapter = Server()
+        self.adapter.instance = "pushserver.PushFront"
+        self.adapter.socket_host, self.adapter.socket_port = "127.0.0.1", free_port()
+        self.adapter.thread_pool, self.adapter.socket_timeout = THREADS, LONG
+        self.adapter.socket_queue_size = 100
+        self.adapter.bus = self.bus
+        if certificate is not None:
+            self.adapter.ssl_module = "builtin"
+            self.adapter.ssl_certificate = self.adapter.ssl_private_key = certificate
+        for name, value in settings.items():
+            setattr(self.adapter, name, value)
+        self.adapter.subscribe()
+        self.client_tls = None
+        self.log = []
+
+    def start(self):
+        self.bus.publish("start")
+        self.front = self.adapter.httpserver
+        self.front.error_log = lambda text="", level=20, traceback=False: self.log.append(text)
+
+    def stop(self):
+        self.bus.publish("stop")
+        self.adapter.unsubscribe()
+        cherrypy.tree.apps.pop("", None)
+
+    def raw(self, data=b"", tls=False):
+        """Return a connection, after some bytes."""
+        if self.adapter.socket_file:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(PATIENCE)
+            sock.connect(self.adapter.socket_file)
+        else:
+            sock = socket.create_connection(
+                (self.adapter.socket_host, self.adapter.socket_port), PATIENCE)
+        if tls:
+            sock = self.client_tls.wrap_socket(sock, server_hostname="localhost")
+        sock.sendall(data)
+        return sock
+
+    def get(self, path="/", body=None):
+        """Return a page's status and text."""
+        made = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+        made.sock = self.raw(tls=self.client_tls is not None)
+        with contextlib.closing(made):
+            made.request("POST" if body is not None else "GET", path, body)
+            answer = made.getresponse()
+            return answer.status, answer.read().decode()
+
+    def echo(self, tls=False):
+        """Connect a WebSocket, and return what comes back of a message sent with the handshake."""
+        address = "127.0.0.1", self.adapter.socket_port
+        with contextlib.closing(Client(address, tls=self.client_tls if tls else None)) as client:
+            client.handshake("/echo?Id=1", behind=masked_frame(0x81, b"early"))
+            return client.message()
+
+
+def answer_of(sock):
+    """Return all that a server sends until it closes."""
+    with sock:
+        data = b""
+        while piece := sock.recv(65536):
+            data += piece
+    return data
+
+
+@pytest.fixture
+def site():
+    made = Site()
+    made.start()
+    yield made
+    made.root.leave.set()
+    made.stop()
+
+
+@pytest.fixture
+def tls_site(tmp_path):
+    import trustme
+    authority = trustme.CA()
+    path = tmp_path / "site.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(path))
+    made = Site(str(path))
+    made.client_tls = ssl.create_default_context()
+    authority.configure_trust(made.client_tls)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def many():
+    """Close all connections that a test puts in."""
+    with contextlib.ExitStack() as stack:
+        yield lambda sock: stack.enter_context(contextlib.closing(sock))
+
+
+BEGINNINGS = {"silent": b"", "slow": b"GET / HT", "without an end": b"GET / HTTP/1.1\r\nA: b\r\n",
+              "no body": b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345",
+              "half closed": None}
+
+
+@pytest.mark.parametrize("kind", BEGINNINGS)
+def test_who_has_not_asked_takes_no_thread(site, many, kind):
+    for _ in range(5 * THREADS):
+        sock = many(site.raw(BEGINNINGS[kind] or b""))
+        if kind == "half closed":
+            sock.shutdown(socket.SHUT_WR)
+    assert site.get() == (200, "127.0.0.1")
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\x16\x03\x01\x02\x00\x01"])
+def test_who_begins_no_tls_keeps_nobody_out(tls_site, many, beginning):
+    for _ in range(5 * THREADS):
+        many(tls_site.raw(beginning))
+    assert tls_site.get() == (200, "127.0.0.1")
+
+
+def test_who_has_done_the_tls_handshake_takes_no_thread(tls_site, many):
+    for _ in range(5 * THREADS):
+        many(tls_site.raw(b"GET /", tls=True))
+    assert tls_site.get() == (200, "127.0.0.1")
+
+
+def test_plain_http_is_told_so(tls_site):
+    answer = answer_of(tls_site.raw(b"GET / HTTP/1.1\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"only speaks HTTPS" in answer
+    assert tls_site.get() == (200, "127.0.0.1")
+
+
+@pytest.mark.parametrize("data, status, text", [
+    (b"GET / HTTP/1.1\r\nA: " + b"a" * MAX_HEAD, b"431 ", b"too long"),
+    (b"nonsense\r\n", b"400 ", b"Malformed Request-Line"),
+    (b"GET / HTTP/1.1\nHost: a\n\n", b"400 ", b"CRLF")])
+def test_bad_requests_are_answered(site, data, status, text):
+    answer = answer_of(site.raw(data))
+    assert answer.startswith(b"HTTP/1.1 " + status) and text in answer
+
+
+@pytest.mark.parametrize("data", [BEGINNINGS["slow"], BEGINNINGS["no body"]])
+def test_who_is_too_slow_is_told_so(site, data):
+    site.front._connections._heads.seconds = site.front._connections._bodies.seconds = 0.2
+    assert answer_of(site.raw(data)).startswith(b"HTTP/1.1 408 ")
+
+
+def test_the_silent_are_closed_without_a_word(site):
+    site.front._connections._heads.seconds = 0.2
+    assert answer_of(site.raw()) == b""
+
+
+def test_a_client_that_sends_on_reads_its_refusal(site):
+    sock = site.raw(b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * MAX_HEAD)
+    assert b" 431 " in answer_of(sock)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, MAX_BODY, MAX_BODY + 1, 10 * MAX_BODY])
+def test_bodies_arrive(site, size):
+    assert site.get("/size", b"b" * size) == (200, str(size))
+
+
+def test_bodies_arrive_over_tls(tls_site):
+    for size in (1, 20_000, MAX_BODY, 3 * MAX_BODY):
+        assert tls_site.get("/size", b"b" * size) == (200, str(size))
+
+
+def test_a_connection_makes_several_requests(site):
+    made = http.client.HTTPConnection("127.0.0.1", site.adapter.socket_port, timeout=PATIENCE)
+    with contextlib.closing(made):
+        for size in (0, 10, 100_000, 5):
+            made.request("POST", "/size", b"b" * size)
+            assert made.getresponse().read() == b"%d" % size
+        wait_until(lambda: len(site.front._connections._idle) == 1)
+    wait_until(lambda: not len(site.front._connections._idle))
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_requests_sent_together_are_answered_in_order(site, pieces):
+    sizes = (3, 0, 70_000, 20)
+    data = b"".join(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s"
+                    % (size, b"b" * size) for size in sizes)
+    data += b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    step = -(-len(data) // pieces)
+    sock = site.raw()
+    for begin in range(0, len(data), step):
+        sock.sendall(data[begin:begin + step])
+    answer = answer_of(sock)
+    assert [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:]] \
+        == [b"3", b"0", b"70000", b"20", b"127.0.0.1"]
+
+
+def test_idle_connections_give_way(site):
+    site.front._connections._most_idle = 1
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(contextlib.closing(http.client.HTTPConnection(
+            "127.0.0.1", site.adapter.socket_port, timeout=PATIENCE))) for _ in range(3)]
+        for one in made:
+            one.request("GET", "/")
+            assert one.getresponse().read() == b"127.0.0.1"
+        assert made[0].sock.recv(1) == b"" and made[1].sock.recv(1) == b""
+        made[2].request("GET", "/")
+        assert made[2].getresponse().read() == b"127.0.0.1"
+
+
+def test_idle_connections_end_after_the_servers_timeout(site):
+    site.front._connections._idle.seconds = 0.2
+    made = http.client.HTTPConnection("127.0.0.1", site.adapter.socket_port, timeout=PATIENCE)
+    with contextlib.closing(made):
+        made.request("GET", "/")
+        made.getresponse().read()
+        assert made.sock.recv(1) == b""
+
+
+def test_the_oldest_give_way_where_too_many_have_not_asked(site, many, monkeypatch):
+    monkeypatch.setattr(arrivals, "AGE", 0.0)
+    site.front._connections._most_pending = 5
+    silent = [many(site.raw(b"G")) for _ in range(8)]
+    assert site.get() == (200, "127.0.0.1")
+    assert silent[0].recv(1) == b""
+    silent[-1].sendall(b"ET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert answer_of(silent[-1]).startswith(b"HTTP/1.1 200")
+
+
+def test_new_ones_wait_if_all_are_too_young_to_give_way(site, many):
+    site.front._connections._most_pending = 2
+    for _ in range(2):
+        many(site.raw(b"G"))
+    assert site.get() == (200, "127.0.0.1")     # as soon as one is old enough
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_websocket_opens_with_what_was_sent_after_its_handshake(request, tls):
+    site = request.getfixturevalue("tls_site" if tls else "site")
+    assert site.echo(tls) == "early"
+
+
+def test_it_counts_what_has_come(site, many):
+    assert site.front.held_bytes == 0
+    many(site.raw(b"GET / HTTP/1.1\r\n"))
+    wait_until(lambda: site.front.held_bytes == len(b"GET / HTTP/1.1\r\n"))
+    assert site.push.stats()["memory"]["heads"] == len(b"GET / HTTP/1.1\r\n")
+
+
+def test_it_stops_and_starts(site, many):
+    kept = http.client.HTTPConnection("127.0.0.1", site.adapter.socket_port, timeout=PATIENCE)
+    with contextlib.closing(kept):
+        kept.request("GET", "/")
+        kept.getresponse().read()
+        slow = many(site.raw(b"GET /"))
+        site.bus.publish("stop")
+        assert slow.recv(1) == b"" and kept.sock.recv(1) == b""
+    site.start()
+    assert site.get() == (200, "127.0.0.1")
+
+
+def test_a_page_that_is_being_answered_is_answered_at_a_stop(site):
+    sock = site.raw(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert site.root.entered.wait(PATIENCE)
+    stopping = threading.Thread(target=site.bus.publish, args=("stop",))
+    stopping.start()
+    site.root.leave.set()
+    assert answer_of(sock).endswith(b"done")
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+def test_a_unix_socket(tmp_path):
+    site = Site(socket_host=None, socket_file=str(tmp_path / "site.sock"))
+    site.start()
+    try:
+        assert site.get() == (200, "nobody")
+    finally:
+        site.stop()
+
+
+def test_another_tls_adapter_is_refused_with_advice():
+    front = PushFront(Server())
+    front.bind_addr = "127.0.0.1", free_port()
+    front.ssl_adapter = object()
+    with pytest.raises(InvalidSetting, match="server.ssl_module to 'builtin'"):
+        front.prepare()

@@ -194,6 +194,7 @@ def configure(options: argparse.Namespace) -> None:
     cherrypy.config.update({
         "server.socket_host": options.host, "server.socket_port": options.port,
         "server.thread_pool": HTTP_THREADS, "server.socket_queue_size": BACKLOG,
+        "server.instance": "pushserver.PushFront",
         "engine.autoreload.on": False, "checker.on": False, "log.screen": False,
         "request.show_tracebacks": False})
     if options.tls_cert:

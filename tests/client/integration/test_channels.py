@@ -130,7 +130,7 @@ def test_behind_the_answer_a_full_queue_stops_reading_again(site, person, name):
 
 def test_an_answer_behind_more_than_is_kept_is_given_up_and_no_message_is(site, person, name):
     """The server answers once it has published far more than the queue takes."""
-    channel, total = "many:" + name, 20
+    channel, total = "many:" + name, 18
     client = person(channel, max_queue=2)
     entered(site, channel)
     big, given_up, sent = "x" * 900_000, threading.Event(), []

@@ -226,7 +226,7 @@ def serve_one(server):
         peer = clients.join("child's")
         server.broadcast("from the child")
         found = [peer.next()]
-        while found[-1] != "tick":
+        while not {"tick", "from the child"} <= set(found):
             found.append(peer.next())
         ids = server.ids()
         ticker.stop()

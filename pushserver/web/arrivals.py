@@ -50,6 +50,7 @@ class Arrival:
         head: what has come of its next request.
         conn: cheroot's object for it, once it has made a request.
         ssl_env: what cheroot tells the site of its TLS layer.
+        discarded: bytes that were dropped since it was refused.
     """
 
     __slots__ = ("sock", "address", "stage", "head", "conn", "ssl_env", "discarded")
@@ -118,6 +119,8 @@ class Arrivals:
         self._bodies = Stage(BODY_SECONDS, self._body_timed_out)
         self._idle = Stage(server.timeout, self._drop)
         self._leaving = Stage(LEAVE_SECONDS, self._drop)
+        self._without_request = (self._shaking, self._heads, self._bodies)
+        self._stages = (*self._without_request, self._idle, self._leaving)
         self._pending: dict[str, dict[Arrival, float]] = {}     # by address; and since when
         self._returned: deque[tuple[Arrival, bytes | None]] = deque()
         self._selector = selectors.DefaultSelector()
@@ -185,8 +188,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Close all connections; ``run`` has ended."""
-        stages = (self._shaking, self._heads, self._bodies, self._idle, self._leaving)
-        for arrival in {*(one for stage in stages for one in stage.due),
+        for arrival in {*(one for stage in self._stages for one in stage.due),
                         *(one for one, _ in tuple(self._returned))}:
             _close(arrival)
         self._selector.close()
@@ -216,7 +218,7 @@ class Arrivals:
                 key.data()
         self._take_returned()
         now = time.monotonic()
-        for stage in (self._shaking, self._heads, self._bodies, self._idle, self._leaving):
+        for stage in self._stages:
             while (first := stage.first()) is not None and first[1] <= now:
                 stage.timed_out(first[0])
         if self._accepts_again is not None and self._accepts_again <= now:
@@ -225,8 +227,7 @@ class Arrivals:
 
     def _until_due(self) -> float:
         """Return the seconds until something is to be done that no client causes."""
-        stages = (self._shaking, self._heads, self._bodies, self._idle, self._leaving)
-        due = [first[1] for stage in stages if (first := stage.first()) is not None]
+        due = [first[1] for stage in self._stages if (first := stage.first()) is not None]
         if self._accepts_again is not None:
             due.append(self._accepts_again)
         return max(0.0, min(due, default=float("inf")) - time.monotonic())
@@ -269,7 +270,7 @@ class Arrivals:
             except OSError as error:
                 if error.errno in NO_DESCRIPTORS:
                     self._count("Socket Errors")
-                    self._make_room(even_if_new=True)
+                    self._spare_one()
                     self._pause()
                 elif error.errno == errno.ECONNABORTED:
                     continue
@@ -286,27 +287,31 @@ class Arrivals:
             self._accepts_again = time.monotonic() + PAUSE
             self._selector.unregister(self._listener)
 
-    def _make_room(self, even_if_new: bool = False) -> bool:
+    def _make_room(self) -> bool:
         """Close a connection if there are too many without a request; False if that is too early.
-
-        Args:
-            even_if_new: close one in any case, an idle one if there is any.
         """
-        if even_if_new and self._idle.due:
-            self._drop(next(iter(self._idle.due)))
+        if self._pending_count < self._most_pending:
             return True
-        if self._pending_count < self._most_pending and not even_if_new or not self._pending:
-            return True
-        most = max(self._pending.values(), key=len)
-        oldest, since = next(iter(most.items()))
-        if not even_if_new and since + AGE > time.monotonic():
+        oldest, since = self._first_to_go()
+        if since + AGE > time.monotonic():
             return False
         self._drop(oldest)
         return True
 
+    def _first_to_go(self) -> tuple[Arrival, float]:
+        """Return the oldest without a request of the address that has most, and since when."""
+        return next(iter(max(self._pending.values(), key=len).items()))
+
+    def _spare_one(self) -> None:
+        """Close a connection for its descriptor, if there is one that nobody works for."""
+        if self._idle.due:
+            self._drop(next(iter(self._idle.due)))
+        elif self._pending:
+            self._drop(self._first_to_go()[0])
+
     @property
     def _pending_count(self) -> int:
-        return len(self._shaking) + len(self._heads) + len(self._bodies)
+        return sum(map(len, self._without_request))
 
     def _begin(self, sock: socket.socket, address: Any) -> None:
         adapter = self.server.ssl_adapter
@@ -326,15 +331,14 @@ class Arrivals:
 
     def _move(self, arrival: Arrival, stage: Stage | None) -> None:
         """Have it wait for something else, or for nothing."""
-        pending = (self._shaking, self._heads, self._bodies)
         before, arrival.stage = arrival.stage, stage
         if before is not None:
             before.due.pop(arrival, None)
         if stage is not None:
             stage.due[arrival] = time.monotonic() + stage.seconds
-        if stage in pending:
+        if stage in self._without_request:
             self._pending.setdefault(arrival.host, {}).setdefault(arrival, time.monotonic())
-        elif before in pending:
+        elif before in self._without_request:
             mine = self._pending[arrival.host]
             del mine[arrival]
             if not mine:

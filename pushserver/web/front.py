@@ -28,8 +28,6 @@ MOST_IDLE = 1000
 class Fronted:
     """Give an HTTP server of cheroot a front; see ``PushFront``."""
 
-    server: Any
-    socket: Any
     ssl_adapter: Any
     _connections: Any
 

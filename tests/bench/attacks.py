@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import trustme
@@ -64,7 +65,10 @@ def attack(port, number, first, again, in_tls, seconds):
         begun = time.monotonic()
         while len(made) < number and time.monotonic() < begun + 1:
             with contextlib.suppress(OSError):
-                sock = socket.create_connection(("127.0.0.1", port), 0.5)
+                sock = socket.socket()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # it reads nothing
+                sock.settimeout(0.5)
+                sock.connect(("127.0.0.1", port))
                 if in_tls:
                     sock = context.wrap_socket(sock)
                 sock.sendall(first)
@@ -77,8 +81,7 @@ def attack(port, number, first, again, in_tls, seconds):
             try:
                 if again:
                     sock.send(again)
-                if not (select_one(sock) and not sock.recv(1, socket.MSG_PEEK)
-                        if not in_tls else False):
+                if in_tls or sock.recv(1, socket.MSG_PEEK):
                     alive.append(sock)
                     continue
             except BlockingIOError:
@@ -89,13 +92,6 @@ def attack(port, number, first, again, in_tls, seconds):
             sock.close()
         made = alive
         time.sleep(max(0.0, begun + 1 - time.monotonic()))
-
-
-def select_one(sock):
-    """Tell whether something can be read."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
 
 
 class Site:
@@ -120,16 +116,21 @@ class Site:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
 
     def ask(self, request):
         """Return a connection, once its answer has begun."""
-        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
-        if self.context is not None:
-            sock = self.context.wrap_socket(sock)
-        sock.sendall(request)
-        if not sock.recv(65536).startswith(b"HTTP/1.1 "):
-            raise ConnectionError("no answer")
-        return sock
+        with contextlib.ExitStack() as stack:
+            sock = stack.enter_context(
+                socket.create_connection(("127.0.0.1", self.port), PATIENCE))
+            if self.context is not None:
+                sock = stack.enter_context(self.context.wrap_socket(sock))
+            sock.sendall(request)
+            if not sock.recv(65536).startswith(b"HTTP/1.1 "):
+                raise ConnectionError("no answer")
+            stack.pop_all()
+            return sock
 
     def memory(self):
         """Return the bytes of the process that are resident."""
@@ -146,22 +147,20 @@ def timed(site, request):
     return float("inf")
 
 
-def lateness(honest, until):
-    """Read what is pushed until some time; return how late each was."""
-    found = []
+def lateness(honest, found, ended):
+    """Read what is pushed until the end, and note how late each was; for a thread of its own."""
     with selectors.DefaultSelector() as selector:
         for sock in honest:
             sock.setblocking(False)
             selector.register(sock, selectors.EVENT_READ)
-        while (left := until - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+        while not ended.is_set():
+            for key, _ in selector.select(0.05):
                 with contextlib.suppress(OSError, ValueError, ssl.SSLWantReadError):
                     data, now = key.fileobj.recv(65536), time.monotonic()
                     if not data:
                         selector.unregister(key.fileobj)
                     found += [now - float(part[1:]) for part in data.split(b"\x81")[1:]
                               if part and part[0] == len(part) - 1]
-    return found
 
 
 def measure(name, kind, pem, options):
@@ -178,13 +177,21 @@ def measure(name, kind, pem, options):
             b"Id=a", b"Id=%d" % index))) for index in range(HONEST)] if site.has_push else []
         before = site.memory()
         attacker.start()
+        stack.callback(attacker.close)
+        stack.callback(attacker.join)
         stack.callback(attacker.kill)
-        late = lateness(honest, time.monotonic() + 2)   # the attack begins
-        until, late, news, pages = time.monotonic() + options.seconds, [], [], []
+        late, news, pages, ended = [], [], [], threading.Event()
+        reading = threading.Thread(target=lateness, args=(honest, late, ended))
+        reading.start()     # these must not wait for those who try to connect
+        stack.callback(reading.join)
+        stack.callback(ended.set)
+        time.sleep(min(2.0, options.seconds))       # the attack begins
+        late.clear()
+        until = time.monotonic() + options.seconds
         while time.monotonic() < until:
             news.append(timed(site, request))
             pages.append(timed(site, PAGE))
-            late += lateness(honest, time.monotonic() + 0.1)
+            time.sleep(0.1)
         grown = site.memory() - before
     pushes = "-" if not honest else "none" if not late else \
         f"{sorted(late)[int(len(late) * 0.99)] * 1e3:.0f}"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.bench import rights
+from tests.bench import attacks, rights
 
 CLIENTS = 20
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -49,3 +49,10 @@ def test_an_unknown_scenario_is_refused_in_one_line():
     found = subprocess.run([sys.executable, "-m", "tests.bench", "nonsense"], timeout=60,
                            capture_output=True, text=True, env=ENVIRONMENT)
     assert found.returncode == 2 and "unknown: nonsense" in found.stderr
+
+
+def test_an_attack_is_measured(capsys):
+    attacks.main(["200 endless heads", "--servers", "front", "--seconds", "0.3"])
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"\| 200 endless heads \| front \| \d+ \(\d+\) \| \d+ \| \d+ \| -?\d+ \|",
+                        row)

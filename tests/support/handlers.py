@@ -8,12 +8,22 @@ import cherrypy
 
 from pushserver import Connection
 from tests.support.site import Echo, recorder, running_site
+from tests.support.waiting import PATIENCE
 
 SMALL = 4096
 """Bytes of a socket's buffer in the tests where buffers fill."""
 
 QUICK = {"ping_interval": 0.1, "pong_timeout": 0.1}
 """Settings with which a dead peer is soon noticed."""
+
+
+def blocked(gate):
+    """Return a handler class that does nothing until a gate is open."""
+    class Blocked(Connection):
+        def received_message(self, message):
+            gate.wait(PATIENCE)
+
+    return Blocked
 
 
 def site_of(handler_cls=Connection, **options):

@@ -9,6 +9,7 @@ import threading
 
 import cherrypy
 import pytest
+import trustme
 from cherrypy._cpserver import Server
 from cherrypy.process.wspbus import Bus
 
@@ -135,7 +136,6 @@ def site():
 
 @pytest.fixture
 def tls_site(tmp_path):
-    import trustme
     authority = trustme.CA()
     path = tmp_path / "site.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(path))

@@ -2,31 +2,13 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
-
-import pytest
 
 from pushserver import Connection
 from pushserver.wire.frames import OPCODE_TEXT
 from tests.support.bare_server import hosting
-from tests.support.waiting import PATIENCE, wait_until
-
-
-@pytest.fixture
-def gate():
-    gate = threading.Event()
-    yield gate
-    gate.set()
-
-
-def blocked(gate):
-    """Return a handler class that does nothing until a gate is open."""
-    class Blocked(Connection):
-        def received_message(self, message):
-            gate.wait(PATIENCE)
-
-    return Blocked
+from tests.support.handlers import blocked
+from tests.support.waiting import wait_until
 
 
 def test_an_inbox_says_what_waits_in_it(gate):

@@ -15,6 +15,7 @@ from pushserver.server import acceptor_of
 from pushserver.wire.disconnects import SHORT_OF_MEMORY
 from pushserver.wire.frames import OPCODE_BINARY, OPCODE_TEXT, frame
 from tests.support.bare_server import KEY, hosting
+from tests.support.handlers import blocked
 from tests.support.waiting import PATIENCE, wait_until
 
 KIB = 1024
@@ -30,22 +31,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(memory_limit, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr(memory_limit, "RELIEF_INTERVAL", 0.02)
     monkeypatch.setattr(memory_limit, "SOONEST", 0.0)
-
-
-@pytest.fixture
-def gate():
-    gate = threading.Event()
-    yield gate
-    gate.set()
-
-
-def blocked(gate):
-    """Return a handler class that does nothing until a gate is open."""
-    class Blocked(Connection):
-        def received_message(self, message):
-            gate.wait(PATIENCE)
-
-    return Blocked
 
 
 def memory(host):

@@ -42,7 +42,7 @@ class Transport:
         self._accepted = self._sent = 0             # bytes that have been in the outbox, and left
         self._is_flushing = False
         self._write_wants_read = False
-        self._writers = 0   # threads that wait for room, and so use the descriptor
+        self._writers: set[object] = set()  # each waits for room, and so uses the descriptor
         self._released = False
         self._read_wants_write = False
         self._watched = 0
@@ -225,20 +225,28 @@ class Transport:
         return bool(self._outbox)
 
     def _wait_for_room(self, timeout: float) -> None:
-        with self._lock:
-            if self.failure is not None:
-                return
-            self._writers += 1
+        writer = object()
         try:
+            with self._lock:
+                if self.failure is not None:
+                    return
+                self._writers.add(writer)
             with Selector() as selector:
                 selector.register(self.sock, READ if self._write_wants_read else WRITE)
                 selector.select(timeout)
             self.flush()
         finally:
-            with self._lock:
-                self._writers -= 1
-                if self._released and not self._writers:
-                    self.sock.close()
+            try:
+                self._leave(writer)
+            except BaseException:  # a signal handler's, which must not keep the socket open
+                self._leave(writer)
+                raise
+
+    def _leave(self, writer: object) -> None:
+        with self._lock:
+            self._writers.discard(writer)
+            if self._released and not self._writers:
+                self.sock.close()
 
     def _fail(self, failure: str) -> None:
         """Write nothing more. The caller holds the lock."""

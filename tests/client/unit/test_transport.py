@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
+import sys
 import threading
 import time
 
 import pytest
 
 from pushclient.errors import ConnectionClosed
+from pushclient.websocket import transport as transport_module
 from pushclient.websocket.transport import Transport
 from pushclient.websocket.waker import Waker
 from tests.support.waiting import wait_until
@@ -225,6 +228,43 @@ def test_an_exception_from_within_a_write_ends_the_connection(pair):
         transport.write(b"x")
     assert transport.failure == "connection lost" and transport.queued == 0
     assert transport.receive(10) == b"" == theirs.recv(10), "both sides learn of it"
+
+
+class _Handler(Exception):
+    """What a signal handler raises."""
+
+
+def _raise_at(step, path):
+    """Raise at a step of the module at ``path``; each is one after which Python runs handlers."""
+    steps = iter(range(step + 1))
+
+    def look(frame, event, _):
+        if frame.f_code.co_filename == path and event in ("call", "c_return") \
+                and next(steps, None) == step:
+            sys.setprofile(None)
+            raise _Handler
+    return look
+
+
+def test_a_handler_that_raises_at_any_step_leaves_no_socket_behind():
+    for step in itertools.count():
+        sock, other = socket.socketpair()
+        sock.setblocking(False)
+        with other, Waker() as waker:
+            transport = Transport(sock, waker)
+            goal = transport.write(b"x" * 4_000_000)
+            try:
+                sys.setprofile(_raise_at(step, transport_module.__file__))
+                transport.finish(goal, 0.01)
+            except (_Handler, ConnectionClosed) as error:
+                raised = type(error)
+            finally:
+                sys.setprofile(None)
+            transport.release()
+            assert sock.fileno() == -1, step
+        if raised is ConnectionClosed:
+            break
+    assert step > 20
 
 
 def test_waker_may_be_used_by_anybody_at_any_time():

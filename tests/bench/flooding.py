@@ -49,7 +49,16 @@ def toggled(channel):
     return frame(FIN | TEXT, "\n".join(lines).encode())
 
 
+def to_new_channels(Id, turn):
+    """Return a frame that publishes to channels that nobody has used."""
+    lines = [json.dumps({"id": 1, "publish": {"channel": f"room:{Id}-{turn}-{number}",
+                                              "data": "x" * (CHUNK // 4)}})
+             for number in range(3)]
+    return frame(FIN | TEXT, "\n".join(lines).encode())
+
+
 PLAIN, TALK = "/all", "/talk"
+CONNECT = frame(FIN | TEXT, b'{"id":1,"connect":{}}')
 
 FLOODS = {
     "empty messages": (PLAIN, 32, b"", many(frame(FIN | TEXT))),
@@ -68,8 +77,10 @@ FLOODS = {
     "1,000 rpc": (TALK, 8, b"", listed(1000, "rpc", method="x", data=1)),
     "subscribe, unsubscribe": (TALK, 8, b"", toggled("room:a")),
     "publish": (TALK, 8, b"", listed(1000, "publish", channel="room:a", data=1)),
+    "publish to new channels": (TALK, 8, b"", to_new_channels),
 }
-"""What is sent over and over: the address, how many clients, what each sends first, and then."""
+"""What is sent over and over: the address, how many clients, what each sends first, and then; or a
+function that returns that, called with the client's Id and the number of its turn."""
 
 
 class Flooder:
@@ -79,8 +90,9 @@ class Flooder:
         self._port, self._path, self._id = port, path, Id
         self._first = first
         if path == TALK:
-            self._first = frame(FIN | TEXT, b'{"id":1,"connect":{}}') + first
+            self._first = CONNECT + first
         self._again = again
+        self._turn = 0
         self.sock = None
         self.since = 0.0
 
@@ -112,7 +124,10 @@ class Flooder:
             self._rest = self._rest or frame(FIN | TEXT, b"xx")
             self._rest = self._rest[self.sock.send(self._rest[:1]):]
             return
-        self._rest = self._rest or self._again
+        if not self._rest:
+            self._turn += 1
+            self._rest = self._again(self._id, self._turn) if callable(self._again) \
+                else self._again
         self._rest = self._rest[self.sock.send(self._rest):]
 
 

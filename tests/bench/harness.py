@@ -51,7 +51,7 @@ class Server:
     """One server's process.
 
     Args:
-        name: one of ``servers.KINDS``.
+        name: one of ``servers.KINDS`` or ``servers.ATTACKED``.
         tls: a ``Certificate``, or None.
 
     Attributes:

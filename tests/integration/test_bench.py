@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.bench import attacks, rights
+from tests.bench import rights
 
 CLIENTS = 20
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -51,8 +51,24 @@ def test_an_unknown_scenario_is_refused_in_one_line():
     assert found.returncode == 2 and "unknown: nonsense" in found.stderr
 
 
-def test_an_attack_is_measured(capsys):
-    attacks.main(["200 endless heads", "--servers", "front", "--seconds", "0.3"])
-    row = capsys.readouterr().out.splitlines()[-1]
-    assert re.fullmatch(r"\| 200 endless heads \| front \| \d+ \(\d+\) \| \d+ \| \d+ \| -?\d+ \|",
-                        row)
+def attacked(name, seconds):
+    """Return the cells of an attack's row."""
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench.attacks", name, "--servers", "front", "--seconds",
+         str(seconds)], capture_output=True, text=True, timeout=90, env=ENVIRONMENT)
+    assert found.returncode == 0, found.stderr
+    row = re.fullmatch(r"\| (.+) \| front \| (\d+) \(\d+\) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| "
+                       r"-?\d+ \|", found.stdout.splitlines()[-1])
+    assert row and row[1] == name, found.stdout
+    return dict(zip(("connect", "page", "push", "grown", "account"), map(int, row.groups()[1:])))
+
+
+def test_an_attack_is_measured():
+    attacked("200 endless heads", 0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["500 kept heads of 15 KB", "8 that publish to new channels"])
+def test_what_an_attack_makes_the_server_hold_is_measured(name):
+    found = attacked(name, 2)
+    assert found["account"] > 1 and found["grown"] > 1, found    # 1 MiB is there in calm

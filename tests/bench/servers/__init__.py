@@ -66,12 +66,20 @@ KINDS = {
 """All servers by name. "ours-pure" is ours without the C extension, "ours-plain" without anything
 that it does for a busy site."""
 
+ATTACKED = {name: _python("attacked", "cherrypy", arguments=(name,), is_peer=False, pages=True)
+            for name in ("cheroot", "plain", "front", "both")}
+"""Sites to attack, which are compared with each other only; see ``attacked``."""
+
 DEFAULT = [name for name in KINDS if name not in ("ours-pure", "ours-plain")]
+
+
+def _kind(name):
+    return KINDS.get(name) or ATTACKED[name]
 
 
 def command(name):
     """Return the command line that starts a server."""
-    kind = KINDS[name]
+    kind = _kind(name)
     if kind.module.endswith(".cjs"):
         return ["node", str(HERE / kind.module), *kind.arguments]
     return [sys.executable, "-m", kind.module, *kind.arguments]
@@ -79,7 +87,7 @@ def command(name):
 
 def environment(name):
     """Return the environment of a server's process."""
-    return {**os.environ, **dict(KINDS[name].environment)}
+    return {**os.environ, **dict(_kind(name).environment)}
 
 
 def missing(name):

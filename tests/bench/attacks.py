@@ -29,14 +29,14 @@ HONEST = 50
 
 
 def ask(port, context, request):
-    """Return a connection, once its answer has begun."""
+    """Return a connection, once the answer to its request has begun, and that is not an error."""
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
         if context is not None:
             sock = stack.enter_context(context.wrap_socket(sock))
         sock.sendall(request)
-        if not sock.recv(65536).startswith(b"HTTP/1.1 "):
-            raise ConnectionError("no answer")
+        if not sock.recv(65536).startswith((b"HTTP/1.1 101", b"HTTP/1.1 200")):
+            raise ConnectionError("refused")
         stack.pop_all()
         return sock
 

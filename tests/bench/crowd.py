@@ -54,6 +54,8 @@ class Member:
 class Crowd:
     """Connect many clients and receive with them."""
 
+    member = Member
+
     def __init__(self, port, tls):
         self._port = port
         self._tls = None
@@ -94,7 +96,7 @@ class Crowd:
         if idle:
             self._idle.append(sock)
             return
-        member = self._members[sock.fileno()] = Member(sock)
+        member = self._members[sock.fileno()] = self.member(sock)
         if early:
             self._view[:len(early)] = early
             self._walk(member, len(early), time.monotonic())
@@ -281,10 +283,10 @@ def _code_at_end(sock, deadline):
     return None
 
 
-def _serve(pipe, port, tls):
+def _serve(pipe, kind, port, tls):
     """Do what comes through the pipe, and receive between."""
     gc.disable()
-    crowd = Crowd(port, tls)
+    crowd = kind(port, tls)
     while True:
         while not pipe.poll():
             crowd.receive(0.02)
@@ -304,12 +306,14 @@ class CrowdProcess:
     Args:
         port: of the server, on 127.0.0.1.
         tls: a file with the authority's certificate, or None.
+        kind: the class of the crowd.
     """
 
-    def __init__(self, port, tls=None):
+    def __init__(self, port, tls=None, kind=Crowd):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, port, tls), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, kind, port, tls),
+                                        daemon=True)
         self._process.start()
         theirs.close()
 

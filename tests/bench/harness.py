@@ -26,16 +26,16 @@ def wait_idle(patience):
     """Wait until nobody else uses the machine, at most so many seconds; tell whether it is so."""
     deadline = time.monotonic() + patience
     while True:
-        busy, total = _cpu_times()
+        busy, total = cpu_times()
         time.sleep(IDLE_FOR)
-        busy_now, total_now = _cpu_times()
+        busy_now, total_now = cpu_times()
         if busy_now - busy < IDLE_SHARE * (total_now - total):
             return True
         if time.monotonic() > deadline:
             return False
 
 
-def _cpu_times():
+def cpu_times():
     """Return busy and total ticks of all cores since the start."""
     line = Path("/proc/stat").read_text().split("\n", 1)[0]
     times = [int(field) for field in line.split()[1:9]]
@@ -100,9 +100,13 @@ class Server:
                 raise ServerFailed(self._last_words())
             self._kept.append(line)
 
+    def errors(self):
+        """Return what it has written to its stderr so far."""
+        size = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), size, 0).decode(errors="replace")
+
     def _last_words(self):
-        self._errors.seek(0)
-        return self._errors.read()[-2000:].decode(errors="replace") or "it ended"
+        return self.errors()[-2000:] or "it ended"
 
     def push(self, group, count, rate, size=STAMP, burst=1):
         """Begin to push; ``answer("done GROUP")`` is its end."""

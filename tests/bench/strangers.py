@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -23,6 +24,9 @@ HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 PAGE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 LONG_HEADER = b"A: " + b"a" * 15_000 + b"\r\n\r\n"
 ASKING = listed(5, "history", channel="room:filled", limit=-1)
+AT_A_TIME = 4
+"""Attacks of a mix."""
+
 MEMBERS = 250
 """Clients besides that are in the channel that commands are about."""
 
@@ -153,6 +157,7 @@ class Attack(NamedTuple):
         how: called with the port and this in a process of its own; yields seconds to wait.
         flood: arguments of ``flooding``, instead of all that.
         broadcasts: bytes of what a thread of the site broadcasts in a loop.
+        rate: times a second that it does; 0: as often as it can.
     """
 
     number: int = 0
@@ -164,6 +169,7 @@ class Attack(NamedTuple):
     how: Callable = hold
     flood: tuple = ()
     broadcasts: int = 0
+    rate: float = 0.0
 
     @property
     def needs_push(self):
@@ -218,7 +224,7 @@ def attacking(server, port, attack, seconds):
             stack.callback(process.join)
             stack.callback(process.kill)
         if attack.broadcasts:
-            server.order("broadcast", attack.broadcasts, seconds, 0)
+            server.order("broadcast", attack.broadcasts, seconds, attack.rate)
             stack.callback(server.answer, "done broadcast")
         yield
 
@@ -231,3 +237,42 @@ def run(port, attack):
         if os.getppid() != parent:
             return
         time.sleep(pause)
+
+
+class Mix:
+    """Attack a server, a few attacks at a time and then others.
+
+    Args:
+        ports: its port without and with TLS, as the first of something.
+        attacks: by name.
+        seconds: until the next change.
+
+    Attributes:
+        attacks: names of the present ones.
+    """
+
+    def __init__(self, server, ports, attacks, seconds):
+        self._server, self._ports = server, ports
+        self._all, self._seconds = attacks, seconds
+        self._queue, self._random = [], random.Random(1)
+        self._stack = contextlib.ExitStack()
+        self._until = 0.0
+        self.attacks = []
+
+    def go_on(self):
+        """Change the mix if it is time."""
+        if time.monotonic() < self._until:
+            return
+        self.end()
+        self._until = time.monotonic() + self._seconds
+        if len(self._queue) < AT_A_TIME:
+            self._queue += self._random.sample(list(self._all), len(self._all))
+        self.attacks, self._queue = self._queue[:AT_A_TIME], self._queue[AT_A_TIME:]
+        for name in self.attacks:
+            attack = self._all[name]
+            self._stack.enter_context(attacking(
+                self._server, self._ports[attack.tls][0], attack, self._seconds))
+
+    def end(self):
+        """End the present attacks."""
+        self._stack.close()

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.bench import rights
+from tests.bench.honest import Stream
 
 CLIENTS = 20
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -49,6 +50,30 @@ def test_an_unknown_scenario_is_refused_in_one_line():
     found = subprocess.run([sys.executable, "-m", "tests.bench", "nonsense"], timeout=60,
                            capture_output=True, text=True, env=ENVIRONMENT)
     assert found.returncode == 2 and "unknown: nonsense" in found.stderr
+
+
+def test_a_stream_tells_what_was_lost_doubled_and_out_of_order():
+    stream = Stream()
+    for number in (7, 8, 11, 10, 10, 8):
+        stream.take(number)
+    assert (stream.missing, stream.disordered, stream.doubled) == ({9}, 1, 2)
+
+
+@pytest.mark.slow
+def test_everything_at_once_loses_nothing():
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench.everything", "200 endless heads",
+         "8 that publish to new channels", "--seconds", "10", "--clients", "20"],
+        capture_output=True, text=True, timeout=90, env=ENVIRONMENT)
+    rows = [line.strip("| ").split(" | ") for line in found.stdout.splitlines()]
+    states = {row[1]: row for row in rows if row[0].isdigit()}
+    assert list(states) == ["calm", "attacked", "settling", "calm again"], found
+    assert "endless" in states["attacked"][-1] and states["calm again"][-1] == "-"
+    musts = {row[0]: row[1:] for row in rows if row[1:] and row[1] in ("yes", "NO")}
+    is_so, seen = musts["nothing is lost, doubled or out of order"]
+    assert is_so == "yes" and int(re.search(r"(\d+) connections", seen)[1]) > 4, found
+    assert musts["no honest client is closed"] == ["yes", "0"]
+    assert found.returncode == any(is_so == "NO" for is_so, *_ in musts.values())
 
 
 def attacked(name, seconds):

@@ -3,15 +3,15 @@ front as well, and ``both`` serves TLS on a second port and has little room for 
 
 Beside the orders of all servers it takes these:
 
-============================== ==================================================================
-order                          answer
-============================== ==================================================================
-``stamp``                      none: the time is broadcast from now on, ``PUSHES`` times a second
-``number RATE IDS``            none: numbers are published to ``NEWS`` and sent to the first Ids
-``last``                       ``last NUMBER`` after the last of these
+================================ =================================================================
+order                            answer
+================================ =================================================================
+``stamp``                        none: the time is broadcast from now on, ``PUSHES`` times a second
+``number RATE IDS``              none: numbers are published to ``NEWS`` and sent to Ids from 0 on
+``last``                         ``last NUMBER`` after the last of these
 ``broadcast SIZE SECONDS RATE``  ``done broadcast SECONDS``; with RATE 0, as fast as it can
-``memory``                     ``memory STATS``, what ``push.stats()`` says of it, as JSON
-============================== ==================================================================
+``memory``                       ``memory STATS``, what ``push.stats()`` says of it, as JSON
+================================ =================================================================
 """
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ PARTS, PART = 20, 50_000
 """Publications of the channel that is asked for a long history, and the bytes of each."""
 
 SMALL_MEMORY = 128 << 20
-NUMBERED = "n-%d"
-"""The Ids that numbers are sent to."""
-
 AGAIN = 0.01
 """Seconds after which a thread publishes again what there was no room for."""
 
@@ -96,7 +93,7 @@ class Numbering:
             text = f"{self._number} {time.monotonic():.6f}"
             patiently(self._push.publish, NEWS, f"{NEWS} {text}")
             for number in range(self._ids):
-                patiently(self._push.send, NUMBERED % number, f"Id {text}")
+                patiently(self._push.send, str(number), f"Id {text}")
 
     def end(self):
         """Return the last number."""

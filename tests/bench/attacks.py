@@ -5,12 +5,13 @@
 For each attack, a site of its own: how long a new client takes (the median and the longest, a
 WebSocket where the site has one, else a page), how long a page takes, how late pushes to some
 honest clients are (p99) and how many of these were closed; and how much grew at most: the memory of
-the process, what the account says is held for clients, and what TCP holds in the whole system.
-``-``: there is no push; ``none``: nothing came within the time.
+the process, what the account says is held for clients, and what TCP holds in the whole system. At
+the end, why requests were not answered. ``-``: there is no push; ``none``: nothing came in time.
 """
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import json
 import selectors
@@ -29,25 +30,28 @@ HONEST = 50
 
 
 def ask(port, context, request):
-    """Return a connection, once the answer to its request has begun, and that is not an error."""
+    """Return a connection, once a request on it is being answered, and not with an error."""
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
         if context is not None:
             sock = stack.enter_context(context.wrap_socket(sock))
         sock.sendall(request)
-        if not sock.recv(65536).startswith((b"HTTP/1.1 101", b"HTTP/1.1 200")):
-            raise ConnectionError("refused")
+        answer = sock.recv(65536).split(b"\r\n", 1)[0]
+        if not answer.startswith((b"HTTP/1.1 101", b"HTTP/1.1 200")):
+            raise ConnectionError(answer.decode("latin-1"))
         stack.pop_all()
         return sock
 
 
-def timed(port, context, request):
-    """Return the seconds until a request is answered; that of its end if it is not."""
+def timed(port, context, request, failures):
+    """Return the seconds until a request is answered; if it is not, count why in ``failures``."""
     begun = time.monotonic()
-    with contextlib.suppress(OSError):
+    try:
         ask(port, context, request).close()
-        return time.monotonic() - begun
-    return float("inf")
+    except OSError as error:
+        failures[str(error) or type(error).__name__] += 1
+        return float("inf")
+    return time.monotonic() - begun
 
 
 def lateness(honest, found, closed, ended):
@@ -92,7 +96,7 @@ def measure(name, kind, certificate, options):
     """Return the cells of one attack on one server."""
     attack, has_push = ATTACKS[name], kind != "cheroot"
     if attack.needs_push and not has_push:
-        return ["-"] * 6
+        return ["-"] * 7
     with contextlib.ExitStack() as stack:
         server = Server(kind, certificate if attack.tls else None)
         stack.callback(server.stop)
@@ -112,11 +116,13 @@ def measure(name, kind, certificate, options):
         stack.enter_context(attacking(server, server.port, attack, options.seconds + PATIENCE))
         time.sleep(min(2.0, options.seconds))       # the attack begins
         late.clear()
-        rows, until = [], time.monotonic() + options.seconds
+        rows, failures = [], collections.Counter()
+        until = time.monotonic() + options.seconds
         while not rows or time.monotonic() < until:
-            rows.append((timed(server.port, context, upgrade("new") if has_push else PAGE),
-                         timed(server.port, context, PAGE), held(server) if has_push else 0,
-                         kernel_memory() - in_kernel))
+            rows.append((
+                timed(server.port, context, upgrade("new") if has_push else PAGE, failures),
+                timed(server.port, context, PAGE, failures),
+                held(server) if has_push else 0, kernel_memory() - in_kernel))
             time.sleep(0.1)
         grown = sampling.most - resident
     news, pages, account, kernel = zip(*rows)
@@ -125,7 +131,8 @@ def measure(name, kind, certificate, options):
     return [f"{statistics.median(news) * 1e3:.0f} ({max(news) * 1e3:.0f})",
             f"{statistics.median(pages) * 1e3:.0f}",
             f"{pushes} ({len(closed)} closed)" if closed else pushes, *(
-                f"{most / 2 ** 20:.0f}" for most in (grown, max(account), max(kernel)))]
+                f"{most / 2 ** 20:.0f}" for most in (grown, max(account), max(kernel))),
+            "; ".join(f"{count} {why}" for why, count in failures.items()) or "-"]
 
 
 def main(arguments=None):
@@ -140,7 +147,8 @@ def main(arguments=None):
         parser.error(f"unknown: {', '.join({*options.attacks} - {*ATTACKS})}")
     print("\n".join(report.machine()))
     print("| attack | server | new client ms (longest) | page ms | push p99 ms | grown MiB | "
-          "account MiB | kernel MiB |\n| --- | --- | --: | --: | --: | --: | --: | --: |",
+          "account MiB | kernel MiB | not answered |\n"
+          "| --- | --- | --: | --: | --: | --: | --: | --: | --- |",
           flush=True)
     with tempfile.TemporaryDirectory() as folder:
         certificate = Certificate(folder)

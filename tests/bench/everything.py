@@ -39,8 +39,8 @@ CALM_FACTOR, CALM_ANYWAY = 2.0, 0.02
 calm."""
 
 HELD_FACTOR, GROWN_FACTOR = 1.1, 1.2
-"""How far ``max_memory`` may be passed, twice in a row; and the memory of the process
-after all, compared with what it was at most in the first half."""
+"""How far ``max_memory`` may be passed, twice in a row; and the memory of the process after all,
+compared with what it was at most in the first half."""
 
 BROADCAST = "broadcasts of 100 KB"
 MIB = 2 ** 20
@@ -150,11 +150,13 @@ def demands(rows, memory, came, probes, errors):
     yield "no honest client is closed", not closed(again), str(closed(again))
     connects = [one for row in attacked for one in row["connects"]]
     yield (f"new clients connect within {CONNECTS_WITHIN * 1e3:.0f} ms (median, during attacks)",
-           quantile(connects, 0.5) <= CONNECTS_WITHIN, shown(connects))
+           quantile(connects, 0.5) <= CONNECTS_WITHIN,
+           f"{shown(connects)}; not, of {len(connects)}: {dict(probes.failures['connects'])}")
     pages = [one for row in rows for one in row["pages"]]
     unanswered = pages.count(float("inf"))
     yield ("each page and each call of the API is answered", not unanswered and not probes.failed,
-           f"{unanswered} of {len(pages)} not, {probes.failed} of {probes.calls} calls not")
+           f"{unanswered} of {len(pages)} not: {dict(probes.failures['pages'])}, "
+           f"{probes.failed} of {probes.calls} calls not")
     limit = max(CALM_FACTOR * pushed(calm), CALM_ANYWAY)
     yield ("pushes are as before once it is calm again", pushed(again) <= limit,
            f"p99 {pushed(calm) * 1e3:.0f} ms, during attacks "
@@ -202,7 +204,7 @@ def run(options, attacks):
         stack.callback(probes.end)
         watch = Watch(server, crowds, probes)
         watch.period("calm", calm)
-        strangers = Mix(server, ports, attacks, min(TURN, calm))
+        strangers = Mix(server, (port, tls_port), attacks, min(TURN, calm))
         stack.callback(strangers.end)
         left = options.seconds - 2 * calm
         while left > 0:

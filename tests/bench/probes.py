@@ -1,6 +1,7 @@
 """New clients, visitors, and callers of the API: what they notice of a site, all the time."""
 from __future__ import annotations
 
+import collections
 import itertools
 import threading
 import time
@@ -21,11 +22,13 @@ class Probes:
         connects, pages: seconds that each took.
         calls: number of the last call of the API that was answered.
         failed: calls that were not.
+        failures: why how many clients and visitors were not answered, by what they are.
     """
 
     def __init__(self, ports, followers):
         self.connects, self.pages = [], []
         self.calls = self.failed = 0
+        self.failures = {"connects": collections.Counter(), "pages": collections.Counter()}
         self._ports, self._followers = ports, followers
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(upgrade("new"), "connects")),
@@ -38,7 +41,8 @@ class Probes:
         for port, context in itertools.cycle(self._ports):
             if self._ending.wait(EVERY):
                 return
-            getattr(self, name).append(timed(port, context, request))
+            getattr(self, name).append(timed(port, context, request,
+                                             self.failures[name]))
 
     def _call(self):
         """Publish a number and end a connection, once a second; repeat what was not answered."""

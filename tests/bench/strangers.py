@@ -243,7 +243,7 @@ class Mix:
     """Attack a server, a few attacks at a time and then others.
 
     Args:
-        ports: its port without and with TLS, as the first of something.
+        ports: the one without TLS, and the one with it.
         attacks: by name.
         seconds: until the next change.
 
@@ -271,7 +271,7 @@ class Mix:
         for name in self.attacks:
             attack = self._all[name]
             self._stack.enter_context(attacking(
-                self._server, self._ports[attack.tls][0], attack, self._seconds))
+                self._server, self._ports[attack.tls], attack, self._seconds))
 
     def end(self):
         """End the present attacks."""

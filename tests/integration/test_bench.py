@@ -83,7 +83,7 @@ def attacked(name, seconds):
          str(seconds)], capture_output=True, text=True, timeout=90, env=ENVIRONMENT)
     assert found.returncode == 0, found.stderr
     row = re.fullmatch(r"\| (.+) \| front \| (\d+) \(\d+\) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| "
-                       r"-?\d+ \|", found.stdout.splitlines()[-1])
+                       r"-?\d+ \| - \|", found.stdout.splitlines()[-1])
     assert row and row[1] == name, found.stdout
     return dict(zip(("connect", "page", "push", "grown", "account"), map(int, row.groups()[1:])))
 

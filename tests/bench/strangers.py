@@ -41,7 +41,7 @@ def upgrade(Id=EACH.decode(), path=PLAIN):
 
 def hold(port, attack):
     """Keep connections open, and make those again that are closed."""
-    context, made, numbers = ssl._create_unverified_context(), [], itertools.count()
+    context, made, numbers = ssl._create_unverified_context(), {}, itertools.count()
     while True:
         begun = time.monotonic()
         while len(made) < attack.number and time.monotonic() < begun + 1:
@@ -56,17 +56,18 @@ def hold(port, attack):
                 if attack.half:
                     sock.shutdown(socket.SHUT_WR)
                 sock.setblocking(False)
-                made.append(sock)
-        made = [sock for sock in made if is_alive(sock, attack)]
+                made[sock] = begun
+        made = {sock: since for sock, since in made.items()
+                if is_alive(sock, attack, begun - since)}
         yield max(0.0, begun + 1 - time.monotonic())
 
 
-def is_alive(sock, attack):
-    """Send again what is sent each second; close the socket if the server has."""
+def is_alive(sock, attack, age):
+    """Send again what is sent each second; close the socket if the server has, or if it is old."""
     try:
         if attack.again:
             sock.send(attack.again)
-        if attack.in_tls or sock.recv(1, socket.MSG_PEEK):
+        if age < attack.lasts and (attack.in_tls or sock.recv(1, socket.MSG_PEEK)):
             return True
     except BlockingIOError:
         return True
@@ -151,6 +152,8 @@ class Attack(NamedTuple):
     Attributes:
         number: of connections.
         first, again: what each sends, and what it sends each second after that.
+        lasts: seconds after which a connection with unread data makes way for another: the end of
+            the server's would not be seen.
         half: it closes its side then.
         in_tls: it sends all that over TLS.
         tls: the site has TLS.
@@ -163,6 +166,7 @@ class Attack(NamedTuple):
     number: int = 0
     first: bytes = b""
     again: bytes = b""
+    lasts: float = float("inf")
     half: bool = False
     in_tls: bool = False
     tls: bool = False
@@ -193,7 +197,8 @@ ATTACKS = {
                                          b"Content-Length: 1000\r\n\r\n"),
     "40 long bodies, a byte a second": Attack(40, b"POST /size HTTP/1.1\r\nHost: a\r\n"
                                               b"Content-Length: 90000\r\n\r\n", b"a"),
-    "40 that read 4 MB not at all": Attack(40, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "40 that read 4 MB not at all": Attack(40, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+                                           lasts=5.0),
     "2,000 half closed": Attack(2000, half=True),
     "200 endless heads": Attack(200, b"GET / HTTP/1.1\r\nA: ", b"a" * 4000),
     "200 with pages behind an upgrade": Attack(200, upgrade() + PAGE * 5, PAGE),

@@ -10,11 +10,13 @@ order                            answer
 ``number RATE IDS``              none: numbers are published to ``NEWS`` and sent to Ids from 0 on
 ``last``                         ``last NUMBER`` after the last of these
 ``broadcast SIZE SECONDS RATE``  ``done broadcast SECONDS``; with RATE 0, as fast as it can
+``collect``                      ``collected OBJECTS``, how many are left; memory is given back
 ``memory``                       ``memory STATS``, what ``push.stats()`` says of it, as JSON
 ================================ =================================================================
 """
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
@@ -118,6 +120,11 @@ class Orders(Control):
         elif verb == "broadcast":
             size, seconds, rate = map(float, words)
             self.drive(verb, broadcasting(self.server, int(size), seconds, rate))
+        elif verb == "collect":
+            from pushserver.machine import give_back
+            gc.collect()
+            give_back()
+            self.say("collected", len(gc.get_objects()))
         elif verb == "memory":
             self.say("memory", json.dumps(self.server.stats()["memory"]))
         else:

@@ -56,3 +56,14 @@ def test_an_attack_is_measured(capsys):
     row = capsys.readouterr().out.splitlines()[-1]
     assert re.fullmatch(r"\| 200 endless heads \| front \| \d+ \(\d+\) \| \d+ \| \d+ \| -?\d+ \|",
                         row)
+
+
+def test_publishers_are_measured():
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench.publishers", "--rates", "1,50", "--clients", "4",
+         "--threads", "2", "--seconds", "1"], timeout=60, capture_output=True, text=True,
+        env=ENVIRONMENT)
+    rows = re.findall(r"^\| (\d+) \| 2 \| 0 \| (\d+\.\d\d) \|$", found.stdout, re.MULTILINE)
+    assert [rate for rate, _ in rows] == ["1", "50"], found.stderr
+    assert all(float(read) > 0 for _, read in rows)
+    assert re.search(r"^4 clients left; [1-9]\d* published, 0 refused", found.stdout, re.MULTILINE)

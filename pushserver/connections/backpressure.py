@@ -100,7 +100,7 @@ class _Waiter:
         self.bell.acquire()
 
 
-class _Pace:
+class _Speed:
     """How fast a client that is behind reads.
 
     Attributes:
@@ -147,7 +147,7 @@ class Backpressure:
         self.behind_from = self._most // 4
         self._shared = self._most * 3 // 4      # what fits everyone who is not behind
         self._half, self._small = self._most // 2, self._most // 64
-        self._behind: dict[Reader, _Pace] = {}
+        self._behind: dict[Reader, _Speed] = {}
         self._lock = threading.Lock()           # for what follows
         self._reserved = 0
         self._waiters: list[_Waiter] = []
@@ -210,7 +210,7 @@ class Backpressure:
         runtime.loop.call(partial(self._expect, runtime))
         if self._runtime is not runtime:    # it has ended meanwhile, perhaps before it could tell
             self._withdraw(waiter)
-        elif not waiter.bell.acquire(timeout=self._timeout) and self._withdraw(waiter):
+        elif not self._await(waiter):
             runtime.loop.look_again()   # others may have waited behind it
             raise Overloaded(f"nothing was sent: within {self._timeout:g} s, {to} did not read "
                              "enough of what was sent before. Send less, or later, or raise "
@@ -221,6 +221,15 @@ class Backpressure:
         """Reserve room for one. Requires the lock."""
         waiter.reserved = waiter.size
         self._reserved += waiter.size
+
+    def _await(self, waiter: _Waiter) -> bool:
+        """Wait for room; tell whether there is some, or all may go on."""
+        try:
+            return waiter.bell.acquire(timeout=self._timeout) or not self._withdraw(waiter)
+        except BaseException:   # a signal handler's
+            if not self._withdraw(waiter):
+                self.leave(waiter.reserved)
+            raise
 
     def _withdraw(self, waiter: _Waiter) -> bool:
         """Let one wait no longer; False if it has its room, or all may go on."""
@@ -265,7 +274,7 @@ class Backpressure:
         if runtime is None:
             return
         reader.is_behind = True
-        self._behind[reader] = _Pace(reader.progress()[0])
+        self._behind[reader] = _Speed(reader.progress()[0])
         if self._timer is None:
             self._timer = runtime.loop.call_later(WINDOW / 4, partial(self._measure, runtime))
 
@@ -276,8 +285,8 @@ class Backpressure:
 
     def _measure(self, runtime: Runtime) -> None:
         """Measure how fast those who are behind read, as long as there are some."""
-        for reader, pace in self._behind.items():
-            pace.measure(reader)
+        for reader, speed in self._behind.items():
+            speed.measure(reader)
         self._timer = runtime.loop.call_later(WINDOW / 4, partial(self._measure, runtime)) \
             if self._behind else None
 
@@ -312,9 +321,9 @@ class Backpressure:
     def _is_slow(self, reader: Reader) -> bool:
         if not reader.is_behind:    # it has no room only because so much is to come
             self.fell_behind(reader)
-        pace = self._behind[reader]
-        pace.measure(reader)
-        return pace.is_slow
+        speed = self._behind[reader]
+        speed.measure(reader)
+        return speed.is_slow
 
 
 class _Order:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 
@@ -101,8 +102,8 @@ def test_who_has_long_read_nothing_keeps_no_publisher_waiting(monkeypatch):
         while not link.is_behind:
             site.push.broadcast("x" * SIZE)
             time.sleep(0.01)
-        pace = site.push._backpressure._behind[link]
-        wait_until(lambda: pace.is_slow)
+        speed = site.push._backpressure._behind[link]
+        wait_until(lambda: speed.is_slow)
         assert len(site.push) == 1
         monkeypatch.setattr(backpressure, "WINDOW", PATIENCE)   # it is not measured again
         while len(site.push):
@@ -207,6 +208,30 @@ def test_an_end_lets_those_go_on_who_wait(end, monkeypatch):
         if end == "stop":   # and a new run begins with nothing reserved
             site.push.start()
         assert site.push._backpressure._reserved == 0
+
+
+def test_ctrl_c_ends_the_wait_and_gives_the_room_back(monkeypatch):
+    monkeypatch.setattr(backpressure, "SLOWEST", 0)
+    main = threading.get_ident()
+
+    def interrupt():
+        wait_until(lambda: site.push._backpressure._waiters)
+        signal.pthread_kill(main, signal.SIGINT)
+    with running_site(settings=SETTINGS, buffers=SMALL) as site, \
+            site.client("/websocket?Id=1", receive_buffer=SMALL) as client:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        sent = 0
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                site.push.broadcast(numbered(0, sent))
+                sent += 1
+        thread.join()
+        assert not site.push._backpressure._waiters and not site.push._backpressure._reserved
+        assert [client.message() for _ in range(sent)] == [
+            numbered(0, number) for number in range(sent)]
+        site.push.broadcast("next")
+        assert client.message() == "next"
 
 
 def test_what_becomes_longer_in_a_protocol_has_room_as_well():

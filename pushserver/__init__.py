@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .channels.rules import ChannelRule
     from .connections.connection import Connection
     from .errors import (ConnectionClosed, ForkedProcess, HandshakeRefused, InvalidData,
-                         InvalidSetting, MessageTooLarge, PushError)
+                         InvalidSetting, MessageTooLarge, Overloaded, PushError)
     from .server import PushServer
     from .settings import Settings
     from .ticker import Ticker
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CentrifugeConnection", "ChannelRule", "CloseConnection", "CommandError", "Connection",
            "ConnectionClosed", "Disconnect", "ForkedProcess", "HandshakeRefused", "Info",
-           "InvalidData", "InvalidSetting", "MessageTooLarge", "Page", "Position", "Publication",
-           "PushAPI", "PushError", "PushFront", "PushPlugin", "PushServer", "PushTool", "Settings",
-           "Stats", "Ticker", "Tokens", "__version__", "browser_dir"]
+           "InvalidData", "InvalidSetting", "MessageTooLarge", "Overloaded", "Page", "Position",
+           "Publication", "PushAPI", "PushError", "PushFront", "PushPlugin", "PushServer",
+           "PushTool", "Settings", "Stats", "Ticker", "Tokens", "__version__", "browser_dir"]
 
 _PUBLIC = {
     "api.http": ("PushAPI",),
@@ -45,7 +45,7 @@ _PUBLIC = {
     "channels.rules": ("ChannelRule",),
     "connections.connection": ("Connection",),
     "errors": ("ConnectionClosed", "ForkedProcess", "HandshakeRefused", "InvalidData",
-               "InvalidSetting", "MessageTooLarge", "PushError"),
+               "InvalidSetting", "MessageTooLarge", "Overloaded", "PushError"),
     "server": ("PushServer",),
     "settings": ("Settings",),
     "ticker": ("Ticker",),

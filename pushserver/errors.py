@@ -7,6 +7,7 @@ All have one root. Where a caller would expect a builtin exception, they are tha
     +-- InvalidData         (TypeError)     the data cannot be encoded as a message
     +-- MessageTooLarge     (ValueError)    the message has more bytes than max_outbox
     +-- ConnectionClosed    (RuntimeError)  the connection no longer takes messages
+    +-- Overloaded          (RuntimeError)  clients read more slowly than the site publishes
     +-- ForkedProcess       (RuntimeError)  another process, which forked this one, has the clients
     +-- HandshakeRefused                    the answer to a request that is not upgraded
 """
@@ -36,6 +37,10 @@ class ConnectionClosed(PushError, RuntimeError):
 
     It is a ``RuntimeError`` because ws4py raises one in this case.
     """
+
+
+class Overloaded(PushError, RuntimeError):
+    """Clients had no room for a message within ``publish_timeout``; nothing was sent."""
 
 
 class ForkedProcess(PushError, RuntimeError):

@@ -18,6 +18,7 @@ from .channels.presence import Info, Stats
 from .channels.publication import Page, Position, Publication
 from .channels.rules import ChannelRule, checked_channel
 from .connections.acceptor import Acceptor
+from .connections.backpressure import CHANNEL, ID, TO_EVERYONE, Backpressure, To
 from .connections.connection import Connection
 from .connections.context import Events
 from .connections.endings import Endings
@@ -78,8 +79,10 @@ class PushServer:
     """Push to connections, and run them.
 
     Any thread may call any method. Each returns at once, except ``stop``, which waits for at most
-    ``drain_timeout``. One connection receives what one thread sent in the order in which it was
-    sent. What is pushed before ``start`` or after ``stop`` reaches no one and raises nothing.
+    ``drain_timeout``, and ``broadcast``, ``send`` and ``publish`` on a thread of the site's that
+    is faster than clients read: they wait for at most ``publish_timeout``. One connection receives
+    what one thread sent in the order in which it was sent. What is pushed before ``start`` or after
+    ``stop`` reaches no one and raises nothing.
 
     A process that is forked while the server runs, as by ``multiprocessing``, has no connections.
     What needs them raises ``ForkedProcess`` there, until ``start`` starts a server of its own.
@@ -131,9 +134,10 @@ class PushServer:
         account = Account()
         self._memory = MemoryLimit(settings, account, self._hub)
         self._memory.hold(HISTORIES, self._broker)
+        self._backpressure = Backpressure(settings)
         self._acceptor = Acceptor(settings, self.tokens, self._hub, self._node, account,
-                                  self._lifecycle, endings, EventRelay(self._events, self._node),
-                                  self)
+                                  self._backpressure, self._lifecycle, endings,
+                                  EventRelay(self._events, self._node), self)
 
     def _expect_start(self) -> None:
         """Have pushes noticed that come before a start."""
@@ -169,18 +173,28 @@ class PushServer:
         Raises:
             InvalidData: a message cannot hold this (a ``TypeError``); nothing was sent.
             MessageTooLarge: it has more bytes; nothing was sent.
+            Overloaded: clients had no room for it within ``publish_timeout``; nothing was sent.
         """
-        self._broker.control.tell(Broadcast(self._publication(data)))
+        made = self._publication(data)
+        reserved = self._backpressure.enter(TO_EVERYONE, made)
+        try:
+            self._broker.control.tell(Broadcast(made))
+        finally:
+            self._backpressure.leave(reserved)
 
     def send(self, Id: str, data: Data) -> int:
         """Queue one message for every connection of one Id; return how many there are.
 
         Raises:
             InvalidSetting: ``Id`` is not text.
-            InvalidData, MessageTooLarge: see ``broadcast``.
+            InvalidData, MessageTooLarge, Overloaded: see ``broadcast``.
         """
         made = self._publication(data)
-        return self._broker.control.tell(SendToId(checked_id(Id), made))
+        reserved = self._backpressure.enter(To(ID, checked_id(Id)), made)
+        try:
+            return self._broker.control.tell(SendToId(Id, made))
+        finally:
+            self._backpressure.leave(reserved)
 
     def publish(self, channel: str, data: Data, *, key: str | None = None,
                 tags: Mapping[str, str] | None = None, remember: bool = True) -> Position:
@@ -200,13 +214,17 @@ class PushServer:
 
         Raises:
             InvalidSetting: the channel's name, the key or the tags are invalid.
-            InvalidData, MessageTooLarge: see ``broadcast``.
+            InvalidData, MessageTooLarge, Overloaded: see ``broadcast``.
         """
         checked_channel(channel)
         if key is not None and (not isinstance(key, str) or not 0 < len(key) <= MAX_KEY):
             raise InvalidSetting(f"key is {key!r:.80}: use text of 1 to {MAX_KEY} characters")
         made = self._publication(data, tags=_encoded_tags(tags))
-        return self._node.publish(channel, made, key, remember)
+        reserved = self._backpressure.enter(To(CHANNEL, channel), made)
+        try:
+            return self._node.publish(channel, made, key, remember)
+        finally:
+            self._backpressure.leave(reserved)
 
     def _publication(self, data: Data, *, tags: bytes | None = None) -> Publication:
         """Encode what is pushed, once for all connections, and check it."""
@@ -403,10 +421,12 @@ class PushServer:
         self._housekeeping.begin(runtime, self._node)
         self._memory.hold(QUEUED, runtime.loop)
         self._memory.begin(runtime)
+        self._backpressure.begin(runtime)
 
     def drain(self) -> None:
         """Accept no more connections and begin to close all with 1001; ``stop`` must follow."""
         self._lifecycle.drain()
+        self._backpressure.end()
         for ticker in self._all_tickers():
             ticker.halt()
 
@@ -426,6 +446,7 @@ class PushServer:
 
     def _died(self, error: BaseException) -> None:
         self._delivery.end()
+        self._backpressure.end()
         self._on_death(error)
 
     def _abandon(self) -> None:

@@ -65,6 +65,10 @@ class Settings:
         close_timeout: seconds that a client has to answer a close frame; 1 at most while the
             server stops.
         connect_timeout: seconds that a client of Centrifugo's protocol has to send ``connect``.
+        publish_timeout: seconds that a thread of the site, publishing faster than clients read,
+            waits until they have room in their outboxes; then ``Overloaded`` is raised and
+            nothing is sent. Clients that read less than 256 KiB/s are not waited for: they are
+            closed with 3008. 0: nobody is waited for.
         drain_timeout: seconds that all clients together have to leave when the engine stops.
         max_message_size: bytes of one inbound message; past it the connection is closed with
             1009, and nothing more is read.
@@ -112,6 +116,8 @@ class Settings:
     pong_timeout: float = _setting(10.0, "seconds", "to answer a ping")
     close_timeout: float = _setting(5.0, "seconds", "to answer a close frame")
     connect_timeout: float = _setting(10.0, "seconds", "to send connect in Centrifugo's protocol")
+    publish_timeout: float = _setting(5.0, "seconds", "that a publisher waits for clients to "
+                                                      "read; 0: it does not", zero=True)
     drain_timeout: float = _setting(5.0, "seconds", "for all clients to leave at shutdown")
     max_message_size: int = _setting(64 * KIB, "bytes", "of one inbound message")
     max_outbox: int = _setting(MIB, "bytes", "queued for one connection")

@@ -15,7 +15,8 @@ from ..web.endpoint import LAST
 from ..web.socket_takeover import end_connection
 from ..web.tool import PAGE_TOOLS
 from ..wire.payloads import decode_json
-from .methods import BAD_REQUEST, INTERNAL, METHODS, NOT_AVAILABLE, NOT_FOUND, UNRECOVERABLE
+from .methods import (BAD_REQUEST, INTERNAL, METHODS, NOT_AVAILABLE, NOT_FOUND, TOO_MANY,
+                      UNRECOVERABLE)
 from .methods import MAX_COMMANDS, CallError, Methods
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ ACCEPTED_TYPES = ("application/json", "text/plain", "application/x-www-form-urle
 """Content types that a JSON body may have; the last is curl's default."""
 
 TRANSPORT_STATUS = {INTERNAL: 500, NOT_FOUND: 404, BAD_REQUEST: 400, NOT_AVAILABLE: 400,
-                    UNRECOVERABLE: 416}
+                    TOO_MANY: 429, UNRECOVERABLE: 416}
 """The HTTP status of each error, for callers that ask for one."""
 
 _PATHS = tuple((method,) for method in METHODS)

@@ -16,7 +16,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping
 from ..centrifuge import CentrifugeConnection
 from ..centrifuge.json_codec import encoded_info, encoded_publication
 from ..connections.connection import Connection
-from ..errors import ConnectionClosed, PushError
+from ..errors import ConnectionClosed, Overloaded, PushError
 from ..server import MAX_KEY, PushServer
 from ..version import __version__
 from ..wire.disconnects import BY_SITE, EXPIRED, Disconnect, checked_disconnect
@@ -26,8 +26,8 @@ from .patience import MAX_ANSWERS, MAX_SECONDS, answers
 
 logger = logging.getLogger(__name__)
 
-INTERNAL, NOT_FOUND, LIMIT_EXCEEDED, BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE = \
-    100, 104, 106, 107, 108, 112
+INTERNAL, NOT_FOUND, LIMIT_EXCEEDED, BAD_REQUEST, NOT_AVAILABLE, TOO_MANY, UNRECOVERABLE = \
+    100, 104, 106, 107, 108, 111, 112
 """Error codes of the API."""
 
 MAX_COMMANDS = 10_000
@@ -92,7 +92,7 @@ class Methods:
         except CallError:
             raise
         except PushError as error:  # a field, a channel, data: each message says what to change
-            raise CallError(BAD_REQUEST, " ".join(str(error).split())) from None
+            raise _call_error(error) from None
         except Exception:
             logger.exception("API: %s failed", method)
             raise CallError(INTERNAL, "internal server error: see the site's log") from None
@@ -171,7 +171,7 @@ class Methods:
             checked_channel_field(channel)
             return b'{"result":%s}' % self._publish(channel, data, options)
         except PushError as error:
-            return b'{"error":%s}' % CallError(BAD_REQUEST, str(error)).encoded()
+            return b'{"error":%s}' % _call_error(error).encoded()
 
     # Users
 
@@ -306,6 +306,12 @@ def refused(command: Any) -> bytes:
     return b'{"error":%s}' % CallError(
         LIMIT_EXCEEDED, f"limit exceeded: the commands before it took more than {MAX_SECONDS:.0f} "
         f"seconds, or {MAX_ANSWERS >> 20} MiB of answers: send the rest again").encoded()
+
+
+def _call_error(error: PushError) -> CallError:
+    """Return how a call is answered that the server refuses."""
+    code = TOO_MANY if isinstance(error, Overloaded) else BAD_REQUEST
+    return CallError(code, " ".join(str(error).split()))
 
 
 def _to_publish(request: Fields) -> tuple[Any, dict[str, Any]]:

@@ -398,9 +398,7 @@ class MemoryBroker:
     @property
     def held_bytes(self) -> int:
         """See ``Broker.held_bytes``."""
-        with self._lock:
-            own = self._bytes + self._position_bytes
-        return own + self.presence.held_bytes
+        return self._bytes + self._position_bytes + self.presence.held_bytes
 
     def evict(self, size: int) -> int:
         """See ``Broker.evict``: of clients first, of whoever takes most; positions come last."""

@@ -15,6 +15,12 @@ PUBLICATION_OVERHEAD = 256
 """Bytes counted for a publication in addition to its payload: about what Python needs for it."""
 
 
+ENVELOPE = 2048
+"""Bytes, at most, that a client's protocol adds to a publication, with its channel's name."""
+
+_CONTROLS = bytes(range(32)) + b"\x7f"
+
+
 class Position(NamedTuple):
     """A place in a channel's history.
 
@@ -84,6 +90,18 @@ class Publication:
     def size(self) -> int:
         """Return the size of everything that was published, in bytes."""
         return len(self.payload) + len(self.info or b"") + len(self.tags or b"")
+
+    @property
+    def longest(self) -> int:
+        """Return the most bytes that it may take in a client's protocol."""
+        size = self.size + ENVELOPE
+        if self.kind == BINARY:
+            return size + len(self.payload) // 3
+        if self.kind == TEXT:   # as a JSON string, some characters become two, and some six
+            payload = self.payload
+            return size + len(payload) - len(payload.translate(None, b'"\\')) \
+                + 5 * (len(payload) - len(payload.translate(None, _CONTROLS)))
+        return size
 
     @property
     def cost(self) -> int:

@@ -17,6 +17,7 @@ from ..settings import Settings
 from ..tokens import Tokens
 from ..transports.websocket import WebSocketTransport
 from ..wire.disconnects import REPLACED
+from .backpressure import Backpressure
 from .connection import Connection
 from .context import Context, Events
 from .endings import Endings, Moment
@@ -37,6 +38,7 @@ class Acceptor:
         hub: the connections.
         node: the channels.
         account: the bytes that all connections hold.
+        backpressure: has publishers wait for connections.
         lifecycle: says whether connections are accepted.
         endings: what the site has ended since a handshake began.
         events: told about connections.
@@ -44,13 +46,14 @@ class Acceptor:
     """
 
     def __init__(self, settings: Settings, tokens: Tokens | None, hub: Hub[Any], node: Node[Any],
-                 account: Account, lifecycle: Lifecycle, endings: Endings, events: Events,
-                 server: object) -> None:
+                 account: Account, backpressure: Backpressure, lifecycle: Lifecycle,
+                 endings: Endings, events: Events, server: object) -> None:
         self.settings = settings
         self.tokens = tokens
         self._hub = hub
         self._node = node
         self._account = account
+        self._backpressure = backpressure
         self._lifecycle = lifecycle
         self._endings = endings
         self._events = events
@@ -170,8 +173,8 @@ class Acceptor:
         context = self._context
         if context is None or context.runtime is not runtime:
             context = self._context = Context(self.settings, self.tokens, runtime, self._hub,
-                                              self._node, self._account, self._events,
-                                              self._server)
+                                              self._node, self._account, self._backpressure,
+                                              self._events, self._server)
         return context
 
 

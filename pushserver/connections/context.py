@@ -9,6 +9,7 @@ from ..runtime.account import Account
 from ..runtime.runtime import Runtime
 from ..settings import Settings
 from ..tokens import Tokens
+from .backpressure import Backpressure
 
 
 class Events(Protocol):
@@ -34,6 +35,7 @@ class Context(NamedTuple):
         hub: the connections.
         node: the channels.
         account: the bytes that all connections hold.
+        backpressure: has publishers wait for connections.
         events: told what happens to connections.
         server: the push server, for the site's own handlers.
     """
@@ -44,5 +46,6 @@ class Context(NamedTuple):
     hub: Hub[Any]
     node: Node[Any]
     account: Account
+    backpressure: Backpressure
     events: Events
     server: object

@@ -10,6 +10,7 @@ from ..errors import ConnectionClosed, MessageTooLarge
 from ..runtime.outbox import Head
 from ..runtime.runtime import DelayedJob
 from ..wire.disconnects import ABNORMAL, EXPIRED, REPLACED, Disconnect
+from .backpressure import CONNECTION, Exactly, To
 from .codec import Codec, encoding
 from .context import Context
 from .link import LAST_WORDS, Link
@@ -65,17 +66,23 @@ class Handle:
 
         Raises:
             MessageTooLarge: it has more than ``max_outbox`` bytes.
+            Overloaded: there was no room for it; see ``Backpressure``.
         """
         self.check_size(len(payload))
         link = self.link
         if not self._hub.has(link):
             return False
         framing, size = link.transport.framing, len(payload)
-        head = framing.head(opcode, size) if size >= WORTH_A_HEAD else None
-        if head is None:
-            self._loop.deliver((link,), framing.frame(opcode, payload))
-        else:
-            self._loop.call_for(link, link.write, Head(head), payload)
+        backpressure = self.context.backpressure
+        reserved = backpressure.enter(To(CONNECTION, link), Exactly(size))
+        try:
+            head = framing.head(opcode, size) if size >= WORTH_A_HEAD else None
+            if head is None:
+                self._loop.deliver((link,), framing.frame(opcode, payload))
+            else:
+                self._loop.write(link, Head(head), payload)
+        finally:
+            backpressure.leave(reserved)
         link.inbox.sent(size)
         return True
 

@@ -71,6 +71,7 @@ class Link:
 
     Attributes:
         head_size: bytes of the request's headers that the connection keeps.
+        is_behind: much waits for the client; see ``Backpressure``.
     """
 
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
@@ -78,7 +79,7 @@ class Link:
                  "last_read", "allowance", "is_paused", "head_size", "_account", "_unhandled",
                  "_postponed", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
                  "_waiters", "_written", "_within", "_will_drop", "_peer_closed", "_failed", "_fd",
-                 "_can_place")
+                 "_can_place", "is_behind", "_backpressure")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -92,6 +93,8 @@ class Link:
         self.inbox = Inbox(connection, context, self)
         self._account = context.account
         self.outbox = Outbox(context.settings.max_outbox, self._account)
+        self._backpressure = context.backpressure
+        self.is_behind = False
         self.busy = True
         self.direct: int | ssl.SSLSocket | None = None
         self.watching = 0
@@ -320,16 +323,23 @@ class Link:
 
     def enqueue(self, *pieces: bytes) -> None:
         """Queue whole frames; a full outbox ends the connection as slow. See ``Outbox.append``."""
-        if self.state > OPEN or self.outbox.append(*pieces):
+        if self.state > OPEN or self._append(pieces):
             return
         if self.state == OPEN:
             self.flush()  # perhaps the socket has not been tried for a while
         if self.state > OPEN:
             return
-        if not self.outbox.append(*pieces):
+        if not self._append(pieces):
             self.slow()
         elif not self.busy:
             self.flush()
+
+    def _append(self, pieces: tuple[bytes, ...]) -> bool:
+        if not self.outbox.append(*pieces):
+            return False
+        if self.outbox.behind > self._backpressure.behind_from and not self.is_behind:
+            self._backpressure.fell_behind(self)
+        return True
 
     def write(self, *pieces: bytes) -> None:
         """Queue whole frames like ``enqueue``, and write them if nothing waits for the socket."""
@@ -367,6 +377,8 @@ class Link:
             self._wait_writable()
         else:
             self._flushed()
+        if self.is_behind and self.outbox.measure() <= self._backpressure.behind_from:
+            self._backpressure.caught_up(self)
         if self._waiters:
             self._waiters.tell()
 
@@ -472,7 +484,10 @@ class Link:
             self.flush()
 
     def _end_waiting(self) -> None:
+        """Let those go on who wait for the client, which gets nothing more."""
         self._end_postponing()
+        if self.is_behind:
+            self._backpressure.caught_up(self)
         if self._waiters is not None:
             self._waiters.end()
 

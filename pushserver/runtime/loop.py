@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, Protocol, Sequence
 
 from ..wire.disconnects import Disconnect
 from ..wire.speedups import HAVE_NATIVE, SKIPPED, native
-from .outbox import Buffer
+from .outbox import FRAME_OVERHEAD, Buffer
 from .shares import Allowance, Shares
 from .sockets import FAN_OUT_SIZE
 from .switch_interval import SwitchInterval
@@ -41,6 +41,9 @@ their turn."""
 READING_TIME = 0.008
 """Seconds that a round reads those whom the selector shows, and as long those who have had more
 than their turn; the others follow in the next round."""
+
+TAKE_SIZE = 128 * 1024
+"""Bytes of what was queued that are written before anything else gets its turn."""
 
 JOIN_SIZE = 16 * 1024
 """The most bytes of frames joined into one write. What is not begun can be dropped for a client
@@ -93,6 +96,9 @@ class Watched(Polled, Protocol):
     def enqueue(self, data: bytes) -> None:
         """Queue frames; ``flush`` follows."""
 
+    def write(self, *pieces: bytes) -> None:
+        """Write one frame in pieces, or queue it."""
+
     def partial(self, data: bytes, sent: int) -> None:
         """Take over frames that the loop could write only in part."""
 
@@ -108,8 +114,8 @@ class Loop:
     may be called only on the loop's thread, that is, from what it calls.
 
     What was queued while the thread was busy is written together, in one ``send`` for each socket
-    and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound: it
-    holds a message once, however many connections will get it.
+    and 16 KiB; what comes while it is idle goes out at once. The queue itself has no bound, but
+    ``queued`` says how much is in it: a message counts once, however many connections will get it.
 
     Args:
         on_death: called on the loop's thread with the exception that ended it, which is a bug in
@@ -119,12 +125,19 @@ class Loop:
         now: monotonic seconds at which the current round began.
         is_crowded: more than a few sockets need a turn in this round.
         shares: what clients cause.
+        queued: bytes that were put and are not yet written or in outboxes; each call counts 64
+            more.
+        after_round: called at the end of each round; None: nothing is.
     """
 
     def __init__(self, on_death: Callable[[BaseException], None]) -> None:
         self.now = time.monotonic()
         self.is_crowded = False
         self.shares = Shares()
+        self.queued = 0
+        self.after_round: Call | None = None
+        self._counting = threading.Lock()   # for ``queued``
+        self._must_look = False             # ``after_round`` has something to do
         self._timers = Timers()
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
@@ -159,9 +172,14 @@ class Loop:
         return self._thread.is_alive() and not self._died
 
     @property
+    def is_own_thread(self) -> bool:
+        """Tell whether the caller is on the loop's thread."""
+        return threading.current_thread() is self._thread
+
+    @property
     def held_bytes(self) -> int:
-        """Return how many bytes are queued, and not yet looked at."""
-        return sum(len(what) for _, what in tuple(self._intake) if isinstance(what, bytes))
+        """Return how many bytes are queued."""
+        return self.queued
 
     def start(self) -> None:
         """Start the thread."""
@@ -186,7 +204,21 @@ class Loop:
         """
         if len(targets) > FEW:  # even if the loop is awake: it may be waiting for the GIL
             self._switch_interval.shorten()
+        with self._counting:
+            self.queued += len(data) + FRAME_OVERHEAD
         self._intake.append((targets, data))
+
+    def write(self, item: Watched, *pieces: bytes) -> None:
+        """Write one frame in pieces to one connection, after all that was queued before."""
+        size = sum(map(len, pieces))
+        with self._counting:
+            self.queued += size
+        self.call_for(item, self._write_pieces, item, pieces, size)
+
+    def look_again(self) -> None:
+        """Have ``after_round`` called soon, even if nothing else happens."""
+        self._must_look = True
+        self.wake()
 
     def note(self, action: Call) -> None:
         """Do the same as ``call``, for a caller that may hold a lock; like ``put``."""
@@ -314,7 +346,7 @@ class Loop:
 
     def _round(self) -> None:
         self._sleeping = True
-        idle = not self._intake and not self._again
+        idle = not self._intake and not self._again and not self._must_look
         timeout = min(LONGEST_SLEEP, max(0.0, self._timers.soonest - time.monotonic())) \
             if idle else 0
         events = self._selector.select(timeout)
@@ -331,6 +363,9 @@ class Loop:
         if self._timers.soonest <= self.now:
             for timer in self._timers.due(self.now):
                 timer.fire()
+        if self.after_round is not None:
+            self._must_look = False
+            self.after_round()
         if self._switch_interval.is_short and not self._intake:
             self._switch_interval.restore()
 
@@ -381,17 +416,25 @@ class Loop:
     def _take_intake(self) -> None:
         """Do what was queued: frames for the same connections together, calls in order."""
         groups: list[tuple[Sequence[Watched], list[bytes]]] = []
+        size = 0
         for _ in range(len(self._intake)):
             targets, what = self._intake.popleft()
             if targets is None:
                 self._write(groups)
                 groups = []
                 what()  # type: ignore[operator]
-            elif groups and groups[-1][0] is targets:
+                continue
+            if groups and groups[-1][0] is targets:
                 groups[-1][1].append(what)  # type: ignore[arg-type]
             else:
                 groups.append((targets, [what]))  # type: ignore[list-item]
+            size += len(what) + FRAME_OVERHEAD  # type: ignore[arg-type]
+            if size > TAKE_SIZE:
+                break
         self._write(groups)
+        if size:
+            with self._counting:
+                self.queued -= size
         self._written = time.monotonic()
 
     def _write(self, groups: list[tuple[Sequence[Watched], list[bytes]]]) -> None:
@@ -430,6 +473,11 @@ class Loop:
         else:
             for item, data in plain:
                 self._write_one(item, data)
+
+    def _write_pieces(self, item: Watched, pieces: tuple[bytes, ...], size: int) -> None:
+        with self._counting:
+            self.queued -= size
+        item.write(*pieces)
 
     def _write_one(self, item: Watched, data: bytes) -> None:
         if item.busy:

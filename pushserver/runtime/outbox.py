@@ -50,13 +50,14 @@ class Outbox:
 
     Attributes:
         size: bytes that wait, including those of the first message.
+        behind: at least what waits after the first message; see ``measure``.
     """
 
-    __slots__ = ("limit", "size", "_account", "_buffers", "_cursor", "_begun")
+    __slots__ = ("limit", "size", "behind", "_account", "_buffers", "_cursor", "_begun")
 
     def __init__(self, limit: int, account: Account | None = None) -> None:
         self.limit = limit
-        self.size = 0
+        self.size = self.behind = 0
         self._account = account or Account()
         self._buffers: deque[bytes] | None = None
         self._cursor = 0
@@ -71,11 +72,19 @@ class Outbox:
         Args:
             pieces: whole frames, or one frame as its ``Head`` and its payload.
         """
-        if self._buffers and self._behind() + sum(map(len, pieces)) > self.limit:
-            return False
+        if self._buffers:
+            behind = self._behind() + sum(map(len, pieces))
+            if behind > self.limit:
+                return False
+            self.behind = behind
         for data in pieces:
             self.force(data)
         return True
+
+    def measure(self) -> int:
+        """Bring ``behind`` up to date and return it."""
+        self.behind = self._behind() if self._buffers else 0
+        return self.behind
 
     def _behind(self) -> int:
         """Return how much the frames after the first message count."""
@@ -198,9 +207,10 @@ class Outbox:
 
     def clear(self) -> None:
         """Drop everything: the socket is no more."""
-        self._replace(deque(), 0)
-        self.limit = self._cursor = 0
+        self._cursor = 0
         self._begun = False
+        self._replace(deque(), 0)
+        self.limit = 0
 
     def _replace(self, kept: deque[bytes], size: int) -> None:
         for data in kept:
@@ -209,6 +219,7 @@ class Outbox:
             self._account.remove(data)
         self._buffers = kept or None
         self.size = size
+        self.measure()
 
     @property
     def share(self) -> int:

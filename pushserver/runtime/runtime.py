@@ -46,6 +46,10 @@ class Runtime:
         self.workers.abandon()
         self.loop.abandon()
 
+    def is_own_thread(self) -> bool:
+        """Tell whether the caller is on the loop's thread or a worker's."""
+        return self.loop.is_own_thread or self.workers.has_thread
+
     def post(self, mailbox: Mailbox, job: Job) -> None:
         """Run a callback on a worker, and make sure that blocked workers are relieved."""
         if self.workers.post(mailbox, job):

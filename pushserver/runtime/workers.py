@@ -128,6 +128,12 @@ class Workers:
         return self._idle.pop()
 
     @property
+    def has_thread(self) -> bool:
+        """Tell whether the caller is on one of the threads."""
+        thread = threading.current_thread()
+        return thread in self._threads or thread in self._aside
+
+    @property
     def is_behind(self) -> bool:
         """Tell whether a mailbox is waiting and no worker is free to take it."""
         return bool(self._ready) and not self._idle

@@ -97,3 +97,14 @@ def test_an_attack_is_measured():
 def test_what_an_attack_makes_the_server_hold_is_measured(name):
     found = attacked(name, 2)
     assert found["account"] > 1 and found["grown"] > 1, found    # 1 MiB is there in calm
+
+
+def test_publishers_are_measured():
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench.publishers", "--rates", "1,50", "--clients", "4",
+         "--threads", "2", "--seconds", "1"], timeout=60, capture_output=True, text=True,
+        env=ENVIRONMENT)
+    rows = re.findall(r"^\| (\d+) \| 2 \| 0 \| (\d+\.\d\d) \|$", found.stdout, re.MULTILINE)
+    assert [rate for rate, _ in rows] == ["1", "50"], found.stderr
+    assert all(float(read) > 0 for _, read in rows)
+    assert re.search(r"^4 clients left; [1-9]\d* published, 0 refused", found.stdout, re.MULTILINE)

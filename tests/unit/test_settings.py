@@ -73,7 +73,7 @@ def test_a_number_that_cannot_work_is_refused_by_name(name, value):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_only_a_number_that_says_what_zero_means_may_be_zero(name):
-    if name in ("ping_interval", "max_memory"):
+    if name in ("ping_interval", "max_memory", "publish_timeout"):
         assert getattr(Settings(**{name: 0}), name) == 0
     else:
         with pytest.raises(InvalidSetting, match=f"^{name} is 0: use more than 0"):

@@ -63,11 +63,11 @@ class Nothing:
 
 def patiently(call, *arguments):
     """Call until there is room for what is published."""
-    from pushserver.errors import PushError
+    from pushserver import Overloaded
     while True:
         try:
             return call(*arguments)
-        except PushError:
+        except Overloaded:
             time.sleep(AGAIN)
 
 

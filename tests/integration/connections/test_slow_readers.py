@@ -75,7 +75,8 @@ def test_a_reader_that_does_not_read_the_pongs_it_asks_for_is_slow():
 
 
 def test_a_burst_leaves_no_more_than_the_limit_with_a_slow_client():
-    with running_site(settings={"max_outbox": 50_000}, buffers=4096) as site, \
+    settings = {"max_outbox": 50_000, "publish_timeout": 0}
+    with running_site(settings=settings, buffers=4096) as site, \
             site.client(receive_buffer=4096):
         link, = site.push._hub.everyone()
         gate = threading.Event()

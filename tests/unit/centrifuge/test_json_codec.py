@@ -89,3 +89,15 @@ def test_the_first_request_of_a_command_counts():
     ({}, (0, "")), ({"offset": 5, "epoch": "e"}, (5, "e")), ({"offset": (1 << 64) - 1}, None)])
 def test_positions_are_read(request_, expected):
     assert wire.position_of(request_) == (expected or Position((1 << 64) - 1, ""))
+
+
+@pytest.mark.parametrize("data", [
+    b"\xff" * 1000, "\x00" * 1000, "\"\\\n\x7f" * 300, "\u00fc" * 1000, "\ud7ff\u2028" * 300,
+    {"a": ["\x01", "\"", "\u00fc"] * 300}])
+@pytest.mark.parametrize("channel", ["a", "\x00" * 255, "\U0001f600" * 255])
+def test_a_publication_is_never_longer_than_it_says(data, channel):
+    made = Publication.of(data, tags=b'{"a":"b"}', info=b'{"user":"1","client":"c"}')
+    made.offset = wire.MAX_OFFSET
+    sent = len(CENTRIFUGE.publication(channel, made))
+    assert sent <= made.longest < 2 * sent + 3000
+    assert len(CENTRIFUGE.message(made)) <= made.longest

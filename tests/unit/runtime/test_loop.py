@@ -115,6 +115,30 @@ def test_bytes_for_different_targets_keep_their_order(loop, item):
     assert item.record == [("send", b"123")]
 
 
+def test_a_long_queue_is_written_in_turns_and_counted_until_then(loop, item):
+    other, counted = Item(item.socket.socket, loop), []
+    item.send = lambda data: counted.append(loop.queued) or len(data)
+    other.send = item.send
+    for number in range(64):
+        loop.deliver(((item,), (other,))[number % 2], b"x" * 10_000)
+    assert loop.queued > 64 * 10_000
+    loop.start()
+    done(loop)
+    wait_until(lambda: loop.queued == 0)
+    assert len(set(counted)) > 3 and counted == sorted(counted, reverse=True)
+
+
+def test_what_is_called_after_a_round_can_be_asked_for(loop):
+    called = threading.Semaphore(0)
+    loop.after_round = called.release
+    loop.start()
+    for _ in range(100):
+        while called.acquire(blocking=False):
+            pass
+        loop.look_again()
+        assert called.acquire(timeout=PATIENCE)
+
+
 def test_a_call_runs_in_its_place_between_deliveries(loop, item):
     targets = (item,)
     loop.deliver(targets, b"before")

@@ -75,12 +75,12 @@ def test_commands_count_and_a_long_list_pauses_while_others_wait(site, enter, mo
     greedy, quiet = enter("greedy"), enter("quiet")
     link = [link for link in site.push._hub.everyone() if link.Id == "greedy"][0]
     lists = 0
-    while not link.is_paused and lists < 100:
+    while not link.pace.is_paused and lists < 100:
         greedy.send(*(greedy.command("rpc", method="echo", data=1) for _ in range(50)))
         site.push.send("quiet", "push")
         assert quiet.push() == {"message": {"data": "push"}}
         lists += 1
-    assert link.is_paused and link.inbox.caused < lists * 50
+    assert link.pace.is_paused and link.inbox.caused < lists * 50
     site.push.disconnect("greedy")      # what is held is let go
     wait_until(lambda: link.inbox.jobs is None and not link.inbox.held)
 

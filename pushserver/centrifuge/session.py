@@ -216,8 +216,14 @@ class Session:
             inbox.hold(partial(inbox.run, job), max(room, self._waiting))
 
     def give_way(self, job: Callable[[], object]) -> None:
-        """Let others have the worker; go on with this once the client may cause more."""
-        self.flush()
+        """Let others have the worker; go on with this once the client may cause more.
+
+        Replies that the client has yet to make room for wait too, as in ``hold``.
+        """
+        if self.is_ahead:   # what waits may find no room
+            job = partial(self.hold, job)
+        else:
+            self.flush()
         if self._handle is not None:
             inbox = self._handle.link.inbox
             inbox.give_way(partial(inbox.run, job))

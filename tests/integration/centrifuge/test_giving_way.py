@@ -114,4 +114,4 @@ def test_entering_and_leaving_counts_all_who_are_told(site, enter):
     before = inbox.caused
     client.call("subscribe", channel="news:a")
     client.call("unsubscribe", channel="news:a")
-    assert inbox.caused == before + 2 + 3 + 3
+    assert inbox.caused == before + 2 + 10 + 10

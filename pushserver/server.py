@@ -12,6 +12,7 @@ from .channels.control import (Broadcast, DisconnectId, EndSession, RenameSessio
                                SubscribeId, UnsubscribeId)
 from .channels.delivery import Delivery
 from .channels.hub import Hub
+from .channels.made_once import Make
 from .channels.memory_broker import MemoryBroker
 from .channels.node import Node
 from .channels.presence import Info, Stats
@@ -483,6 +484,14 @@ if hasattr(os, "register_at_fork"):
 def acceptor_of(server: PushServer) -> Acceptor:
     """Return a server's acceptor, for the HTTP side of this package."""
     return server._acceptor
+
+
+def made_of_presence(server: PushServer, channel: str, make: Make) -> bytes:
+    """Return what is made of a channel's presence, for the API; made once until that changes."""
+    if not server.rule(channel).keeps_presence:
+        return make(server.presence(channel))
+    node = server._node
+    return node.made_of_presence.of(channel, node.broker.presence.of(channel), make)
 
 
 def checked_id(Id: str) -> str:

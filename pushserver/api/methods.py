@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from ..centrifuge import CentrifugeConnection
-from ..centrifuge.json_codec import encoded_info, encoded_publication
+from ..centrifuge.json_codec import encoded_clients, encoded_publication
 from ..connections.connection import Connection
 from ..errors import ConnectionClosed, Overloaded, PushError
-from ..server import MAX_KEY, PushServer
+from ..server import MAX_KEY, PushServer, made_of_presence
 from ..version import __version__
 from ..wire.disconnects import BY_SITE, EXPIRED, Disconnect, checked_disconnect
 from ..wire.payloads import encode_json
@@ -248,10 +248,8 @@ class Methods:
 
     def _do_presence(self, request: Fields) -> bytes:
         request.expect(("channel",))
-        found = self._server.presence(request.channel())
-        parts = (encode_json(client) + b":" + encoded_info(info)
-                 for client, info in found.items())
-        return b'{"presence":{' + b",".join(parts) + b"}}"
+        return b'{"presence":%s}' % made_of_presence(self._server, request.channel(),
+                                                     encoded_clients)
 
     def _do_presence_stats(self, request: Fields) -> bytes:
         request.expect(("channel",))

@@ -25,7 +25,9 @@ from .values import Command, Result, SubscribeResult
 logger = logging.getLogger(__name__)
 
 GIVE_WAY = 0.002
-"""Seconds that commands of one message run before other connections get the worker."""
+GIVE_WAY_UNITS = 100
+"""Seconds that commands of one message run before other connections get the worker, and units that
+they may cause: what reaches many costs the loop more time than it takes here."""
 
 SHORTEST_CLIENT = 60
 """The fewest bytes that each client takes in a reply to ``presence``."""
@@ -69,6 +71,7 @@ class Commands:
     def _run_all(self, commands: Iterator[Command]) -> None:
         """Run commands for a while, or until the client has much to read; go on after that."""
         session, until = self._session, time.monotonic() + GIVE_WAY
+        most = session.caused + GIVE_WAY_UNITS
         try:
             if session.unwritten:   # a reply that had to wait for room
                 session.flush()
@@ -81,7 +84,7 @@ class Commands:
                 if command is None:
                     break
                 self._run(command)
-                if time.monotonic() > until:
+                if session.caused > most or time.monotonic() > until:
                     session.give_way(partial(self._run_all, commands))
                     return
         except CloseConnection as closing:

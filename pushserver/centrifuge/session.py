@@ -25,7 +25,7 @@ REPLIES = 64 * 1024
 sent, so that one message of commands cannot make the server hold any amount of them."""
 
 PUBLISHED_FOR_A_UNIT = 25
-ANNOUNCED_FOR_A_UNIT = 10
+ANNOUNCED_FOR_A_UNIT = 3
 REPLY_FOR_A_UNIT = 1024
 """Connections that get a client's publication, connections that are told that it has come or gone,
 and bytes of a reply, which count as much as a command does; see ``runtime/shares``."""
@@ -216,11 +216,22 @@ class Session:
             inbox.hold(partial(inbox.run, job), max(room, self._waiting))
 
     def give_way(self, job: Callable[[], object]) -> None:
-        """Let others have the worker; go on with this once the client may cause more."""
-        self.flush()
+        """Let others have the worker; go on with this once the client may cause more.
+
+        Replies that the client has yet to make room for wait too, as in ``hold``.
+        """
+        if self.is_ahead:   # what waits may find no room
+            job = partial(self.hold, job)
+        else:
+            self.flush()
         if self._handle is not None:
             inbox = self._handle.link.inbox
             inbox.give_way(partial(inbox.run, job))
+
+    @property
+    def caused(self) -> int:
+        """Return the units that commands have caused so far."""
+        return 0 if self._handle is None else self._handle.link.inbox.caused
 
     def charge(self, units: int = 1) -> None:
         """Count a command, or more, against what the client may cause. A lock may be held."""

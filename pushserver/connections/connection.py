@@ -238,6 +238,9 @@ class Connection(WebSocket):  # type: ignore[misc]
     def send(self, payload: Data, binary: bool = False) -> None:
         """Queue one message for this client.
 
+        A handler that sends more than ``max_outbox`` faster than the client reads has it closed
+        with 3008: call ``wait_writable`` in between. Other threads of the site wait by themselves.
+
         Args:
             payload: text, a ws4py message, or anything that JSON can hold. Bytes are sent as text
                 unless ``binary`` is true, because ws4py's handlers echo ``message.data`` this way.
@@ -248,6 +251,8 @@ class Connection(WebSocket):  # type: ignore[misc]
             ConnectionClosed: it is closing or closed; the client will not get this.
             InvalidData: a message cannot hold this.
             MessageTooLarge: it has more than ``max_outbox`` bytes.
+            Overloaded: on a thread of the site's: the client had no room for it within
+                ``publish_timeout``; nothing was sent.
         """
         self._deliver(*encode_message(payload, binary))
 

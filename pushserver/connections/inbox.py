@@ -132,7 +132,6 @@ class Inbox(Mailbox):
         """Hand over a message; True if it has filled the inbox."""
         self._received += len(message.data) + MESSAGE_OVERHEAD
         runtime, account = self._context.runtime, self._context.account
-        account.arrived += MESSAGE_OVERHEAD
         if runtime.workers.post(self, partial(self._run_message, message)):
             runtime.relieve_soon()
         limit = 0 if account.is_over else self._context.settings.max_inbox

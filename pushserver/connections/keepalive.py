@@ -12,6 +12,7 @@ from ..wire.keepalive import KeepAliveRule
 from .codec import FramedCodec
 from .context import Context
 from .inbox import Handler, Inbox
+from .pace import Pace
 
 
 class Living(Watched, Protocol):
@@ -23,9 +24,7 @@ class Living(Watched, Protocol):
     outbox: Outbox
     encoding: FramedCodec
     transport: Transport
-    is_paused: bool
-    """Whether nothing is read because the client has caused too much."""
-
+    pace: Pace
     last_read: float
     """The loop's time when something last arrived."""
 
@@ -82,7 +81,7 @@ class KeepAlive:
         link, rule = self._link, self._rule
         now = link.context.runtime.loop.now
         rule.heard(link.last_read)
-        if link.inbox.is_full or link.is_paused:
+        if link.inbox.is_full or link.pace.is_paused:
             self._check_in(self._interval)
         elif rule.is_overdue(now):
             self._overdue(now)

@@ -22,8 +22,9 @@ from ..wire.disconnects import (ABNORMAL, HANDLER_FAILED, NO_PONG, SHORT_OF_MEMO
                                 SLOW, TOO_MUCH, Disconnect)
 from .codec import FramedCodec, encoding
 from .context import Context
-from .inbox import Handler, Inbox
+from .inbox import MESSAGE_OVERHEAD, Handler, Inbox
 from .keepalive import KeepAlive
+from .pace import Pace
 from .waiters import Waiters
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,10 @@ class Link:
 
     __slots__ = ("connection", "channels", "encoding", "context", "transport", "socket", "send",
                  "inbox", "outbox", "busy", "direct", "watching", "state", "disconnect",
-                 "last_read", "allowance", "is_paused", "head_size", "_account", "_unhandled",
-                 "_postponed", "_Id", "_runtime", "_loop", "_hub", "_keepalive", "_deadline",
-                 "_waiters", "_written", "_within", "_will_drop", "_peer_closed", "_failed", "_fd",
-                 "_can_place", "is_behind", "_backpressure")
+                 "last_read", "allowance", "pace", "head_size", "is_behind", "_account",
+                 "_backpressure", "_unhandled", "_Id", "_runtime", "_loop", "_hub", "_keepalive",
+                 "_deadline", "_waiters", "_written", "_within", "_will_drop", "_peer_closed",
+                 "_failed", "_fd", "_can_place")
 
     def __init__(self, connection: Handler, Id: str, sock: LoopSocket, transport: Transport,
                  answer: bytes, context: Context) -> None:
@@ -107,9 +108,8 @@ class Link:
         self._loop.note(partial(self.outbox.force, answer))     # this is not its thread
         self.head_size = _text_size(connection.environ or {})
         self.allowance = Allowance(self._loop.shares, self._loop.now)
-        self.is_paused = False
+        self.pace = Pace()
         self._unhandled = b""   # what was read before it was the others' turn
-        self._postponed: Action | None = None
         self._hub = context.hub
         self._keepalive: KeepAlive | None = None
         self._deadline: Timer | None = None
@@ -182,7 +182,7 @@ class Link:
         self._keepalive = KeepAlive(self, heartbeat)
         self.flush()
         if early and self.state == OPEN:
-            self._take(early)
+            self._take(early, len(early))
         if self.disconnect is not None:
             self.close(self.disconnect, self._within)
         elif self._runtime.leaving is not None:
@@ -194,27 +194,33 @@ class Link:
 
     def readable(self) -> None:
         """Read until the socket and its TLS layer are empty, or the others must have a turn."""
-        deadline = time.monotonic() + READ_TIME
+        deadline = 0.0      # found out only if one read is not enough
         for _ in range(READS_PER_ROUND):
-            if self.inbox.is_full or self.is_paused or self.state == CLOSED:
+            if self.inbox.is_full or self.pace.is_paused or self.state == CLOSED:
                 return
             if self._unhandled:
-                self._take(self._unhandled)
+                self._take(self._unhandled, 0)
                 size: int | None = RECEIVE_SIZE
             else:
                 size = self._read_once()
-            if size is None:
-                self.allowance.has_caught_up()
-                return
-            if not size:
+            if size == 0:
                 self.end(ABNORMAL)
                 return
-            if size < RECEIVE_SIZE and not self.socket.pinned and not self._unhandled:
-                self.allowance.has_caught_up()
+            if size is None \
+                    or size < RECEIVE_SIZE and not self.socket.pinned and not self._unhandled:
+                if self.allowance.is_over:
+                    self.allowance.has_caught_up()
                 return
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            deadline = deadline or now + READ_TIME
+            if now > deadline:
                 break
         self._loop.again(self)
+
+    def look(self) -> tuple[bool, bool]:
+        """Tell whether something waits to be read, and whether the client has left behind it."""
+        waits, has_left = self.socket.look()
+        return waits or bool(self._unhandled), has_left
 
     def _read_once(self) -> int | None:
         """Read and handle what has come; return its size, None if nothing came, 0 at the end."""
@@ -227,63 +233,25 @@ class Link:
             size = data if data is None else len(data)
         if size:
             self.last_read = self._loop.now
-            self._account.arrive(size)
             if self.state == LINGERING:
                 pass  # discarded
             elif data is None:
-                self._handle(self.transport.placed(size))
-                self._charge()
+                self._handle(self.transport.placed(size), size)
             else:
-                self._take(data)
+                self._take(data, size)
         return size
 
-    def _take(self, data: bytes) -> None:
-        """Handle what has been read: short frames in pieces, if others wait."""
+    def _take(self, data: bytes, size: int) -> None:
+        """Handle what has been read, short frames in pieces if others wait; ``size`` bytes are new.
+        """
         self._unhandled = b""
         if len(data) > PIECE and not self.transport.left \
                 and self._loop.shares.others_wait(self._loop.now):
             data, self._unhandled = data[:PIECE], data[PIECE:]
-        self._handle(self.transport.feed(data))
-        self._charge()
+        self._handle(self.transport.feed(data), size)
 
-    def _charge(self) -> None:
-        """Count what the client has caused; pause if that is more than its share."""
-        now, allowance = self._loop.now, self.allowance
-        if not allowance.charge(self.transport.frames + self.inbox.caused, now):
-            return
-        seconds = allowance.pause(now)
-        if seconds and not self.is_paused and self.state in (OPEN, CLOSING):
-            self.is_paused = True
-            self._watch()
-            self._loop.call_later(seconds, partial(self._loop.guarded, self, self._go_on))
-            if self.state == OPEN and allowance.is_too_much(now):
-                logger.info("Id %r: closed: it has sent too much for a minute", self.Id)
-                self.close(TOO_MUCH)
-
-    def _go_on(self) -> None:
-        """End a pause."""
-        if self.is_paused and self.state != CLOSED:
-            self.is_paused = False
-            self.last_read = self._loop.now
-            self._watch()
-            self._loop.again(self)
-        self._end_postponing()
-
-    def when_allowed(self, action: Action) -> None:
-        """Call something as soon as the client may cause more, or at the end."""
-        if self.state <= OPEN:
-            self._charge()
-        if self.is_paused and self.state <= OPEN:
-            self._postponed = action
-        else:
-            action()
-
-    def _end_postponing(self) -> None:
-        action, self._postponed = self._postponed, None
-        if action is not None:
-            action()
-
-    def _handle(self, messages: Sequence[Any]) -> None:
+    def _handle(self, messages: Sequence[Any], size: int) -> None:
+        self._account.arrive(size + MESSAGE_OVERHEAD * len(messages))
         for message in messages:
             if isinstance(message, Disconnect):
                 self._peer_closes(message)
@@ -294,6 +262,17 @@ class Link:
         failure = self.transport.failure
         if failure is not None and not self._failed:
             self._fail(failure)
+        caused = self.transport.frames + self.inbox.caused
+        if caused >= self.allowance.due and self.state <= CLOSING:
+            self.pace.charge(self, caused)
+
+    def when_allowed(self, action: Action) -> None:
+        """Call something as soon as the client may cause more, or at the end."""
+        if self.state > OPEN:
+            action()
+            return
+        self.pace.charge(self, self.transport.frames + self.inbox.caused)
+        self.pace.when_allowed(action)
 
     def _received_one(self, message: Any) -> None:
         opcode = message.opcode
@@ -305,18 +284,23 @@ class Link:
             if type(self.connection).ponged is WebSocket.ponged:
                 return
         if self.inbox.put(message):
-            self._watch()  # stop reading until the handler has caught up
+            self.watch()   # stop reading until the handler has caught up
 
     def resume(self) -> None:
         """Continue reading; see ``InboxReader``."""
         if self.inbox.is_full and self.state != CLOSED:
             self.inbox.is_full = False
-            self.last_read = self._loop.now
-            self._watch()
-            self._loop.again(self)
+            self.read_on()
 
-    def _watch(self) -> None:
-        read = 0 if self.inbox.is_full or self.is_paused else READ
+    def read_on(self) -> None:
+        """Read again what waits; the client was not silent, it was not heard."""
+        self.last_read = self._loop.now
+        self.watch()
+        self._loop.again(self)
+
+    def watch(self) -> None:
+        """Have the selector watch for what can be done now."""
+        read = 0 if self.inbox.is_full or self.pace.is_paused else READ
         self._loop.watch(self, read | (WRITE if self.outbox.size else 0))
 
     # Writing
@@ -407,10 +391,10 @@ class Link:
 
     def _wait_writable(self) -> None:
         self._set_busy(True)
-        self._watch()
+        self.watch()
 
     def _flushed(self) -> None:
-        self._watch()
+        self.watch()
         if self.state == OPEN:
             self._set_busy(False)
         elif self._peer_closed:
@@ -447,8 +431,8 @@ class Link:
         self.disconnect = self.disconnect or disconnect
         self.state = CLOSING
         self._set_busy(True)
-        if self.inbox.is_full or self.is_paused:
-            self.inbox.is_full = self.is_paused = False
+        if self.inbox.is_full or self.pace.is_paused:
+            self.inbox.is_full = False
             self._loop.again(self)
         self.connection.server_terminated = True
         self._hub.remove(self)
@@ -485,7 +469,7 @@ class Link:
 
     def _end_waiting(self) -> None:
         """Let those go on who wait for the client, which gets nothing more."""
-        self._end_postponing()
+        self.pace.end()
         if self.is_behind:
             self._backpressure.caught_up(self)
         if self._waiters is not None:
@@ -537,6 +521,12 @@ class Link:
         if self.state == OPEN:
             self.outbox.drop_unsent(self.socket.pinned)
         self.close(SLOW)
+
+    def too_much(self) -> None:
+        """Close on a client that goes on sending more than its share."""
+        if self.state == OPEN:
+            logger.info("Id %r: closed: it has sent too much for a minute", self.Id)
+            self.close(TOO_MUCH)
 
     def shed(self) -> None:
         """Close for want of memory, and let go of all that is held for the client."""

@@ -38,6 +38,9 @@ READING_IN_A_ROW = 0.002
 """Sockets that are read and written, and seconds that reading takes, before new publications get
 their turn."""
 
+LOOKS_AT_TIME = 4
+"""Sockets after which the time is looked at: that takes some time itself."""
+
 READING_TIME = 0.008
 """Seconds that a round reads those whom the selector shows, and as long those who have had more
 than their turn; the others follow in the next round."""
@@ -373,9 +376,12 @@ class Loop:
                again: dict[Polled, None]) -> None:
         """Read and write those whom the selector shows, but for those who are read ``again``."""
         reading_until = self.now + READING_TIME
+        now = self.now
         for number, (key, mask) in enumerate(events):
+            if number % LOOKS_AT_TIME == 0:
+                now = time.monotonic()
             if self._intake and (number % EVENTS_IN_A_ROW == 0
-                                 or time.monotonic() > self._written + READING_IN_A_ROW):
+                                 or now > self._written + READING_IN_A_ROW):
                 self._take_intake()
             item = key.data
             if item is None:
@@ -383,8 +389,8 @@ class Loop:
                 continue
             if mask & WRITE and item.watching & WRITE:
                 self.guarded(item, item.flush)
-            if mask & READ and item.watching & READ and item not in again:
-                if number >= EVENTS_IN_A_ROW and time.monotonic() > reading_until:
+            if mask & READ and item.watching & READ and not (again and item in again):
+                if number >= EVENTS_IN_A_ROW and now > reading_until:
                     self._again[item] = None
                 else:
                     self.guarded(item, item.readable)

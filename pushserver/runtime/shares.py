@@ -16,8 +16,7 @@ OTHERS_WAIT = 1.0
 """Seconds for which others count as waiting after something was sent to them."""
 
 FEW = 16
-SOON = 0.02
-"""Units that are counted only later, and seconds after which they are: counting takes time too."""
+"""Units that are counted together: counting takes time too."""
 
 SHORTEST_PAUSE = 0.01
 """Seconds that a pause lasts at least: shorter ones would be mostly timers."""
@@ -93,17 +92,23 @@ class Allowance:
     Args:
         shares: all clients' together.
         now: monotonic seconds.
+
+    Attributes:
+        due: the total from which it is worth the time to charge again.
+        is_over: more has waited from the client than its share allows, since it was last read to
+            the end.
     """
 
-    __slots__ = ("_shares", "_level", "_at", "_total", "_reads", "_over_since")
+    __slots__ = ("due", "is_over", "_shares", "_level", "_at", "_total", "_over_since")
 
     def __init__(self, shares: Shares, now: float) -> None:
+        self.due = FEW
+        self.is_over = False
         self._shares = shares
         self._level = BURST
         self._at = now
         self._total = 0
-        self._reads = 0
-        self._over_since: float | None = None
+        self._over_since = now
 
     def __repr__(self) -> str:
         return f"<Allowance {self._level:.0f} units>"
@@ -123,30 +128,23 @@ class Allowance:
         """Tell whether at least half of it is left."""
         return self.level(now) >= BURST / 2
 
-    def charge(self, total: int, now: float) -> bool:
-        """Note what the client has caused, and at least one unit for each call.
+    def charge(self, total: int, now: float) -> None:
+        """Note what the client has caused.
 
         Args:
             total: units since the client came.
             now: monotonic seconds.
-
-        Returns:
-            False if it is so little that it is counted only with the next.
         """
-        self._reads += 1
-        if total - self._total < FEW > self._reads and now - self._at < SOON:
-            return False
-        level = self.level(now) - max(self._reads, total - self._total)
-        self._reads = 0
+        level = self.level(now) - (total - self._total)
         was_in_debt, self._level = self._level < 0, max(-BURST, level)
         self._total = total
+        self.due = total + FEW
         self._at = now
         if level < 0:
             if not was_in_debt or self not in self._shares.debtors:
                 self._shares.debtors[self] = None
         elif was_in_debt:
             self._shares.debtors.pop(self, None)
-        return True
 
     def pause(self, now: float) -> float:
         """Return for how many seconds nothing more should be done for the client; 0: go on."""
@@ -156,17 +154,22 @@ class Allowance:
         level = self.level(now)
         if level >= 0:
             return 0.0
-        if self._over_since is None:
+        if not self.is_over:
+            self.is_over = True
             self._over_since = now
         return max(SHORTEST_PAUSE, -level / self._shares.rate())
 
     def has_caught_up(self) -> None:
         """Note that nothing waits from the client: it sends no more than its share."""
-        self._over_since = None
+        self.is_over = False
+
+    def seconds_over(self, now: float) -> float:
+        """Return for how long more has waited from the client than its share allows."""
+        return now - self._over_since if self.is_over else 0.0
 
     def is_too_much(self, now: float) -> bool:
-        """Tell whether more has waited from the client, for long, than its share allows."""
-        return self._over_since is not None and now - self._over_since > MOST_PAUSED
+        """Tell whether that is too long."""
+        return self.seconds_over(now) > MOST_PAUSED
 
     def end(self) -> None:
         """Forget the debt: the client has left."""

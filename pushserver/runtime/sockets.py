@@ -6,6 +6,7 @@ so the loop has one path for both kinds.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -55,6 +56,12 @@ TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 TCP_INFO_SIZE = 128
 """Bytes of Linux's ``struct tcp_info`` up to the end of ``tcpi_bytes_acked``."""
 
+poll = getattr(select, "poll", None)
+
+HAS_LEFT = sum(getattr(select, name, 0) for name in (
+    "POLLRDHUP", "POLLHUP", "POLLERR", "POLLNVAL"))
+"""What ``poll`` shows of a socket whose peer has ended."""
+
 BYTES_ACKED = struct.Struct("=120xQ")
 INT = struct.Struct("=i")
 
@@ -97,6 +104,21 @@ class PlainSocket:
     def has_pending(self) -> bool:
         """Tell whether bytes are waiting that the selector cannot see."""
         return False
+
+    def look(self) -> tuple[bool, bool]:
+        """Tell whether something waits to be read, and whether the peer has left behind that.
+
+        Where the system does not say, something waits, and the peer is there.
+        """
+        if poll is None:
+            return True, False
+        try:
+            found = poll()
+            found.register(self.socket.fileno(), select.POLLIN | HAS_LEFT)
+            events = sum(events for _, events in found.poll(0))
+        except (OSError, ValueError):
+            return True, True   # closed
+        return bool(events) or self.has_pending(), bool(events & HAS_LEFT)
 
     @property
     def unreceived(self) -> int:

@@ -84,10 +84,11 @@ class Workers:
             if mailbox.jobs is None:
                 mailbox.jobs = deque()
             mailbox.jobs.append(job)
-            bell = self._make_ready(mailbox)
+            if not mailbox.active:
+                bell = self._make_ready(mailbox)
         if bell is not None:
             bell.release()
-        return self.is_behind
+        return bool(self._ready) and not self._idle     # is_behind, without its call
 
     def hold(self, mailbox: Mailbox, job: Job) -> None:
         """Run nothing more of a mailbox until ``release``, and this job first after it.

@@ -67,7 +67,7 @@ class Transport(Protocol):
 
     @property
     def frames(self) -> int:
-        """Return how many frames, or the like, the client has begun to send so far."""
+        """Return how many frames, or the like, the client has begun or gone on with so far."""
 
     @property
     def held_bytes(self) -> int:

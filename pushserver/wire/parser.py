@@ -35,6 +35,9 @@ WORTH_A_VIEW = 1024
 WORTH_PLACING = 32 * 1024
 """From this many missing bytes on, a payload is read straight into its place."""
 
+SHORT_MASKED = 2 + MASK_SIZE
+"""Bytes of a short frame's header with its mask."""
+
 WHOLE_TEXT = FIN | OPCODE_TEXT
 WHOLE_BINARY = FIN | OPCODE_BINARY
 
@@ -70,8 +73,8 @@ class FrameReader:
         failure: the close code and reason to send, once the peer has broken the protocol.
             After that, and after a close frame, nothing more is read.
         left: payload bytes of the current frame that have yet to arrive.
-        frames: how many have begun, control frames and fragments too; short ones that a server
-            sends are not counted.
+        frames: how many have begun, control frames and fragments too, and how many times one was
+            gone on with; short ones that a server sends are not counted.
     """
 
     __slots__ = ("failure", "left", "frames", "_max", "_mask_bit", "_values", "_short", "_buffer",
@@ -83,7 +86,7 @@ class FrameReader:
         self._max = max_message_size
         self._mask_bit = MASKED if from_client else 0
         self._values = values
-        self._short = values and not from_client and max_message_size >= MAX_SHORT
+        self._short = values != from_client and max_message_size >= MAX_SHORT
         self._buffer: bytearray | None = None
         self._done = False
         self._opcode = OPCODE_CONTINUATION   # of the current message; continuation: there is none
@@ -105,9 +108,12 @@ class FrameReader:
         """
         found: list[Received] = []
         if self.failure is not None or self._done:
+            self.frames += 1
             return found
         buffer: bytes | bytearray = data
-        if self._buffer is not None:
+        if self.left:
+            self.frames += 1
+        elif self._buffer is not None:      # its frame counts again below
             self._buffer += data
             buffer = self._buffer
         position = 0
@@ -141,7 +147,10 @@ class FrameReader:
                 if self.left:
                     return position
             if self._short and not self._opcode:
-                position = self._read_short(buffer, position, found)
+                if self._mask_bit:
+                    position = self._read_short_masked(buffer, position, found)
+                else:
+                    position = self._read_short(buffer, position, found)
             start = position
             if end - start < 2:
                 return start
@@ -235,6 +244,25 @@ class FrameReader:
             position = stop
         return position
 
+    def _read_short_masked(self, buffer: bytes | bytearray, position: int,
+                           found: list[Received]) -> int:
+        """Read a run of short, whole messages from a client; like ``_read_short``."""
+        end = len(buffer)
+        while end - position >= SHORT_MASKED:
+            first = buffer[position]
+            start = position + SHORT_MASKED
+            stop = start + buffer[position + 1] - MASKED
+            if not start <= stop <= min(end, start + MAX_SHORT) \
+                    or first != WHOLE_TEXT and first != WHOLE_BINARY:
+                break
+            payload = apply_mask(buffer[start:stop], bytes(buffer[start - MASK_SIZE:start]))
+            if first == WHOLE_TEXT and not payload.isascii():
+                _Utf8().decode(payload, True)
+            found.append(_message(first & OPCODE_BITS, payload))
+            self.frames += 1
+            position = stop
+        return position
+
     def _whole(self, opcode: int, buffer: bytes | bytearray, position: int, size: int) -> Received:
         """Return the message of one unfragmented frame that has arrived in full."""
         if self._values and opcode == OPCODE_TEXT and not self._mask_bit:
@@ -317,6 +345,7 @@ class FrameReader:
         found: list[Received] = []
         target = self._target
         assert target is not None
+        self.frames += 1
         offset = len(target) - self.left
         if size == self.left:
             if self._final:

@@ -83,9 +83,9 @@ class Hosting:
         self._sockets, self._peers = [], []
 
     def join(self, Id="42", *, handler_cls=Connection, channels=(), early=b"", shake=True,
-             buffer=None, heartbeat=0):
+             buffer=None, heartbeat=0, pair=None):
         """Connect a client; return its end, with ``connection`` on it."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = pair or socket.socketpair()
         self._sockets.append(ours)
         self._peers.append(theirs)
         if buffer:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from pushserver.centrifuge import json_codec
 from tests.support.api_site import user
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -31,6 +32,23 @@ def test_subscribing_tells_the_client_with_all_that_was_missed(site, api):
         assert api.call("subscribe", user="42", channel="news:s") == {}
         assert other.push()["subscribe"]["offset"] == 5
         assert api.call("presence_stats", channel="news:s") == {"num_clients": 2, "num_users": 1}
+
+
+def test_presence_is_encoded_once_until_it_changes(site, api, monkeypatch):
+    encoded, encode = [], json_codec.encoded_info
+    monkeypatch.setattr(json_codec, "encoded_info", lambda info: encoded.append(1) or encode(info))
+    client, name = user(site)
+    other, other_name = user(site)
+    with client, other:
+        client.call("subscribe", channel="news:s")
+        encoded.clear()     # what joining has announced
+        for _ in range(3):
+            assert set(api.call("presence", channel="news:s")["presence"]) == {name}
+        assert len(encoded) == 1
+        other.call("subscribe", channel="news:s")
+        encoded.clear()
+        assert set(api.call("presence", channel="news:s")["presence"]) == {name, other_name}
+        assert len(encoded) == 2
 
 
 def test_a_disconnect_without_a_reason_has_one_for_clients_that_need_it(site, api):

@@ -75,14 +75,35 @@ def test_commands_count_and_a_long_list_pauses_while_others_wait(site, enter, mo
     greedy, quiet = enter("greedy"), enter("quiet")
     link = [link for link in site.push._hub.everyone() if link.Id == "greedy"][0]
     lists = 0
-    while not link.is_paused and lists < 100:
+    while not link.pace.is_paused and lists < 100:
         greedy.send(*(greedy.command("rpc", method="echo", data=1) for _ in range(50)))
         site.push.send("quiet", "push")
         assert quiet.push() == {"message": {"data": "push"}}
         lists += 1
-    assert link.is_paused and link.inbox.caused < lists * 50
+    assert link.pace.is_paused and link.inbox.caused < lists * 50
     site.push.disconnect("greedy")      # what is held is let go
     wait_until(lambda: link.inbox.jobs is None and not link.inbox.held)
+
+
+def test_a_list_gives_way_for_what_it_causes_even_if_that_takes_no_time(site, enter, monkeypatch):
+    monkeypatch.setattr(commands, "GIVE_WAY", 3600.0)
+    monkeypatch.setattr(commands, "GIVE_WAY_UNITS", 5)
+    monkeypatch.setattr(shares, "BURST", 20.0)
+    monkeypatch.setattr(shares, "RATE", 0.001)
+    monkeypatch.setattr(shares, "SHARED_RATE", 0.001)
+    monkeypatch.setattr(shares, "OTHERS_WAIT", 3600.0)
+    greedy, quiet = enter("greedy"), enter("quiet")
+    inbox = [link.inbox for link in site.push._hub.everyone() if link.Id == "greedy"][0]
+    for _ in range(4):      # in a debt that concerns nobody yet
+        asked = [greedy.command("rpc", method="echo", data=1) for _ in range(15)]
+        greedy.send(*asked)
+        assert [greedy.next()["rpc"]["data"] for _ in asked] == [1] * 15
+    before = inbox.caused
+    site.push.send("quiet", "push")
+    assert quiet.push() == {"message": {"data": "push"}}
+    greedy.send(*(greedy.command("rpc", method="echo", data=1) for _ in range(15)))
+    wait_until(lambda: inbox.held)
+    assert before < inbox.caused < before + 15
 
 
 def test_entering_and_leaving_counts_all_who_are_told(site, enter):
@@ -93,4 +114,4 @@ def test_entering_and_leaving_counts_all_who_are_told(site, enter):
     before = inbox.caused
     client.call("subscribe", channel="news:a")
     client.call("unsubscribe", channel="news:a")
-    assert inbox.caused == before + 2 + 3 + 3
+    assert inbox.caused == before + 2 + 10 + 10

@@ -4,9 +4,10 @@ from __future__ import annotations
 import pytest
 
 from pushserver import Connection
+from pushserver.connections import pace
 from pushserver.connections.link import PIECE
 from pushserver.runtime import shares
-from pushserver.wire.disconnects import NO_PONG, TOO_MUCH
+from pushserver.wire.disconnects import ABNORMAL, NO_PONG, TOO_MUCH
 from pushserver.wire.frames import OPCODE_PING, OPCODE_TEXT, frame
 from tests.support.bare_server import KEY, codes, hosting
 from tests.support.site import recorder
@@ -33,7 +34,7 @@ def paused(host, *, opcode=OPCODE_TEXT, handler_cls=Connection):
         flooder.send(opcode, b"%d" % number)
         host.server.send("quiet", "push")
         assert quiet.next() == "push"
-        if link.is_paused:
+        if link.pace.is_paused:
             return flooder, link, quiet
     raise AssertionError("it was never paused")
 
@@ -48,7 +49,7 @@ def test_who_sends_too_much_is_not_read_while_others_get_what_is_pushed(monkeypa
         for _ in range(20):
             host.server.broadcast("push")
             assert quiet.next() == "push"
-        assert link.is_paused and link.transport.frames == before
+        assert link.pace.is_paused and link.transport.frames == before
 
 
 def test_after_a_pause_all_is_read_in_order(monkeypatch):
@@ -70,7 +71,7 @@ def test_nobody_is_paused_while_nobody_else_waits(monkeypatch):
         for number in range(500):
             flooder.send(OPCODE_TEXT, b"x")
         wait_until(lambda: len(log.log) == 501)
-        assert not link_of(host, "flooder").is_paused
+        assert not link_of(host, "flooder").pace.is_paused
 
 
 def test_a_paused_client_can_be_closed_and_is_heard_again_for_its_answer(monkeypatch):
@@ -99,4 +100,40 @@ def test_a_pause_is_no_silence(monkeypatch):
         flooder, link, quiet = paused(host)
         for silent in ("first", "second"):     # each is silent for as long as it is let be
             assert codes(host.join(silent).rest()) == [NO_PONG.code]
-        assert host.server._hub.has(link) and link.is_paused
+        assert host.server._hub.has(link) and link.pace.is_paused
+
+
+@pytest.mark.parametrize("unread", [b"", frame(OPCODE_TEXT, b"unread", KEY) * 10])
+def test_a_client_that_leaves_while_it_is_paused_is_noticed(monkeypatch, unread):
+    limit(monkeypatch, burst=20, rate=0.001)
+    monkeypatch.setattr(pace, "LOOK", 0.02)
+    log = recorder()
+    with hosting() as host:
+        flooder, link, _ = paused(host, handler_cls=log)
+        flooder.sock.sendall(unread)
+        flooder.sock.close()
+        wait_until(lambda: log.log[-1][:3] == ("closed", "flooder", ABNORMAL.code))
+        assert not host.server._hub.has(link)
+
+
+class Costly(Connection):
+    """Send back what comes, which costs much."""
+
+    def received_message(self, message):
+        self._handle.link.inbox.caused += 50
+        self.send(message.data, message.is_binary)
+
+
+@pytest.mark.parametrize("kind", ["pair", "tls_pair"])
+def test_who_lets_nothing_wait_is_not_closed_however_often_it_is_paused(monkeypatch, request, kind):
+    limit(monkeypatch, burst=20, rate=1000)
+    monkeypatch.setattr(shares, "MOST_PAUSED", 0.0)
+    with hosting() as host:
+        client = host.join("fast", handler_cls=Costly, pair=request.getfixturevalue(kind))
+        quiet, link, pauses = host.join("quiet"), link_of(host, "fast"), 0
+        while pauses < 10:
+            client.send(OPCODE_TEXT, b"x")
+            assert client.next() == "x"
+            pauses += link.pace.is_paused
+            host.server.send("quiet", "push")
+            assert quiet.next() == "push"

@@ -51,7 +51,7 @@ class FakeLink:
         self.connection = SimpleNamespace(heartbeat_freq=None)
         self.outbox = SimpleNamespace(size=0)
         self.inbox = SimpleNamespace(is_full=False)
-        self.is_paused = False
+        self.pace = SimpleNamespace(is_paused=False)
         self.encoding = SimpleNamespace(codec=SimpleNamespace(awaits_pings=False), ping=b"ping")
         self.last_read = self.taken = self.sent = 0
         self.ended = []

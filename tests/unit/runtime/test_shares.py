@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pushserver.runtime.shares import (BURST, MOST_PAUSED, OTHERS_WAIT, RATE, SHARED_RATE,
-                                       SOON, Allowance, Shares)
+                                       Allowance, Shares)
 
 FRAMES = [b"frame"]
 
@@ -103,9 +103,8 @@ def test_only_who_goes_on_for_long_without_catching_up_has_sent_too_much(shares)
     assert not flooder.allowance.is_too_much(MOST_PAUSED + 1)
 
 
-def test_what_is_read_counts_even_if_it_completes_nothing(shares):
+def test_so_little_is_due_later_that_it_makes_no_difference(shares):
     one = client(shares).allowance
-    for _ in range(10):
-        one.charge(0, 0.0)
-    one.charge(0, SOON)
-    assert one.level(SOON) == BURST - 11
+    assert 0 < one.due < BURST / 10
+    one.charge(500, 0.0)
+    assert one.level(0.0) == BURST - 500 and 500 < one.due < 500 + BURST / 10

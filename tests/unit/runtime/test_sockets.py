@@ -101,6 +101,22 @@ def test_the_peers_end_is_empty_bytes(ends):
     assert wait_until(lambda: sender.receive() == b"")
 
 
+def test_a_look_tells_what_waits_and_whether_the_peer_has_left_behind_it(ends):
+    sender, peer = ends
+    assert sender.look() == (False, False)
+    peer.sendall(b"x" * 1000)
+    assert wait_until(lambda: sender.look() == (True, False))
+    wait_until(lambda: some_of(sender.socket))
+    assert sender.look() == (True, False)   # of TLS, no longer in the system's buffer
+    assert len(sender.receive()) == 990
+    assert sender.look() == (False, False)
+    peer.sendall(b"more")
+    peer.close()
+    assert wait_until(lambda: sender.look() == (True, True))
+    sender.close()
+    assert sender.look() == (True, True)
+
+
 def test_a_vanished_peer_is_lost_for_writing_and_at_its_end_for_reading(ends):
     sender, peer = ends
     peer.close()

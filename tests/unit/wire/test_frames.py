@@ -462,3 +462,15 @@ def test_only_frames_are_taken_out():
     answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
     assert without((b"out",), answer + frame(OPCODE_TEXT, b"out")).startswith(answer)
     assert without((b"out",), b"") == b""
+
+
+@pytest.mark.parametrize("stream, size", [
+    (masked_frame(0x81, b"x" * 100) * 50, 1 << 20), (masked_frame(0x02) + masked_frame(0) * 50, 1),
+    (masked_frame(0x89) * 50, 6), (masked_frame(0x82, b"x" * 400), 4)])
+def test_what_a_client_makes_a_server_do_is_counted(stream, size):
+    reader, reads = FrameReader(LARGE), [stream[at:at + size] for at in range(0, len(stream), size)]
+    for data in reads:
+        reader.feed(data)
+    assert reader.failure is None
+    wanted = max(50, len(reads) * 4 // 5)
+    assert wanted <= reader.frames <= wanted * 2

@@ -199,6 +199,8 @@ ATTACKS = {
                                               b"Content-Length: 90000\r\n\r\n", b"a"),
     "40 that read 4 MB not at all": Attack(40, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
                                            lasts=5.0),
+    "40 that read a stream not at all": Attack(
+        40, b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n", lasts=5.0),
     "2,000 half closed": Attack(2000, half=True),
     "200 endless heads": Attack(200, b"GET / HTTP/1.1\r\nA: ", b"a" * 4000),
     "200 with pages behind an upgrade": Attack(200, upgrade() + PAGE * 5, PAGE),

@@ -50,6 +50,11 @@ class Page:
         return PAGE
 
     @cherrypy.expose
+    @cherrypy.config(**{"response.stream": True})
+    def stream(self):
+        return iter([PAGE])
+
+    @cherrypy.expose
     def size(self):
         return str(len(cherrypy.request.body.read()))
 

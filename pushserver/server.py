@@ -125,7 +125,7 @@ class PushServer:
                                    duplicates=settings.duplicates)
         self._delivery = Delivery()
         self._broker: Broker = self._own_broker \
-            or MemoryBroker(max_made=settings.max_channels)
+            or MemoryBroker(max_made=settings.max_channels, max_bytes=settings.max_memory)
         self._housekeeping = Housekeeping()
         self._node = Node(self._hub, self._rules, self._broker, self._delivery,
                           self._housekeeping.expect_departures)

@@ -39,6 +39,9 @@ REMEMBERED_BYTES = 32 * 1024 * 1024
 """Bytes for the positions of channels with empty histories: so many for those of clients, and so
 many for those of the site."""
 
+FREED_SHARE = 50
+"""Of the most bytes, one part in this is freed when they are passed."""
+
 HALVES = 2
 """In how many turns all positions are dropped."""
 
@@ -99,15 +102,19 @@ class MemoryBroker:
         presence: tracks who is in the channels; None: in memory.
         control: what carries commands; None: this process is the only node.
         max_made: the most histories of channels made by clients; see ``Makers``.
+        max_bytes: of histories and keys; past it, whoever publishes frees the histories that go
+            first; 0: any number. Being told to ``evict`` comes too late if many publish at once.
     """
 
     def __init__(self, clock: Clock = time.monotonic, *, presence: Presence | None = None,
-                 control: Control | None = None, max_made: int = MAX_MADE) -> None:
+                 control: Control | None = None, max_made: int = MAX_MADE,
+                 max_bytes: int = 0) -> None:
         self.presence: Presence = presence or MemoryPresence(clock)
         self.control: Control = control or LocalControl()
         self._receiver: Receiver | None = None
         self._clock = clock
         self._max_made = max_made
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()       # for the table of channels and all that follows
         self._fleeting = threading.Lock()   # for all channels without history
         self._channels: dict[str, _Channel] = {}
@@ -154,6 +161,8 @@ class MemoryBroker:
             receiver = self._receiver
             if receiver is not None:
                 receiver.wake()
+            if self._bytes > self._max_bytes > 0:
+                self.evict(self._bytes - self._max_bytes + self._max_bytes // FREED_SHARE)
 
     def _deliver(self, channel: str, publication: Publication, epoch: str) -> None:
         receiver = self._receiver

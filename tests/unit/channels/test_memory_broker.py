@@ -304,6 +304,19 @@ def test_bytes_that_are_forgotten_do_not_count(node):
     forget_all(node)
 
 
+def test_histories_never_pass_the_most_bytes_however_fast_they_grow(node):
+    node.broker = MemoryBroker(node.clock, max_bytes=500_000)
+    most, seen = 0, []
+    for number in range(2000):
+        node.publish(f"news:{number}", "x" * 1000, maker=f"client {number % 3}")
+        most = max(most, node.broker.held_bytes - node.broker._position_bytes)
+        seen.append(len(node.broker._channels))
+    assert 490_000 < most < 500_000 + 3000
+    assert seen[-1] > 200 and seen[-1] > max(seen) * 0.9
+    top = node.publish("news:0", "again").offset
+    assert top == 2     # what was forgotten goes on where it was
+
+
 def test_eviction_frees_so_many_bytes_the_clients_channels_first(node):
     publish_in_turn(node, "", "news")
     publish_in_turn(node, "bob", *"abcd")

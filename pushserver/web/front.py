@@ -25,10 +25,25 @@ MOST_IDLE = 1000
 """Connections between two requests; the longest idle ones are closed."""
 
 
+class _Connection:
+    """An ``HTTPConnection``, whose subclass this becomes."""
+
+    server: Any
+
+    def close(self) -> None:
+        """End the connection, once its answer is written; cheroot's threads call this."""
+        self.server._connections.put_last(self)
+
+    def end(self) -> None:
+        """End it at once."""
+        super().close()  # type: ignore[misc]
+
+
 class Fronted:
     """Give an HTTP server of cheroot a front; see ``PushFront``."""
 
     ssl_adapter: Any
+    ConnectionClass: type[Any]
     _connections: Any
 
     def prepare(self) -> None:
@@ -41,13 +56,16 @@ class Fronted:
             raise InvalidSetting("the front needs cheroot's builtin TLS adapter: set "
                                  "server.ssl_module to 'builtin'")
         super().prepare()  # type: ignore[misc]
+        made = self.ConnectionClass
+        if not issubclass(made, _Connection):
+            self.ConnectionClass = type(made.__name__, (_Connection, made), {})
         self._connections._selector.close()
         pending = max(1, min(MOST, default_max_connections() // SHARE))
         self._connections = Arrivals(self, pending, MOST_IDLE)
 
     @property
     def held_bytes(self) -> int:
-        """Return the bytes of requests that have not come as a whole."""
+        """Return the bytes of requests that have not come as a whole, and of unread answers."""
         arrivals = getattr(self, "_connections", None)
         return arrivals.held_bytes if isinstance(arrivals, Arrivals) else 0
 
@@ -60,7 +78,15 @@ class PushFront(Fronted, CPWSGIServer):  # type: ignore[misc]
     their meaning.
 
     A client has 10 s for its TLS handshake and 10 s for a request's head (else 408) of at most
-    16 KiB (else 431). Bodies of up to 64 KiB are awaited for 30 s before a thread is used.
+    16 KiB (else 431). Bodies of up to 64 KiB are awaited for 30 s before a thread is used. Longer
+    ones, and those whose length is not told, are read by half of the threads; the others wait for
+    that for 30 s (else 503), and who sends less than 4 KiB a second meanwhile is answered 408.
+
+    What a client does not read of an answer is kept, up to 4 MiB for one and 64 MiB for all, and
+    its thread is free; the client is closed if it reads nothing for ``server.socket_timeout``.
+    Beyond that, and for answers without a ``Content-Length``, a thread waits. Only if requests wait
+    for a thread, and more than half of the threads for clients, are the slowest of those closed.
+
     Of the connections that have not made a request, at most 2,000, and a tenth of what the file
     limit allows, are kept; then the oldest of the address that has most is closed.
     """

@@ -14,7 +14,7 @@ from cherrypy._cpserver import Server
 from cherrypy.process.wspbus import Bus
 
 from pushserver import InvalidSetting, PushFront, PushPlugin, PushTool
-from pushserver.web import arrivals
+from pushserver.web import arrivals, exchanges
 from pushserver.web.heads import MAX_BODY
 from pushserver.wire.handshake import MAX_HEAD
 from tests.support.loopback import free_port
@@ -27,9 +27,13 @@ LONG = 6 * PATIENCE
 """cheroot's timeout: a thread that waits for a client makes a test fail."""
 
 
+PAGE = bytes(range(250)) * 14_000       # more than the system takes for a client
+
+
 class Root:
     def __init__(self):
         self.entered, self.leave = threading.Event(), threading.Event()
+        self.failures = []
 
     @cherrypy.expose
     @cherrypy.tools.push(handler_cls=Echo)
@@ -43,6 +47,25 @@ class Root:
     @cherrypy.expose
     def size(self):
         return str(len(cherrypy.request.body.read()))
+
+    @cherrypy.expose
+    def late(self):
+        """Read a body that may not come."""
+        try:
+            return str(len(cherrypy.request.rfile.read()))
+        except Exception as error:
+            self.failures.append(error)
+            raise
+    late._cp_config = {"request.process_request_body": False}
+
+    @cherrypy.expose
+    def large(self):
+        return PAGE
+
+    @cherrypy.expose
+    def stream(self):
+        return iter([PAGE])
+    stream._cp_config = {"response.stream": True}
 
     @cherrypy.expose
     def wait(self):
@@ -78,6 +101,7 @@ class Site:
     def start(self):
         self.bus.publish("start")
         self.front = self.adapter.httpserver
+        self.front.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)    # of clients
         self.front.error_log = lambda text="", level=20, traceback=False: self.log.append(text)
 
     def stop(self):
@@ -85,15 +109,19 @@ class Site:
         self.adapter.unsubscribe()
         cherrypy.tree.apps.pop("", None)
 
-    def raw(self, data=b"", tls=False):
+    def raw(self, data=b"", tls=False, reads=True):
         """Return a connection, after some bytes."""
         if self.adapter.socket_file:
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(PATIENCE)
             sock.connect(self.adapter.socket_file)
         else:
-            sock = socket.create_connection(
-                (self.adapter.socket_host, self.adapter.socket_port), PATIENCE)
+            sock = socket.socket(socket.AF_INET6 if ":" in self.adapter.socket_host
+                                 else socket.AF_INET)
+            if not reads:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            sock.settimeout(PATIENCE)
+            sock.connect((self.adapter.socket_host, self.adapter.socket_port))
         if tls:
             sock = self.client_tls.wrap_socket(sock, server_hostname="localhost")
         sock.sendall(data)
@@ -245,6 +273,129 @@ def test_requests_sent_together_are_answered_in_order(site, pieces):
     answer = answer_of(sock)
     assert [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:]] \
         == [b"3", b"0", b"70000", b"20", b"127.0.0.1"]
+
+
+def get(path, last=False):
+    return b"GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n" % (path, b"Connection: close\r\n" * last)
+
+
+def waits(site):
+    return site.front._connections._waits
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_does_not_read_a_page_takes_no_thread(request, many, tls):
+    site = request.getfixturevalue("tls_site" if tls else "site")
+    for _ in range(5 * THREADS):
+        many(site.raw(get(b"/large"), tls, reads=False))
+    assert site.get() == (200, "127.0.0.1")
+    assert site.front.held_bytes > len(PAGE)
+    site.front.shutdown_timeout = 0.1       # it would wait for them
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_page_that_is_read_late_is_whole_and_the_next_ones_follow(request, many, tls):
+    site = request.getfixturevalue("tls_site" if tls else "site")
+    sock = many(site.raw(get(b"/large") * 2 + get(b"/large"), tls, reads=False))
+    wait_until(lambda: len(site.front._connections._answering) == 1)
+    sock.sendall(get(b"/", last=True))
+    pages = [part.partition(b"\r\n\r\n")[2] for part in
+             answer_of(sock).split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert pages == [PAGE, PAGE, PAGE, b"127.0.0.1"]
+    assert waits(site).kept == 0
+
+
+def test_a_connection_waits_for_its_next_request_after_a_page_that_was_read_late(site, many):
+    sock = many(site.raw(get(b"/large"), reads=False))
+    wait_until(lambda: len(site.front._connections._answering) == 1)
+    received = 0
+    while received < len(PAGE):
+        received += len(sock.recv(65536))
+    wait_until(lambda: len(site.front._connections._idle) == 1)
+    sock.sendall(get(b"/", last=True))
+    assert answer_of(sock).endswith(b"127.0.0.1")
+
+
+def test_who_reads_nothing_of_a_page_is_closed_in_the_end(site, many):
+    site.front._connections._answering.seconds = 0.2
+    many(site.raw(get(b"/large"), reads=False))
+    wait_until(lambda: waits(site).kept)
+    wait_until(lambda: not waits(site).kept)
+    assert not len(site.front._connections._answering)
+
+
+def test_a_page_is_written_to_its_end_at_a_stop(site):
+    sock = site.raw(get(b"/large", last=True), reads=False)
+    wait_until(lambda: waits(site).kept)
+    stopping = threading.Thread(target=site.bus.publish, args=("stop",))
+    stopping.start()
+    assert answer_of(sock).endswith(PAGE)
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/stream"])
+def test_threads_wait_for_what_is_not_kept_while_nobody_else_needs_them(site, many, monkeypatch,
+                                                                        path):
+    monkeypatch.setattr(exchanges, "MOST_KEPT_OF_ONE", 0)
+    made = [many(site.raw(get(path, last=True), reads=False)) for _ in range(THREADS)]
+    wait_until(lambda: len(waits(site)._waiting) == THREADS)
+    assert waits(site).kept == 0
+    for sock in made:
+        assert len(answer_of(sock)) > len(PAGE)
+
+
+@pytest.mark.parametrize("limit", ["MOST_KEPT", "MOST_KEPT_OF_ONE"])
+def test_who_reads_slowest_is_closed_if_others_need_the_threads(site, many, monkeypatch, limit):
+    monkeypatch.setattr(exchanges, limit, 0)
+    made = [many(site.raw(get(b"/large", last=True), reads=False)) for _ in range(5 * THREADS)]
+    assert site.get() == (200, "127.0.0.1")
+    wait_until(lambda: len(waits(site)._waiting) == waits(site).most)
+    sizes = []
+    for sock in made:
+        with contextlib.suppress(OSError):
+            sizes.append(len(answer_of(sock)) > len(PAGE))
+    assert sum(sizes) <= THREADS    # the last of them needed not give way
+
+
+LONG_POST = b"POST /late HTTP/1.1\r\nHost: a\r\n%s\r\n"
+LONG_BODIES = {"long": b"Content-Length: 100000\r\n", "chunked": b"Transfer-Encoding: chunked\r\n",
+               "expected": b"Content-Length: 10\r\nExpect: 100-continue\r\n"}
+
+
+@pytest.mark.parametrize("kind", LONG_BODIES)
+def test_long_bodies_that_do_not_come_leave_threads_to_others(site, many, kind):
+    for _ in range(5 * THREADS):
+        many(site.raw(LONG_POST % LONG_BODIES[kind]))
+    assert site.get() == (200, "127.0.0.1")
+
+
+def test_long_bodies_are_read_in_turn(site, many):
+    made = [many(site.raw(LONG_POST % LONG_BODIES["long"])) for _ in range(5)]
+    wait_until(lambda: len(site.front._connections._queued) == 4)
+    for sock in made:   # the others wait although they have come
+        sock.sendall(b"b" * 100_000)
+    for sock in made:
+        sock.shutdown(socket.SHUT_WR)
+        assert answer_of(sock).endswith(b"100000")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_sends_a_long_body_too_slowly_is_told_so_if_others_wait(request, many, monkeypatch,
+                                                                    tls):
+    site = request.getfixturevalue("tls_site" if tls else "site")
+    monkeypatch.setattr(exchanges, "SETTLED", 0.2)
+    slow = many(site.raw(LONG_POST % LONG_BODIES["long"] + b"b", tls))
+    wait_until(lambda: len(waits(site)._waiting) == 1)
+    assert site.get("/size", b"b" * 100_000) == (200, "100000")
+    assert answer_of(slow).startswith(b"HTTP/1.1 408 ")
+    assert type(site.root.failures[0]) is exchanges.TooSlow and not site.log
+
+
+def test_long_bodies_that_wait_for_too_long_are_told_so(site, many):
+    site.front._connections._queued.seconds = 0.2
+    many(site.raw(LONG_POST % LONG_BODIES["long"]))
+    assert answer_of(many(site.raw(LONG_POST % LONG_BODIES["long"]))).startswith(b"HTTP/1.1 503 ")
 
 
 def test_idle_connections_give_way(site):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import selectors
 import socket
 import ssl
@@ -15,7 +16,7 @@ from cheroot.makefile import StreamReader
 
 from .exchanges import SENDS_IN_A_ROW, Exchange, Waits
 from .heads import Head, Verdict
-from .tls import begin_tls, refuse_plain_http, take_step
+from .tls import Certificate, begin_tls, refuse_plain_http, take_step
 
 HEAD_SECONDS = 10.0
 """Seconds that a client has for a TLS handshake, and then for a request's head."""
@@ -34,6 +35,9 @@ AGE = 1.0
 
 PAUSE = 0.05
 """Seconds without accepting, if there is no place or no descriptor."""
+
+CERTIFICATE_INTERVAL = 10.0
+"""Seconds between two looks at the certificate's files."""
 
 ACCEPTS_IN_A_ROW = 64
 
@@ -150,6 +154,8 @@ class Arrivals:
         self._listener.setblocking(False)
         self._selector.register(self._listener, READ, self._accept)
         self._accepts_again: float | None = None    # None: it accepts
+        self._certificate = Certificate(server.ssl_adapter) if server.ssl_adapter else None
+        self._look_again = time.monotonic() + CERTIFICATE_INTERVAL
         self._is_serving = False
         self._is_stopping = False
 
@@ -264,6 +270,11 @@ class Arrivals:
         for stage in self._stages:
             while (first := stage.first()) is not None and first[1] <= now:
                 stage.timed_out(first[0])
+        if self._certificate is not None and self._look_again <= now:
+            self._look_again = now + CERTIFICATE_INTERVAL
+            told = self._certificate.refresh()
+            if told is not None:
+                self.server.error_log(told, logging.WARNING)
         if self._accepts_again is not None and self._accepts_again <= now \
                 and not self._is_stopping:
             self._accepts_again = None
@@ -287,7 +298,8 @@ class Arrivals:
         try:
             self._serve(arrival)
         except Exception as error:
-            self.server.error_log(f"a connection failed before its request: {error!r}", 40, True)
+            self.server.error_log(f"a connection failed before its request: {error!r}",
+                                  logging.ERROR, True)
             self._drop(arrival)
 
     def _take_returned(self) -> None:

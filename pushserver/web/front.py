@@ -87,6 +87,9 @@ class PushFront(Fronted, CPWSGIServer):  # type: ignore[misc]
     Beyond that, and for answers without a ``Content-Length``, a thread waits. Only if requests wait
     for a thread, and more than half of the threads for clients, are the slowest of those closed.
 
+    A new certificate in ``server.ssl_certificate`` and ``server.ssl_private_key`` is used within
+    some 10 s, without a restart; while it cannot be used, the old one is, and the log says why.
+
     Of the connections that have not made a request, at most 2,000, and a tenth of what the file
     limit allows, are kept; then the oldest of the address that has most is closed.
     """

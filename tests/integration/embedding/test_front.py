@@ -49,6 +49,10 @@ class Root:
         return str(len(cherrypy.request.body.read()))
 
     @cherrypy.expose
+    def env(self, name="SSL_SERVER_M_SERIAL"):
+        return str(cherrypy.request.wsgi_environ.get(name))
+
+    @cherrypy.expose
     def late(self):
         """Read a body that may not come."""
         try:
@@ -163,11 +167,20 @@ def site():
 
 
 @pytest.fixture
-def tls_site(tmp_path):
-    authority = trustme.CA()
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def pem(tmp_path, authority):
     path = tmp_path / "site.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(path))
-    made = Site(str(path))
+    return path
+
+
+@pytest.fixture
+def tls_site(pem, authority):
+    made = Site(str(pem))
     made.client_tls = ssl.create_default_context()
     authority.configure_trust(made.client_tls)
     made.start()
@@ -207,6 +220,47 @@ def test_who_has_done_the_tls_handshake_takes_no_thread(tls_site, many):
     for _ in range(5 * THREADS):
         many(tls_site.raw(b"GET /", tls=True))
     assert tls_site.get() == (200, "127.0.0.1")
+
+
+def serial(site):
+    with site.raw(tls=True) as sock:
+        return sock.getpeercert()["serialNumber"]
+
+
+def look_again(site):
+    """Have the front look at its certificate's files now."""
+    site.front._connections._look_again = 0.0
+    site.raw().close()
+    wait_until(lambda: site.front._connections._look_again)
+
+
+def test_a_renewed_certificate_is_used_from_then_on(tls_site, pem, authority, many):
+    kept, before = many(tls_site.raw(tls=True)), serial(tls_site)
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    look_again(tls_site)
+    assert serial(tls_site) not in (before, None)
+    assert int(tls_site.get("/env")[1], 16) == int(serial(tls_site), 16)
+    kept.sendall(get(b"/", last=True))
+    assert answer_of(kept).endswith(b"127.0.0.1")
+    assert len(tls_site.log) == 1 and "has changed and is used" in tls_site.log[0]
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "missing", "of another key"])
+def test_a_certificate_that_cannot_be_used_leaves_the_old_one(tls_site, pem, authority, kind):
+    before = serial(tls_site)
+    other = authority.issue_cert("localhost")
+    if kind == "missing":
+        pem.unlink()
+    else:
+        pem.write_bytes(b"nonsense" if kind == "nonsense" else other.cert_chain_pems[0].bytes()
+                        + authority.issue_cert("localhost").private_key_pem.bytes())
+    for _ in range(3):
+        look_again(tls_site)
+        assert serial(tls_site) == before
+    assert len(tls_site.log) == 1 and "the old certificate is still used" in tls_site.log[0]
+    other.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    look_again(tls_site)
+    assert serial(tls_site) != before
 
 
 def test_plain_http_is_told_so(tls_site):

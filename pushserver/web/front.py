@@ -6,6 +6,7 @@ deadline. All else is cheroot's: its threads, its parser, its WSGI.
 """
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from cheroot.ssl.builtin import BuiltinSSLAdapter
@@ -55,6 +56,8 @@ class Fronted:
         if self.ssl_adapter is not None and not isinstance(self.ssl_adapter, BuiltinSSLAdapter):
             raise InvalidSetting("the front needs cheroot's builtin TLS adapter: set "
                                  "server.ssl_module to 'builtin'")
+        if self.ssl_adapter is not None:    # a handshake costs much more than it costs a client
+            self.ssl_adapter.context.options |= ssl.OP_NO_RENEGOTIATION
         super().prepare()  # type: ignore[misc]
         made = self.ConnectionClass
         if not issubclass(made, _Connection):

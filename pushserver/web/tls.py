@@ -137,8 +137,8 @@ class Certificate:
                 *files, private_key_password=adapter.private_key_password)
             adapter.context.load_cert_chain(*files, password)
         except (OSError, ValueError) as error:
-            return (f"the old certificate is still used: {files[0]} has changed, but cannot be used "
-                    f"with its key: {error}")
+            return (f"the old certificate is still used: {files[0]} has changed, but cannot be "
+                    f"used with its key: {error}")
         adapter._server_env = made._server_env
         return f"the certificate in {files[0]} has changed and is used from now on"
 

@@ -263,6 +263,95 @@ def test_a_certificate_that_cannot_be_used_leaves_the_old_one(tls_site, pem, aut
     assert serial(tls_site) != before
 
 
+def test_a_name_chooses_the_certificate(tls_site, authority):
+    other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("other.example").configure_cert(other)
+
+    def choose(sock, name, context):
+        if name == "other.example":
+            sock.context = other
+
+    tls_site.front.ssl_adapter.context.sni_callback = choose
+    for name in ("localhost", "other.example"):
+        with tls_site.client_tls.wrap_socket(tls_site.raw(), server_hostname=name) as sock:
+            assert sock.getpeercert()["subjectAltName"] == (("DNS", name),)
+            sock.sendall(get(b"/", last=True))
+            assert answer_of(sock).endswith(b"127.0.0.1")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_client_certificates_reach_the_site_and_sessions_are_resumed(tls_site, authority, version):
+    context = tls_site.front.ssl_adapter.context
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    tls_site.client_tls.minimum_version = tls_site.client_tls.maximum_version = version
+    with contextlib.suppress(OSError):  # over TLS 1.3, a client is told only when it reads
+        with tls_site.raw(get(b"/"), tls=True) as sock:
+            assert sock.recv(1) == b""
+    authority.issue_cert("someone@example.org", common_name="someone").configure_cert(
+        tls_site.client_tls)
+    session, reused = None, []
+    for _ in range(2):
+        sock = tls_site.client_tls.wrap_socket(tls_site.raw(), server_hostname="localhost",
+                                               session=session)
+        sock.sendall(get(b"/env?name=SSL_CLIENT_S_DN_CN", last=True))
+        reused.append(sock.session_reused)
+        data = b""
+        while not data.endswith(b"someone"):
+            data += sock.recv(65536)
+        session = sock.session
+        sock.close()
+    assert reused == [False, True]
+
+
+def test_clients_cannot_renegotiate(tls_site):
+    assert tls_site.front.ssl_adapter.context.options & ssl.OP_NO_RENEGOTIATION
+
+
+def records(tls_site, data):
+    """Return what a client sends over TLS in one record, and its connection."""
+    sock = tls_site.raw()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = tls_site.client_tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            incoming.write(sock.recv(65536))
+    sock.sendall(outgoing.read())
+    tls.write(data)
+    return outgoing.read(), sock
+
+
+def test_who_sends_a_record_byte_by_byte_takes_no_thread(tls_site, many):
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nA: %s\r\n\r\n" % (b"a" * 15_000)
+    sent = []
+    for _ in range(5 * THREADS):
+        record, sock = records(tls_site, data)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in record[:20]:
+            sock.sendall(bytes([byte]))
+        sent.append((record, many(sock)))
+    assert tls_site.get() == (200, "127.0.0.1")
+    for record, sock in sent:
+        sock.sendall(record[20:])
+        assert len(sock.recv(65536)) > 22      # tickets, or an answer
+
+
+def test_who_stops_half_way_in_a_handshake_is_closed(tls_site, many):
+    tls_site.front._connections._shaking.seconds = 0.2
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = tls_site.client_tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    for data in (b"", outgoing.read()):
+        sock = many(tls_site.raw(data))
+        while sock.recv(65536):
+            pass
+
+
 def test_plain_http_is_told_so(tls_site):
     answer = answer_of(tls_site.raw(b"GET / HTTP/1.1\r\n\r\n"))
     assert answer.startswith(b"HTTP/1.1 400 ") and b"only speaks HTTPS" in answer

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import deque
 from functools import partial
+from queue import Full
 from typing import Any, Callable
 
 from cheroot.makefile import StreamReader
@@ -156,7 +157,8 @@ class Arrivals:
         self._accepts_again: float | None = None    # None: it accepts
         self._certificate = Certificate(server.ssl_adapter) if server.ssl_adapter else None
         self._look_again = time.monotonic() + CERTIFICATE_INTERVAL
-        self._is_serving = False
+        self._to_free = 0
+        self._serving = False
         self._is_stopping = False
 
     def __repr__(self) -> str:
@@ -166,8 +168,8 @@ class Arrivals:
 
     @property
     def can_add_keepalive_connection(self) -> bool:
-        """Tell whether a client may make another request: yes, the longest idle one goes first."""
-        return True
+        """Tell whether a client may make another request; the longest idle one goes first."""
+        return self._most_idle > 0
 
     @property
     def _num_connections(self) -> int:
@@ -205,7 +207,7 @@ class Arrivals:
         self._request_ended(arrival)
         if not arrival.exchange.left or arrival.is_last or conn.linger:
             conn.end()
-        elif self._is_stopping and not self._is_serving:
+        elif self._is_stopping and not self._serving:
             with contextlib.suppress(OSError, ValueError):
                 arrival.exchange.flush()
             conn.end()
@@ -213,6 +215,13 @@ class Arrivals:
             arrival.is_last = True
             self._returned.append((arrival, b""))
             self._wake()
+
+    def evict(self, size: int) -> int:
+        """Close connections that hold so many bytes in all, if there are; return about how many."""
+        size = min(size, self.held_bytes)
+        self._to_free = size
+        self._wake()
+        return size
 
     def _request_ended(self, arrival: Arrival) -> None:
         self._long.discard(arrival)
@@ -223,7 +232,7 @@ class Arrivals:
         """End ``run``, and wait for that."""
         self._is_stopping = True
         self._wake()
-        while self._is_serving:
+        while self._serving:
             time.sleep(0.005)
 
     def _wake(self) -> None:
@@ -247,7 +256,7 @@ class Arrivals:
         Args:
             longest: seconds to sleep at most.
         """
-        self._is_serving = True
+        self._serving = True
         try:
             while not self._is_stopping:
                 self._round(longest)
@@ -256,7 +265,7 @@ class Arrivals:
             while (self._answering.due or self._returned) and time.monotonic() < until:
                 self._round(PAUSE)
         finally:
-            self._is_serving = False
+            self._serving = False
 
     def _round(self, longest: float) -> None:
         for key, _ in self._selector.select(min(longest, self._until_due())):
@@ -265,6 +274,8 @@ class Arrivals:
             else:
                 key.data()
         self._take_returned()
+        if self._to_free > 0:
+            self._free()
         self._let_long_ones_in()
         now = time.monotonic()
         for stage in self._stages:
@@ -279,6 +290,18 @@ class Arrivals:
                 and not self._is_stopping:
             self._accepts_again = None
             self._selector.register(self._listener, READ, self._accept)
+
+    def _free(self) -> None:
+        """Close those who have waited longest of the kind that holds more: requests, or answers."""
+        size, self._to_free = self._to_free, 0
+        kept = self._waits.kept
+        stages = (self._answering, *self._without_request)
+        for stage in stages if 2 * kept > self.held_bytes else reversed(stages):
+            for arrival in tuple(stage.due):
+                if size > 0:
+                    size -= len(arrival.head.data)
+                    size -= arrival.exchange.size if stage is self._answering else 0
+                    self._drop(arrival)
 
     def _until_due(self) -> float:
         """Return the seconds until something is to be done that no client causes."""
@@ -532,8 +555,13 @@ class Arrivals:
             conn = arrival.conn = self._connection(arrival)
         conn.rfile._read_buf, conn.rfile._read_pos = arrival.head.take(), 0
         arrival.exchange.begin()
-        self.server.process_conn(conn)
-        self._waits.make_way()
+        try:
+            self.server.requests.put(conn)
+        except Full:
+            self._request_ended(arrival)
+            self._turn_away(arrival, "Too many requests wait.")
+        else:
+            self._waits.make_way()
 
     def _connection(self, arrival: Arrival) -> Any:
         """Make cheroot's object for a connection; see cheroot's ``_from_server_socket``."""
@@ -558,8 +586,11 @@ class Arrivals:
         self._refuse(arrival, "408 Request Timeout", "The request has not come in time.")
 
     def _queue_timed_out(self, arrival: Arrival) -> None:
+        self._turn_away(arrival, "Too many others send long bodies.")
+
+    def _turn_away(self, arrival: Arrival, text: str) -> None:
         self._selector.register(arrival.sock, READ, arrival)
-        self._refuse(arrival, "503 Service Unavailable", "Too many others send long bodies.")
+        self._refuse(arrival, "503 Service Unavailable", text)
 
     def _refuse(self, arrival: Arrival, status: str, text: str) -> None:
         """Answer in cheroot's place, and wait for the client to have read that."""

@@ -7,8 +7,10 @@ deadline. All else is cheroot's: its threads, its parser, its WSGI.
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import Any
 
+from cheroot.server import HTTPServer
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cherrypy._cpwsgi_server import CPWSGIServer
 
@@ -23,7 +25,9 @@ MOST = 2000
 """And no more than this."""
 
 MOST_IDLE = 1000
-"""Connections between two requests; the longest idle ones are closed."""
+"""Connections between two requests, unless the site has set ``keep_alive_conn_limit``; the longest
+idle ones are closed.
+"""
 
 
 class _Connection:
@@ -45,6 +49,8 @@ class Fronted:
 
     ssl_adapter: Any
     ConnectionClass: type[Any]
+    requests: Any
+    keep_alive_conn_limit: int | None
     _connections: Any
 
     def prepare(self) -> None:
@@ -64,13 +70,22 @@ class Fronted:
             self.ConnectionClass = type(made.__name__, (_Connection, made), {})
         self._connections._selector.close()
         pending = max(1, min(MOST, default_max_connections() // SHARE))
-        self._connections = Arrivals(self, pending, MOST_IDLE)
+        limit = self.keep_alive_conn_limit
+        if limit == HTTPServer.keep_alive_conn_limit:
+            limit = MOST_IDLE
+        self._connections = Arrivals(self, pending, sys.maxsize if limit is None else limit)
+        self.requests._queue_put_timeout = 0    # nobody else is to wait
 
     @property
     def held_bytes(self) -> int:
         """Return the bytes of requests that have not come as a whole, and of unread answers."""
         arrivals = getattr(self, "_connections", None)
         return arrivals.held_bytes if isinstance(arrivals, Arrivals) else 0
+
+    def evict(self, size: int) -> int:
+        """Have about so many of them freed soon; return how many may be."""
+        arrivals = getattr(self, "_connections", None)
+        return arrivals.evict(size) if isinstance(arrivals, Arrivals) else 0
 
 
 class PushFront(Fronted, CPWSGIServer):  # type: ignore[misc]

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import subprocess
 import threading
 
 import cherrypy
@@ -18,6 +19,7 @@ from pushserver.web import arrivals, exchanges
 from pushserver.web.heads import MAX_BODY
 from pushserver.wire.handshake import MAX_HEAD
 from tests.support.loopback import free_port
+from tests.support.programs import program
 from tests.support.raw_client import Client, masked_frame
 from tests.support.site import Echo
 from tests.support.waiting import PATIENCE, wait_until
@@ -623,6 +625,92 @@ def test_a_unix_socket(tmp_path):
         assert site.get() == (200, "nobody")
     finally:
         site.stop()
+
+
+def test_ipv6():
+    site = Site(socket_host="::1")
+    site.start()
+    try:
+        assert site.get() == (200, "::1")
+    finally:
+        site.stop()
+
+
+ACTIVATED = """
+import os, sys, cherrypy
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), "1"
+class Root:
+    @cherrypy.expose
+    def index(self):
+        return "activated"
+cherrypy.config.update({"server.instance": "pushserver.PushFront", "environment": "embedded",
+                        "server.socket_port": int(sys.argv[2])})
+cherrypy.tree.mount(Root())
+cherrypy.engine.start()
+sys.stdin.read()
+cherrypy.engine.exit()
+"""
+
+
+def test_a_socket_that_systemd_has_made():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as early, program(
+                "-c", ACTIVATED, str(listener.fileno()), str(port), stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()]) as process:
+            early.sendall(get(b"/", last=True))
+            assert answer_of(early).endswith(b"activated")
+            process.stdin.close()
+            assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("limit, most", [(None, 3), (2, 2), (0, 0)])
+def test_a_site_may_limit_kept_connections_as_in_cheroot(many, limit, most):
+    site = Site()
+    site.adapter.httpserver, site.adapter.bind_addr = site.adapter.httpserver_from_self()
+    site.adapter.httpserver.keep_alive_conn_limit = limit
+    site.start()
+    try:
+        for number in range(3):
+            sock = many(site.raw(get(b"/")))
+            answer = sock.recv(65536)
+            assert (b"Connection: close" in answer) == (most == 0)
+        wait_until(lambda: len(site.front._connections._idle) == most)
+    finally:
+        site.stop()
+
+
+def test_a_full_queue_of_requests_is_told_so_at_once(many):
+    site = Site(accepted_queue_size=1)
+    site.start()
+    try:
+        for number in range(THREADS + 1):
+            many(site.raw(get(b"/wait")))
+            wait_until(lambda number=number: site.front.requests.idle == max(
+                0, THREADS - number - 1))
+        wait_until(lambda: site.front.requests.qsize == 1)
+        for _ in range(3):
+            assert answer_of(site.raw(get(b"/"))).startswith(b"HTTP/1.1 503 ")
+        site.root.leave.set()
+        wait_until(lambda: not site.front.requests.qsize)
+        assert site.get() == (200, "127.0.0.1")
+    finally:
+        site.root.leave.set()
+        site.stop()
+
+
+def test_it_gives_memory_back_when_there_is_too_much(site, many):
+    slow = [many(site.raw(b"GET / HTTP/1.1\r\nA: " + b"a" * 10_000)) for _ in range(3)]
+    page = many(site.raw(get(b"/large"), reads=False))
+    wait_until(lambda: site.front.held_bytes > 30_000 + 100_000)
+    assert site.front.evict(100_000) == 100_000     # first of what is more
+    wait_until(lambda: 30_000 < site.front.held_bytes < 40_000)
+    assert len(answer_of(page)) < len(PAGE)
+    assert site.front.evict(15_000) == 15_000
+    for sock in slow[:2]:
+        assert answer_of(sock) == b""
+    assert site.front.held_bytes > 10_000
 
 
 def test_another_tls_adapter_is_refused_with_advice():

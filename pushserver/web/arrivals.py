@@ -71,11 +71,11 @@ class Arrival:
     __slots__ = ("sock", "address", "stage", "head", "conn", "exchange", "rest", "is_last",
                  "ssl_env", "discarded")
 
-    def __init__(self, sock: socket.socket, address: Any) -> None:
+    def __init__(self, sock: socket.socket, address: Any, head: Head) -> None:
         self.sock = sock
         self.address = address
         self.stage: Stage | None = None
-        self.head = Head()
+        self.head = head
         self.conn: Any = None
         self.exchange: Any = None
         self.rest = b""
@@ -425,7 +425,7 @@ class Arrivals:
             sock.setblocking(False)
             if adapter is not None:
                 sock = begin_tls(adapter, sock)
-            arrival = Arrival(sock, address)
+            arrival = Arrival(sock, address, Head(self.server.max_request_body_size))
             self._selector.register(sock, READ, arrival)
         except (OSError, ValueError):   # it has gone
             sock.close()

@@ -36,14 +36,18 @@ class Head:
 
     It only looks for the end of the head: what is in it, and whether that is valid, cheroot says.
 
+    Args:
+        most: bytes of a body that cheroot reads at all; 0: any.
+
     Attributes:
         data: what has come so far.
         is_long: it is ready, but not the body, which a thread must wait for.
     """
 
-    __slots__ = ("data", "is_long", "_seen", "_needed", "_knows_protocol")
+    __slots__ = ("data", "is_long", "_most", "_seen", "_needed", "_knows_protocol")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
         self.data = bytearray()
         self.is_long = False
         self._seen = 0          # bytes in which no head ends
@@ -63,7 +67,7 @@ class Head:
                 return Verdict.TOO_LONG
             if end < 0:
                 return Verdict.READY if self._is_malformed() else Verdict.HEAD
-            body = _body_size(bytes(self.data[:size]))
+            body = _body_size(bytes(self.data[:size]), self._most or float("inf"))
             self.is_long = body is None
             self._needed = size + (body or 0)
         return Verdict.READY if len(self.data) >= self._needed else Verdict.BODY
@@ -90,7 +94,7 @@ class Head:
         return data
 
 
-def _body_size(head: bytes) -> int | None:
+def _body_size(head: bytes, most: float) -> int | None:
     """Return the bytes to await after a head; None: there may be a body that is not awaited."""
     if _AT_ONCE.search(head):
         return None
@@ -98,6 +102,9 @@ def _body_size(head: bytes) -> int | None:
     if not lengths:
         return 0
     told = lengths[0].strip(b" \t")
-    if len(lengths) > 1 or not _SIZE.fullmatch(told) or int(told) > MAX_BODY:
+    if len(lengths) > 1 or not _SIZE.fullmatch(told):
         return None
-    return int(told)
+    size = int(told)
+    if size > most:
+        return 0
+    return size if size <= MAX_BODY else None

@@ -130,8 +130,11 @@ class Site:
             sock.connect((self.adapter.socket_host, self.adapter.socket_port))
         if tls:
             sock = self.client_tls.wrap_socket(sock, server_hostname="localhost")
-        sock.sendall(data)
-        return sock
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(sock))
+            sock.sendall(data)
+            stack.pop_all()
+            return sock
 
     def get(self, path="/", body=None):
         """Return a page's status and text."""
@@ -388,6 +391,16 @@ def test_a_client_that_sends_on_reads_its_refusal(site):
 @pytest.mark.parametrize("size", [0, 1, 5000, MAX_BODY, MAX_BODY + 1, 10 * MAX_BODY])
 def test_bodies_arrive(site, size):
     assert site.get("/size", b"b" * size) == (200, str(size))
+
+
+def test_who_asks_whether_a_body_is_too_large_is_told_so_before_sending_it(many):
+    site = Site(max_request_body_size=1000)
+    site.start()
+    try:
+        sock = many(site.raw(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n"))
+        assert answer_of(sock).startswith(b"HTTP/1.1 413 ")
+    finally:
+        site.stop()
 
 
 def test_bodies_arrive_over_tls(tls_site):

@@ -93,6 +93,14 @@ def test_a_request_without_a_body_is_not_long(headers):
     assert head.feed(request(*headers)) is Verdict.READY and not head.is_long
 
 
+@pytest.mark.parametrize("size", [11, MAX_BODY + 1])
+def test_a_body_that_cheroot_refuses_is_not_awaited(size):
+    head = Head(10)
+    assert head.feed(request(b"Content-Length: %d" % size)) is Verdict.READY and not head.is_long
+    head.take()
+    assert head.feed(request(b"Content-Length: 10")) is Verdict.BODY
+
+
 def test_what_follows_is_kept():
     head = Head()
     assert head.feed(GET + GET[:10]) is Verdict.READY

@@ -188,6 +188,7 @@ class Arrivals:
         arrival: Arrival = conn.arrival
         self._request_ended(arrival)
         try:
+            arrival.exchange.finish()
             rest = _unread(conn.rfile)
             if rest or conn.wfile.left or _has_pending(arrival.sock):
                 self._returned.append((arrival, rest))
@@ -205,6 +206,8 @@ class Arrivals:
         """Close a connection after its last request, as soon as the answer is written."""
         arrival: Arrival = conn.arrival
         self._request_ended(arrival)
+        with contextlib.suppress(OSError, ValueError):
+            arrival.exchange.finish()
         if not arrival.exchange.left or arrival.is_last or conn.linger:
             conn.end()
         elif self._is_stopping and not self._serving:

@@ -32,6 +32,9 @@ SLOWEST = 4096
 SETTLED = 5.0
 """Seconds after which that is judged."""
 
+MOST_JOINED = 64 * 1024
+"""Bytes that are copied in order to be written together with a head."""
+
 SENDS_IN_A_ROW = 16
 
 BEGIN = b"HTTP/1."
@@ -84,6 +87,7 @@ class Exchange:
     def begin(self) -> None:
         """Begin a request."""
         self._may_keep: bool | None = None
+        self._head = b""
         self._moved = 0         # bytes since it first waited
         self._since = 0.0       # when that was
         self._waits_for = 0
@@ -112,6 +116,21 @@ class Exchange:
         self.bytes_written += len(data)
         if self._may_keep is None and data.startswith(BEGIN) and CONTINUE not in data[:16]:
             self._may_keep = LENGTH in data.lower()
+            self._head = data   # what follows comes at once, or nothing does
+            return len(data)
+        if len(data) > MOST_JOINED:
+            self.finish()
+        head, self._head = self._head, b""
+        self._write(head + data)
+        return len(data)
+
+    def finish(self) -> None:
+        """Write what is held back of an answer, at its end."""
+        head, self._head = self._head, b""
+        if head:
+            self._write(head)
+
+    def _write(self, data: bytes) -> None:
         self.left.append(memoryview(data))
         self.size += len(data)
         try:
@@ -121,7 +140,6 @@ class Exchange:
         except BaseException:
             self.forget()
             raise
-        return len(data)
 
     def _decref_socketios(self) -> None:
         """Do nothing when cheroot closes its ``rfile``."""

@@ -37,6 +37,9 @@ AGE = 1.0
 PAUSE = 0.05
 """Seconds without accepting, if there is no place or no descriptor."""
 
+LOOK_INTERVAL = 0.25
+"""Seconds between two looks at how fast long bodies come, while others wait for their turn."""
+
 CERTIFICATE_INTERVAL = 10.0
 """Seconds between two looks at the certificate's files."""
 
@@ -312,7 +315,7 @@ class Arrivals:
         if self._accepts_again is not None:
             due.append(self._accepts_again)
         if self._queued.due:
-            due.append(time.monotonic() + 1.0)  # to look for slow ones
+            due.append(time.monotonic() + LOOK_INTERVAL)
         return max(0.0, min(due, default=float("inf")) - time.monotonic())
 
     def _woken(self) -> None:

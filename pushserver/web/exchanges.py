@@ -29,7 +29,7 @@ MOST_KEPT_OF_ONE = 4 * 1024 * 1024
 SLOWEST = 4096
 """Bytes a second that a client must send while others wait to send a long body."""
 
-SETTLED = 5.0
+SETTLED = 2.0
 """Seconds after which that is judged."""
 
 MOST_JOINED = 64 * 1024

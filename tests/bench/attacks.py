@@ -49,6 +49,8 @@ ATTACKS = {
                                         b"Content-Length: 90000\r\n\r\n", b"a", False),
     "40 that read 4 MB not at all": (False, 40, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n", b"",
                                      False),
+    "40 that read a stream not at all": (False, 40, b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n", b"",
+                                         False),
     "2,000 half closed": (False, 2000, None, b"", False),
     "200 endless heads": (False, 200, b"GET / HTTP/1.1\r\nA: ", b"a" * 4000, False),
     "200 with pages behind an upgrade": (False, 200, "upgrade", PAGE * 5, False)}

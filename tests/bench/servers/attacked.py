@@ -32,6 +32,11 @@ def main(kind, port, pem=None):
             return PAGE
 
         @cherrypy.expose
+        @cherrypy.config(**{"response.stream": True})
+        def stream(self):
+            return iter([PAGE])
+
+        @cherrypy.expose
         def size(self):
             return str(len(cherrypy.request.body.read()))
 

@@ -283,6 +283,8 @@ class Arrivals:
         if self._to_free > 0:
             self._free()
         self._let_long_ones_in()
+        if self._waits.is_short:
+            self._make_room_for_answers()
         now = time.monotonic()
         for stage in self._stages:
             while (first := stage.first()) is not None and first[1] <= now:
@@ -308,6 +310,13 @@ class Arrivals:
                     size -= len(arrival.head.data)
                     size -= arrival.exchange.size if stage is self._answering else 0
                     self._drop(arrival)
+
+    def _make_room_for_answers(self) -> None:
+        """Close who reads most slowly."""
+        self._waits.is_short, now = False, time.monotonic()
+        slowest = min(self._answering.due, key=lambda one: one.exchange.rate(now), default=None)
+        if slowest is not None and slowest.exchange.is_slow(now):
+            self._drop(slowest)
 
     def _until_due(self) -> float:
         """Return the seconds until something is to be done that no client causes."""

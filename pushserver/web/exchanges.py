@@ -27,7 +27,9 @@ MOST_KEPT = 64 * 1024 * 1024
 MOST_KEPT_OF_ONE = 4 * 1024 * 1024
 
 SLOWEST = 4096
-"""Bytes a second that a client must send while others wait to send a long body."""
+"""Bytes a second that a client must send while others wait to send a long body, or read while there
+is no room to keep another's answer.
+"""
 
 SETTLED = 2.0
 """Seconds after which that is judged."""
@@ -134,7 +136,11 @@ class Exchange:
         self.left.append(memoryview(data))
         self.size += len(data)
         try:
-            while (needs := self.send()) and not (self._may_keep and self._waits.keep(self)):
+            while needs := self.send():
+                if not self._since:
+                    self._since, self._moved = time.monotonic(), 0
+                if self._may_keep and self._waits.keep(self):
+                    break
                 if not self._wait(needs):
                     raise BrokenPipeError(errno.EPIPE, "the client reads too slowly")
         except BaseException:
@@ -188,8 +194,9 @@ class Exchange:
         return self._moved / (now - self._since + 1.0)
 
     def is_slow(self, now: float) -> bool:
-        """Tell whether it is a thread's wait for a body that does not come on."""
-        return bool(self._waits_for) and now - self._since > SETTLED and self.rate(now) < SLOWEST
+        """Tell whether it waits for a body, or to write an answer, and that does not go on."""
+        return bool(self._waits_for or self.left) and now - self._since > SETTLED \
+            and self.rate(now) < SLOWEST
 
     def end(self) -> None:
         """Wake the thread that waits for the client; it gives up."""
@@ -220,6 +227,10 @@ class Waits:
 
     Args:
         pool: the server's threads.
+
+    Attributes:
+        kept: bytes of answers that are kept.
+        is_short: there was no room for one.
     """
 
     def __init__(self, pool: ThreadPool) -> None:
@@ -227,6 +238,7 @@ class Waits:
         self._lock = threading.Lock()
         self._waiting: dict[Exchange, None] = {}
         self.kept = 0
+        self.is_short = False
 
     def __repr__(self) -> str:
         return f"<Waits of {len(self._waiting)} threads, {self.kept} bytes kept>"
@@ -237,11 +249,12 @@ class Waits:
         return max(1, len(self._pool._threads) // 2)
 
     def keep(self, exchange: Exchange) -> bool:
-        """Count what is left of an answer, if that may be kept."""
+        """Count what is left of an answer, if that may be kept; else it may be short of room."""
         with self._lock:
             size = exchange.size
             kept = self.kept + size - exchange.counted
             if size > exchange.counted and (size > MOST_KEPT_OF_ONE or kept > MOST_KEPT):
+                self.is_short = self.is_short or size <= MOST_KEPT_OF_ONE
                 return False
             self.kept, exchange.counted = kept, size
             return True

@@ -74,10 +74,10 @@ class Root:
     stream._cp_config = {"response.stream": True}
 
     @cherrypy.expose
-    def wait(self):
+    def wait(self, large=False):
         self.entered.set()
         assert self.leave.wait(PATIENCE)
-        return "done"
+        return PAGE if large else "done"
 
 
 class Site:
@@ -516,6 +516,17 @@ def test_who_reads_slowest_is_closed_if_others_need_the_threads(site, many, monk
     assert sum(sizes) <= THREADS    # the last of them needed not give way
 
 
+def test_who_reads_slowest_is_closed_if_there_is_no_room_for_others_answers(site, many,
+                                                                            monkeypatch):
+    monkeypatch.setattr(exchanges, "MOST_KEPT", len(PAGE))
+    monkeypatch.setattr(exchanges, "SETTLED", 0.0)
+    first = many(site.raw(get(b"/large", last=True), reads=False))
+    wait_until(lambda: waits(site).kept)
+    second = many(site.raw(get(b"/large", last=True), reads=False))
+    wait_until(lambda: not waits(site).kept)
+    assert len(answer_of(first)) < len(PAGE) and answer_of(second).endswith(PAGE)
+
+
 LONG_POST = b"POST /late HTTP/1.1\r\nHost: a\r\n%s\r\n"
 LONG_BODIES = {"long": b"Content-Length: 100000\r\n", "chunked": b"Transfer-Encoding: chunked\r\n",
                "expected": b"Content-Length: 10\r\nExpect: 100-continue\r\n"}
@@ -553,6 +564,7 @@ def test_who_sends_a_long_body_too_slowly_is_told_so_if_others_wait(request, man
 def test_long_bodies_that_wait_for_too_long_are_told_so(site, many):
     site.front._connections._queued.seconds = 0.2
     many(site.raw(LONG_POST % LONG_BODIES["long"]))
+    wait_until(lambda: len(waits(site)._waiting) == 1)
     assert answer_of(many(site.raw(LONG_POST % LONG_BODIES["long"]))).startswith(b"HTTP/1.1 503 ")
 
 
@@ -627,6 +639,18 @@ def test_a_page_that_is_being_answered_is_answered_at_a_stop(site):
     stopping.start()
     site.root.leave.set()
     assert answer_of(sock).endswith(b"done")
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+def test_a_page_that_is_made_at_a_stop_is_written_to_its_end(site):
+    sock = site.raw(get(b"/wait?large=1"), reads=False)
+    assert site.root.entered.wait(PATIENCE)
+    stopping = threading.Thread(target=site.bus.publish, args=("stop",))
+    stopping.start()
+    wait_until(lambda: not site.front._connections._serving)
+    site.root.leave.set()
+    assert answer_of(sock).endswith(PAGE)
     stopping.join(PATIENCE)
     assert not stopping.is_alive()
 

@@ -266,7 +266,9 @@ class Arrivals:
         try:
             while not self._is_stopping:
                 self._round(longest)
-            self._pause()
+            if self._accepts_again is None:
+                self._selector.unregister(self._listener)
+            self._accepts_again = None
             until = time.monotonic() + self.server.shutdown_timeout
             while (self._answering.due or self._returned) and time.monotonic() < until:
                 self._round(PAUSE)
@@ -294,8 +296,7 @@ class Arrivals:
             told = self._certificate.refresh()
             if told is not None:
                 self.server.error_log(told, logging.WARNING)
-        if self._accepts_again is not None and self._accepts_again <= now \
-                and not self._is_stopping:
+        if self._accepts_again is not None and self._accepts_again <= now:
             self._accepts_again = None
             self._selector.register(self._listener, READ, self._accept)
 
@@ -306,9 +307,10 @@ class Arrivals:
         stages = (self._answering, *self._without_request)
         for stage in stages if 2 * kept > self.held_bytes else reversed(stages):
             for arrival in tuple(stage.due):
-                if size > 0:
-                    size -= len(arrival.head.data)
-                    size -= arrival.exchange.size if stage is self._answering else 0
+                held = len(arrival.head.data)
+                held += arrival.exchange.size if stage is self._answering else 0
+                if size > 0 and held:
+                    size -= held
                     self._drop(arrival)
 
     def _make_room_for_answers(self) -> None:

@@ -738,6 +738,7 @@ def test_a_full_queue_of_requests_is_told_so_at_once(many):
 
 
 def test_it_gives_memory_back_when_there_is_too_much(site, many):
+    silent = many(site.raw())
     slow = [many(site.raw(b"GET / HTTP/1.1\r\nA: " + b"a" * 10_000)) for _ in range(3)]
     page = many(site.raw(get(b"/large"), reads=False))
     wait_until(lambda: site.front.held_bytes > 30_000 + 100_000)
@@ -748,6 +749,8 @@ def test_it_gives_memory_back_when_there_is_too_much(site, many):
     for sock in slow[:2]:
         assert answer_of(sock) == b""
     assert site.front.held_bytes > 10_000
+    silent.sendall(get(b"/", last=True))        # that holds nothing
+    assert answer_of(silent).endswith(b"127.0.0.1")
 
 
 def test_another_tls_adapter_is_refused_with_advice():

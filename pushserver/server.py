@@ -340,8 +340,8 @@ class PushServer:
             ``connections`` and ``channels``: how many. ``memory``, in bytes: ``max``, which is
             ``max_memory``; ``held``, the sum of the others; ``outboxes``, what waits for clients;
             ``inboxes``, what they have sent and is not handled; ``histories``, all that a broker
-            keeps in this process; ``heads``, the headers of requests; ``queued``, what publishers
-            have queued.
+            keeps in this process; ``heads``, the headers of requests, and what a front holds;
+            ``queued``, what publishers have queued.
         """
         held = self._memory.held()
         return {"connections": len(self._hub), "channels": len(self._hub.channels()),

@@ -3,21 +3,30 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import selectors
 import socket
 import ssl
 import time
 from collections import deque
+from functools import partial
+from queue import Full
 from typing import Any, Callable
 
+from cheroot.makefile import StreamReader
+
+from .exchanges import SENDS_IN_A_ROW, Exchange, Waits
 from .heads import Head, Verdict
-from .tls import begin_tls, refuse_plain_http, take_step
+from .tls import Certificate, begin_tls, refuse_plain_http, take_step
 
 HEAD_SECONDS = 10.0
 """Seconds that a client has for a TLS handshake, and then for a request's head."""
 
 BODY_SECONDS = 30.0
 """Seconds for the short body that is awaited after it."""
+
+QUEUE_SECONDS = 30.0
+"""Seconds that a long body waits for its turn to be read."""
 
 LEAVE_SECONDS = 2.0
 """Seconds for a client to read that it was refused, so that closing does not take that from it."""
@@ -27,6 +36,12 @@ AGE = 1.0
 
 PAUSE = 0.05
 """Seconds without accepting, if there is no place or no descriptor."""
+
+LOOK_INTERVAL = 0.25
+"""Seconds between two looks at how fast long bodies come, while others wait for their turn."""
+
+CERTIFICATE_INTERVAL = 10.0
+"""Seconds between two looks at the certificate's files."""
 
 ACCEPTS_IN_A_ROW = 64
 
@@ -49,18 +64,25 @@ class Arrival:
         stage: what it waits for; None while a thread has it, or after its end.
         head: what has come of its next request.
         conn: cheroot's object for it, once it has made a request.
+        exchange: what reads and writes for that.
+        rest: what came behind a request, while its answer is being written.
+        is_last: no request follows.
         ssl_env: what cheroot tells the site of its TLS layer.
         discarded: bytes that were dropped since it was refused.
     """
 
-    __slots__ = ("sock", "address", "stage", "head", "conn", "ssl_env", "discarded")
+    __slots__ = ("sock", "address", "stage", "head", "conn", "exchange", "rest", "is_last",
+                 "ssl_env", "discarded")
 
-    def __init__(self, sock: socket.socket, address: Any) -> None:
+    def __init__(self, sock: socket.socket, address: Any, head: Head) -> None:
         self.sock = sock
         self.address = address
         self.stage: Stage | None = None
-        self.head = Head()
+        self.head = head
         self.conn: Any = None
+        self.exchange: Any = None
+        self.rest = b""
+        self.is_last = False
         self.ssl_env: dict[str, Any] = {}
         self.discarded = 0
 
@@ -117,10 +139,14 @@ class Arrivals:
         self._shaking = Stage(HEAD_SECONDS, self._drop)
         self._heads = Stage(HEAD_SECONDS, self._head_timed_out)
         self._bodies = Stage(BODY_SECONDS, self._body_timed_out)
+        self._queued = Stage(QUEUE_SECONDS, self._queue_timed_out)
         self._idle = Stage(server.timeout, self._drop)
+        self._answering = Stage(server.timeout, self._drop)
         self._leaving = Stage(LEAVE_SECONDS, self._drop)
-        self._without_request = (self._shaking, self._heads, self._bodies)
-        self._stages = (*self._without_request, self._idle, self._leaving)
+        self._without_request = (self._shaking, self._heads, self._bodies, self._queued)
+        self._stages = (*self._without_request, self._idle, self._answering, self._leaving)
+        self._long: set[Arrival] = set()    # those whose long bodies threads read
+        self._waits = Waits(server.requests)
         self._pending: dict[str, dict[Arrival, float]] = {}     # by address; and since when
         self._returned: deque[tuple[Arrival, bytes | None]] = deque()
         self._selector = selectors.DefaultSelector()
@@ -132,7 +158,10 @@ class Arrivals:
         self._listener.setblocking(False)
         self._selector.register(self._listener, READ, self._accept)
         self._accepts_again: float | None = None    # None: it accepts
-        self._is_serving = False
+        self._certificate = Certificate(server.ssl_adapter) if server.ssl_adapter else None
+        self._look_again = time.monotonic() + CERTIFICATE_INTERVAL
+        self._to_free = 0
+        self._serving = False
         self._is_stopping = False
 
     def __repr__(self) -> str:
@@ -142,8 +171,8 @@ class Arrivals:
 
     @property
     def can_add_keepalive_connection(self) -> bool:
-        """Tell whether a client may make another request: yes, the longest idle one goes first."""
-        return True
+        """Tell whether a client may make another request; the longest idle one goes first."""
+        return self._most_idle > 0
 
     @property
     def _num_connections(self) -> int:
@@ -152,18 +181,19 @@ class Arrivals:
 
     @property
     def held_bytes(self) -> int:
-        """Return how many bytes of requests have come that no thread works for."""
-        return sum(len(one.head.data) for stage in (self._heads, self._bodies)
-                   for one in tuple(stage.due))
+        """Return how many bytes no thread works for: of requests, and of answers."""
+        return self._waits.kept + sum(len(one.head.data) for stage in self._without_request
+                                      for one in tuple(stage.due))
 
     def put(self, conn: Any) -> None:
         """Take a connection back after a request. It must not raise: that would end the worker."""
         conn.last_used = time.time()
         arrival: Arrival = conn.arrival
+        self._request_ended(arrival)
         try:
+            arrival.exchange.finish()
             rest = _unread(conn.rfile)
-            arrival.sock.settimeout(0)
-            if rest or _has_pending(arrival.sock):
+            if rest or conn.wfile.left or _has_pending(arrival.sock):
                 self._returned.append((arrival, rest))
                 self._wake()
             else:
@@ -173,13 +203,42 @@ class Arrivals:
                 self._selector.register(arrival.sock, READ, arrival)
         except (OSError, ValueError, KeyError, RuntimeError):   # the client or the server has ended
             with contextlib.suppress(OSError):
-                conn.close()
+                conn.end()
+
+    def put_last(self, conn: Any) -> None:
+        """Close a connection after its last request, as soon as the answer is written."""
+        arrival: Arrival = conn.arrival
+        self._request_ended(arrival)
+        with contextlib.suppress(OSError, ValueError):
+            arrival.exchange.finish()
+        if not arrival.exchange.left or arrival.is_last or conn.linger:
+            conn.end()
+        elif self._is_stopping and not self._serving:
+            with contextlib.suppress(OSError, ValueError):
+                arrival.exchange.flush()
+            conn.end()
+        else:
+            arrival.is_last = True
+            self._returned.append((arrival, b""))
+            self._wake()
+
+    def evict(self, size: int) -> int:
+        """Close connections that hold so many bytes in all, if there are; return about how many."""
+        size = min(size, self.held_bytes)
+        self._to_free = size
+        self._wake()
+        return size
+
+    def _request_ended(self, arrival: Arrival) -> None:
+        self._long.discard(arrival)
+        if self._queued.due:
+            self._wake()
 
     def stop(self) -> None:
         """End ``run``, and wait for that."""
         self._is_stopping = True
         self._wake()
-        while self._is_serving:
+        while self._serving:
             time.sleep(0.005)
 
     def _wake(self) -> None:
@@ -203,12 +262,18 @@ class Arrivals:
         Args:
             longest: seconds to sleep at most.
         """
-        self._is_serving = True
+        self._serving = True
         try:
             while not self._is_stopping:
                 self._round(longest)
+            if self._accepts_again is None:
+                self._selector.unregister(self._listener)
+            self._accepts_again = None
+            until = time.monotonic() + self.server.shutdown_timeout
+            while (self._answering.due or self._returned) and time.monotonic() < until:
+                self._round(PAUSE)
         finally:
-            self._is_serving = False
+            self._serving = False
 
     def _round(self, longest: float) -> None:
         for key, _ in self._selector.select(min(longest, self._until_due())):
@@ -217,19 +282,51 @@ class Arrivals:
             else:
                 key.data()
         self._take_returned()
+        if self._to_free > 0:
+            self._free()
+        self._let_long_ones_in()
+        if self._waits.is_short:
+            self._make_room_for_answers()
         now = time.monotonic()
         for stage in self._stages:
             while (first := stage.first()) is not None and first[1] <= now:
                 stage.timed_out(first[0])
+        if self._certificate is not None and self._look_again <= now:
+            self._look_again = now + CERTIFICATE_INTERVAL
+            told = self._certificate.refresh()
+            if told is not None:
+                self.server.error_log(told, logging.WARNING)
         if self._accepts_again is not None and self._accepts_again <= now:
             self._accepts_again = None
             self._selector.register(self._listener, READ, self._accept)
+
+    def _free(self) -> None:
+        """Close those who have waited longest of the kind that holds more: requests, or answers."""
+        size, self._to_free = self._to_free, 0
+        kept = self._waits.kept
+        stages = (self._answering, *self._without_request)
+        for stage in stages if 2 * kept > self.held_bytes else reversed(stages):
+            for arrival in tuple(stage.due):
+                held = len(arrival.head.data)
+                held += arrival.exchange.size if stage is self._answering else 0
+                if size > 0 and held:
+                    size -= held
+                    self._drop(arrival)
+
+    def _make_room_for_answers(self) -> None:
+        """Close who reads most slowly."""
+        self._waits.is_short, now = False, time.monotonic()
+        slowest = min(self._answering.due, key=lambda one: one.exchange.rate(now), default=None)
+        if slowest is not None and slowest.exchange.is_slow(now):
+            self._drop(slowest)
 
     def _until_due(self) -> float:
         """Return the seconds until something is to be done that no client causes."""
         due = [first[1] for stage in self._stages if (first := stage.first()) is not None]
         if self._accepts_again is not None:
             due.append(self._accepts_again)
+        if self._queued.due:
+            due.append(time.monotonic() + LOOK_INTERVAL)
         return max(0.0, min(due, default=float("inf")) - time.monotonic())
 
     def _woken(self) -> None:
@@ -241,22 +338,46 @@ class Arrivals:
         try:
             self._serve(arrival)
         except Exception as error:
-            self.server.error_log(f"a connection failed before its request: {error!r}", 40, True)
+            self.server.error_log(f"a connection failed before its request: {error!r}",
+                                  logging.ERROR, True)
             self._drop(arrival)
 
     def _take_returned(self) -> None:
         """Take note of those that workers have given back."""
         while self._returned:
             arrival, rest = self._returned.popleft()
-            if rest is not None:
+            if rest is None:
+                if arrival.stage is self._idle:
+                    self._rest(arrival)
+            elif arrival.exchange.left:
+                arrival.rest = rest
+                self._selector.register(arrival.sock, WRITE, arrival)
+                self._move(arrival, self._answering)
+            else:
                 self._selector.register(arrival.sock, READ, arrival)
-                self._move(arrival, self._heads)
-                if not rest or self._fed(arrival, rest):
-                    self._guarded(arrival)
-            elif arrival.stage is self._idle:
-                self._move(arrival, self._idle)
-                if len(self._idle) > self._most_idle:
-                    self._drop(next(iter(self._idle.due)))
+                self._go_on(arrival, rest)
+
+    def _rest(self, arrival: Arrival) -> None:
+        """Wait for a connection's next request."""
+        self._move(arrival, self._idle)
+        if len(self._idle) > self._most_idle:
+            self._drop(next(iter(self._idle.due)))
+
+    def _go_on(self, arrival: Arrival, data: bytes) -> None:
+        """Go on with a connection of whose next request something has come."""
+        self._move(arrival, self._heads)
+        if not data or self._fed(arrival, data):
+            self._guarded(arrival)
+
+    def _let_long_ones_in(self) -> None:
+        """Have threads read long bodies, as many as may; end slow ones while others wait."""
+        while self._queued.due and len(self._long) < self._waits.most:
+            self._start(next(iter(self._queued.due)))
+        if self._queued.due:
+            now = time.monotonic()
+            for arrival in tuple(self._long):
+                if arrival.exchange.is_slow(now):
+                    arrival.exchange.end()
 
     # Accepting
 
@@ -308,6 +429,8 @@ class Arrivals:
             self._drop(next(iter(self._idle.due)))
         elif self._pending:
             self._drop(self._first_to_go()[0])
+        elif self._answering.due:
+            self._drop(next(iter(self._answering.due)))
 
     @property
     def _pending_count(self) -> int:
@@ -319,7 +442,7 @@ class Arrivals:
             sock.setblocking(False)
             if adapter is not None:
                 sock = begin_tls(adapter, sock)
-            arrival = Arrival(sock, address)
+            arrival = Arrival(sock, address, Head(self.server.max_request_body_size))
             self._selector.register(sock, READ, arrival)
         except (OSError, ValueError):   # it has gone
             sock.close()
@@ -346,6 +469,9 @@ class Arrivals:
 
     def _serve(self, arrival: Arrival) -> None:
         """Do what an event of its socket calls for."""
+        if arrival.stage is self._answering:
+            self._write(arrival)
+            return
         if arrival.stage is self._shaking and not self._shake(arrival):
             return
         while arrival.stage is not None:
@@ -360,6 +486,29 @@ class Arrivals:
                 if not data:
                     self._drop(arrival)
                 return
+
+    def _write(self, arrival: Arrival) -> None:
+        """Go on with an answer."""
+        before = arrival.exchange.size
+        try:
+            needs = arrival.exchange.send(SENDS_IN_A_ROW)
+        except (OSError, ValueError):
+            self._drop(arrival)
+            return
+        if needs:
+            self._selector.modify(arrival.sock, needs, arrival)
+            if arrival.exchange.size < before:
+                self._waits.keep(arrival.exchange)
+                self._move(arrival, self._answering)
+        elif arrival.is_last:
+            self._drop(arrival)
+        else:
+            rest, arrival.rest = arrival.rest, b""
+            self._selector.modify(arrival.sock, READ, arrival)
+            if rest or _has_pending(arrival.sock):
+                self._go_on(arrival, rest)
+            else:
+                self._rest(arrival)
 
     def _shake(self, arrival: Arrival) -> bool:
         """Go on with the TLS handshake; tell whether it is done."""
@@ -406,22 +555,36 @@ class Arrivals:
         return arrival.stage is not None
 
     def _hand_over(self, arrival: Arrival) -> None:
-        """Let a worker answer the request, which it can read without waiting."""
-        server, sock = self.server, arrival.sock
-        self._selector.unregister(sock)
+        """Let a worker answer the request, or have it wait for that."""
+        self._selector.unregister(arrival.sock)
+        if arrival.head.is_long and (self._queued.due or len(self._long) >= self._waits.most):
+            self._move(arrival, self._queued)
+        else:
+            self._start(arrival)
+
+    def _start(self, arrival: Arrival) -> None:
+        """Let a worker answer the request, which it can read without waiting if it is not long."""
         self._move(arrival, None)
-        sock.settimeout(server.timeout)
+        if arrival.head.is_long:
+            self._long.add(arrival)
         conn = arrival.conn
         if conn is None:
             conn = arrival.conn = self._connection(arrival)
         conn.rfile._read_buf, conn.rfile._read_pos = arrival.head.take(), 0
-        server.process_conn(conn)
+        arrival.exchange.begin()
+        try:
+            self.server.requests.put(conn)
+        except Full:
+            self._request_ended(arrival)
+            self._turn_away(arrival, "Too many requests wait.")
+        else:
+            self._waits.make_way()
 
     def _connection(self, arrival: Arrival) -> Any:
         """Make cheroot's object for a connection; see cheroot's ``_from_server_socket``."""
         server = self.server
-        makefile = () if server.ssl_adapter is None else (server.ssl_adapter.makefile,)
-        conn = server.ConnectionClass(server, arrival.sock, *makefile)
+        arrival.exchange = Exchange(arrival.sock, server.timeout, self._waits)
+        conn = server.ConnectionClass(server, arrival.sock, partial(_file, arrival.exchange))
         conn.arrival = arrival
         if isinstance(arrival.address, tuple):
             conn.remote_addr, conn.remote_port = arrival.address[:2]
@@ -438,6 +601,13 @@ class Arrivals:
 
     def _body_timed_out(self, arrival: Arrival) -> None:
         self._refuse(arrival, "408 Request Timeout", "The request has not come in time.")
+
+    def _queue_timed_out(self, arrival: Arrival) -> None:
+        self._turn_away(arrival, "Too many others send long bodies.")
+
+    def _turn_away(self, arrival: Arrival, text: str) -> None:
+        self._selector.register(arrival.sock, READ, arrival)
+        self._refuse(arrival, "503 Service Unavailable", text)
 
     def _refuse(self, arrival: Arrival, status: str, text: str) -> None:
         """Answer in cheroot's place, and wait for the client to have read that."""
@@ -457,17 +627,24 @@ class Arrivals:
         with contextlib.suppress(KeyError, ValueError, OSError):
             self._selector.unregister(arrival.sock)
         self._move(arrival, None)
+        if arrival.exchange is not None:
+            arrival.exchange.forget()
         _close(arrival)
 
 
 def _close(arrival: Arrival) -> None:
     with contextlib.suppress(OSError, ValueError):
         if arrival.conn is not None:
-            arrival.conn.close()
+            arrival.conn.end()
         else:
             socket.socket.shutdown(arrival.sock, socket.SHUT_RDWR)
     with contextlib.suppress(OSError):
         arrival.sock.close()
+
+
+def _file(exchange: Exchange, _: socket.socket, mode: str, size: int) -> Any:
+    """Return cheroot's ``rfile`` or ``wfile``."""
+    return StreamReader(exchange, mode, size) if "r" in mode else exchange
 
 
 def _unread(rfile: Any) -> bytes:

@@ -12,7 +12,8 @@ MAX_BODY = 64 * 1024
 END = b"\r\n\r\n"
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r", re.IGNORECASE)
+_LENGTHS = re.compile(rb"\ncontent-length:([^\r]*)\r", re.IGNORECASE)
+_SIZE = re.compile(rb"\d{1,9}")
 _AT_ONCE = re.compile(rb"\n(?:transfer-encoding|expect):", re.IGNORECASE)
 """With these, cheroot has something to do before the body comes."""
 
@@ -35,14 +36,20 @@ class Head:
 
     It only looks for the end of the head: what is in it, and whether that is valid, cheroot says.
 
+    Args:
+        most: bytes of a body that cheroot reads at all; 0: any.
+
     Attributes:
         data: what has come so far.
+        is_long: it is ready, but not the body, which a thread must wait for.
     """
 
-    __slots__ = ("data", "_seen", "_needed", "_knows_protocol")
+    __slots__ = ("data", "is_long", "_most", "_seen", "_needed", "_knows_protocol")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
         self.data = bytearray()
+        self.is_long = False
         self._seen = 0          # bytes in which no head ends
         self._needed = 0        # bytes of the head and the body, once that is known
         self._knows_protocol = False
@@ -60,7 +67,9 @@ class Head:
                 return Verdict.TOO_LONG
             if end < 0:
                 return Verdict.READY if self._is_malformed() else Verdict.HEAD
-            self._needed = size + _body_size(bytes(self.data[:size]))
+            body = _body_size(bytes(self.data[:size]), self._most or float("inf"))
+            self.is_long = body is None
+            self._needed = size + (body or 0)
         return Verdict.READY if len(self.data) >= self._needed else Verdict.BODY
 
     def _is_malformed(self) -> bool:
@@ -81,14 +90,21 @@ class Head:
         data = bytes(self.data)
         self.data.clear()
         self._seen = self._needed = 0
-        self._knows_protocol = False
+        self._knows_protocol = self.is_long = False
         return data
 
 
-def _body_size(head: bytes) -> int:
-    """Return the bytes to await after a head."""
-    lengths = _LENGTH.findall(head)
-    if len(lengths) != 1 or _AT_ONCE.search(head):
+def _body_size(head: bytes, most: float) -> int | None:
+    """Return the bytes to await after a head; None: there may be a body that is not awaited."""
+    if _AT_ONCE.search(head):
+        return None
+    lengths = _LENGTHS.findall(head)
+    if not lengths:
         return 0
-    size = int(lengths[0])
-    return size if size <= MAX_BODY else 0
+    told = lengths[0].strip(b" \t")
+    if len(lengths) > 1 or not _SIZE.fullmatch(told):
+        return None
+    size = int(told)
+    if size > most:
+        return 0
+    return size if size <= MAX_BODY else None

@@ -201,6 +201,7 @@ class SocketTakeover:
     def write(self, data: bytes) -> None:
         """Write something in the place of what was held back."""
         with contextlib.suppress(OSError):  # the client is gone
+            self.socket.settimeout(self._request.server.timeout)
             self.socket.sendall(data)   # nothing is left behind in cheroot's buffer
 
 

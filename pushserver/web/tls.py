@@ -8,10 +8,11 @@ kept alive, and no thread waits for it.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from cheroot import errors
 from cheroot.ssl.builtin import BuiltinSSLAdapter
@@ -93,6 +94,57 @@ class ShakesHandsLater:
     def _log(self, message: str) -> None:
         self.server.error_log(f"Client {(self.remote_addr, self.remote_port)!s} {message}",
                               level=logging.INFO)
+
+
+class Certificate:
+    """Take up a new certificate when its files have changed; what is connected goes on.
+
+    A key of another kind (RSA, EC) is used beside the old one, until a restart.
+
+    Args:
+        adapter: the server's, whose files these are.
+    """
+
+    def __init__(self, adapter: BuiltinSSLAdapter) -> None:
+        self._adapter: Any = adapter
+        self._stamps = self._look()
+
+    def __repr__(self) -> str:
+        return f"<Certificate {self._adapter.certificate!r}>"
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        """Return what shows that the files are others; nothing if they cannot be seen."""
+        try:
+            found = [os.stat(path) for path in (self._adapter.certificate,
+                                                self._adapter.private_key) if path]
+        except OSError:
+            return []
+        return [(one.st_mtime_ns, one.st_ino, one.st_size) for one in found]
+
+    def refresh(self) -> str | None:
+        """Use what is in the files now if they have changed; return what to log of that."""
+        stamps = self._look()
+        if stamps == self._stamps:
+            return None
+        self._stamps = stamps
+        adapter = self._adapter
+        files = adapter.certificate, adapter.private_key
+        password = adapter.private_key_password or _no_password
+        try:
+            # first a context of its own: an error would leave half of it in the one that is used
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password)
+            made: Any = BuiltinSSLAdapter(
+                *files, private_key_password=adapter.private_key_password)
+            adapter.context.load_cert_chain(*files, password)
+        except (OSError, ValueError) as error:
+            return (f"the old certificate is still used: {files[0]} has changed, but cannot be "
+                    f"used with its key: {error}")
+        adapter._server_env = made._server_env
+        return f"the certificate in {files[0]} has changed and is used from now on"
+
+
+def _no_password() -> NoReturn:
+    raise ValueError("the key has a password")
 
 
 def begin_tls(adapter: Any, sock: socket.socket) -> ssl.SSLSocket:

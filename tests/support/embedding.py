@@ -22,6 +22,15 @@ def echoes(site, path, **options):
         return client.message() == "hello" and client.hang_up() == 1000
 
 
+SERVERS = [None, "pushserver.PushFront"]
+"""CherryPy's own, and that with a front."""
+
+
+def environment(server):
+    """Return the environment of a site that is served by one of these."""
+    return {**os.environ, "PYTHONPATH": PACKAGES, **({"SITE_SERVER": server} if server else {})}
+
+
 def listens(port):
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
@@ -63,6 +72,7 @@ def obey():
 
 
 cherrypy.config.update({"server.socket_port": int(sys.argv[1]), "environment": "production",
+                        "server.instance": os.environ.get("SITE_SERVER"),
                         "server.shutdown_timeout": 1, "log.screen": False})
 cherrypy.engine.subscribe("start", lambda: say("ready", os.getpid()), 90)
 threading.Thread(target=obey, daemon=True).start()
@@ -73,14 +83,14 @@ cherrypy.quickstart(Site())
 class EmbeddingSite:
     """A site in a process of its own, which obeys the commands on its standard input."""
 
-    def __init__(self, folder, source=SITE):
+    def __init__(self, folder, source=SITE, server=None):
         self.port = free_port()
         script = folder / "site_with_push.py"
         script.write_text(source)
         self.errors = (folder / "stderr").open("w+")
         self.process = start(
             sys.executable, str(script), str(self.port), stdin=subprocess.PIPE, stderr=self.errors,
-            cwd=folder, env={**os.environ, "PYTHONPATH": PACKAGES})
+            cwd=folder, env=environment(server))
 
     def close(self):
         """End it, whatever it is doing, and release it."""

@@ -9,14 +9,14 @@ import cherrypy
 import pytest
 
 from pushserver import Connection
-from tests.support.embedding import echoes, EmbeddingSite, listens
+from tests.support.embedding import echoes, EmbeddingSite, listens, SERVERS
 from tests.support.site import running_site
 from tests.support.waiting import PATIENCE
 
 
-@pytest.fixture
-def embedding(tmp_path):
-    site = EmbeddingSite(tmp_path)
+@pytest.fixture(params=SERVERS, ids=["cheroot", "front"])
+def embedding(request, tmp_path):
+    site = EmbeddingSite(tmp_path, server=request.param)
     try:
         site.ready()
         yield site

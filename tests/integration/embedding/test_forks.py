@@ -15,7 +15,7 @@ from pushserver import (CentrifugeConnection, ChannelRule, Connection, Connectio
                         ForkedProcess, PushServer)
 from tests.support.bare_server import Hosting, codes, hosting
 from tests.support.centrifuge_client import RawClient
-from tests.support.embedding import PACKAGES, listens
+from tests.support.embedding import SERVERS, environment, listens
 from tests.support.forking import fork, in_child
 from tests.support.loopback import free_port
 from tests.support.programs import get
@@ -403,6 +403,7 @@ def in_main():
 def main():
     cherrypy.config.update({"server.socket_port": port, "engine.autoreload.on": False,
                             "server.shutdown_timeout": 1, "log.screen": False,
+                            "server.instance": os.environ.get("SITE_SERVER"),
                             "checker.on": False})
     if how == "daemon":
         Daemonizer(cherrypy.engine).subscribe()
@@ -432,12 +433,12 @@ if __name__ == "__main__":
 
 
 @contextlib.contextmanager
-def program(folder, how, *ports):
+def program(folder, how, *ports, server=None):
     script = folder / "forking_site.py"
     script.write_text(PROGRAM)
     process = subprocess.Popen(
         [sys.executable, str(script), how, *map(str, ports)], stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": PACKAGES})
+        stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment(server))
     try:
         yield process
     finally:
@@ -466,13 +467,14 @@ REFUSED = ["refused True"]
 WARNED = ["this process has not started the push server", "pushed 0"]
 
 
+@pytest.mark.parametrize("server", SERVERS, ids=["cheroot", "front"])
 @pytest.mark.parametrize("how, said", [
     ("fork", REFUSED), ("pool", REFUSED), ("spawn", WARNED), ("forkserver", WARNED),
     ("os.fork, _exit", REFUSED), ("os.fork, sys.exit", REFUSED),
     ("os.fork, engine.exit", [*REFUSED, "engine states.EXITING"])])
-def test_a_sites_workers_push_nothing_and_harm_nobody(how, said, tmp_path):
+def test_a_sites_workers_push_nothing_and_harm_nobody(how, said, tmp_path, server):
     port = free_port()
-    with program(tmp_path, how, port) as process:
+    with program(tmp_path, how, port, server=server) as process:
         assert process.stdout.readline().startswith("ready")
         with echoes(port) as client:
             assert get(f"http://127.0.0.1:{port}/work") == (200, b"worked")
@@ -490,9 +492,10 @@ def test_a_sites_workers_push_nothing_and_harm_nobody(how, said, tmp_path):
         assert "child ended with 0" in rest
 
 
-def test_a_daemon_serves_after_it_has_forked(tmp_path):
+@pytest.mark.parametrize("server", SERVERS, ids=["cheroot", "front"])
+def test_a_daemon_serves_after_it_has_forked(tmp_path, server):
     port = free_port()
-    with program(tmp_path, "daemon", port) as process:
+    with program(tmp_path, "daemon", port, server=server) as process:
         wait_until(lambda: process.poll() is not None)
         wait_until(lambda: listens(port))
         with echoes(port) as client:

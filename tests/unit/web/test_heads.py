@@ -78,9 +78,27 @@ def test_a_short_body_is_awaited(size):
     [b"Content-Length: %d" % (MAX_BODY + 1)], [b"Content-Length: 9" + b"9" * 20],
     [b"Content-Length: 10", b"Content-Length: 20"], [b"Content-Length: -5"],
     [b"Content-Length: ten"], [b"Content-Length: 10", b"Transfer-Encoding: chunked"],
-    [b"content-length: 10", b"EXPECT: 100-continue"], [b"X: content-length: 10"]])
-def test_what_cannot_be_awaited_is_not(headers):
-    assert Head().feed(request(*headers)) is Verdict.READY
+    [b"content-length: 10", b"EXPECT: 100-continue"], [b"Transfer-Encoding: chunked"],
+    [b"Content-Length: " + b"1 " * 5000]])
+def test_a_body_that_cannot_be_awaited_is_long(headers):
+    head = Head()
+    assert head.feed(request(*headers)) is Verdict.READY and head.is_long
+    head.take()
+    assert head.feed(GET) is Verdict.READY and not head.is_long
+
+
+@pytest.mark.parametrize("headers", [[], [b"X: content-length: 10"], [b"Content-Length: 0"]])
+def test_a_request_without_a_body_is_not_long(headers):
+    head = Head()
+    assert head.feed(request(*headers)) is Verdict.READY and not head.is_long
+
+
+@pytest.mark.parametrize("size", [11, MAX_BODY + 1])
+def test_a_body_that_cheroot_refuses_is_not_awaited(size):
+    head = Head(10)
+    assert head.feed(request(b"Content-Length: %d" % size)) is Verdict.READY and not head.is_long
+    head.take()
+    assert head.feed(request(b"Content-Length: 10")) is Verdict.BODY
 
 
 def test_what_follows_is_kept():

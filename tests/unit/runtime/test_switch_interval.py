@@ -70,7 +70,7 @@ class Clock:
     def __init__(self):
         self.now = 1000.0
         self.wait = 0.0
-        self.looks = 0
+        self.looks = self.switches = self.switching = 0
 
     def monotonic(self):
         return self.now
@@ -79,6 +79,7 @@ class Clock:
 
     def sleep(self, seconds):
         self.looks += 1
+        self.switches += self.switching
         self.now += seconds + self.wait
 
 
@@ -86,6 +87,7 @@ class Clock:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(module, "_switches", lambda: made.switches)
     return made
 
 
@@ -98,6 +100,15 @@ def computing(clock, interval):
 
 def is_now(seconds):
     return sys.getswitchinterval() == pytest.approx(seconds)
+
+
+def test_many_threads_that_answer_requests_are_not_taken_for_one_that_computes(computing, interval):
+    computing.switching = 25    # in 5 ms
+    assert not SwitchInterval().hasten() and is_now(interval)
+    computing.switching = 15
+    switch_interval = SwitchInterval()
+    assert switch_interval.hasten() and is_now(HASTE)
+    switch_interval.stop()
 
 
 def test_clients_who_connect_beside_a_thread_that_computes_shorten_it(computing, interval):
@@ -271,6 +282,7 @@ class Site(Root):
 def site(monkeypatch):
     """A site in which, as it seems, threads compute all the time."""
     monkeypatch.setattr(module, "COMPUTING", 0)
+    monkeypatch.setattr(module, "SWITCHES", float("inf"))
     root = Site()
     with running_site(root) as site:
         site.root = root

@@ -184,11 +184,15 @@ class Backpressure:
         runtime = self._runtime
         if runtime is None:
             return 0
-        size = what.size
-        if size <= self._small and not self._behind and not self._waiters \
-                and runtime.loop.queued + self._reserved + size <= self._half:
+        if self.has_plenty(what.size) or runtime.is_own_thread():
             return 0
-        return 0 if runtime.is_own_thread() else self._reserve(runtime, to, what)
+        return self._reserve(runtime, to, what)
+
+    def has_plenty(self, size: int) -> bool:
+        """Tell whether there is room for so many bytes whoever gets them: ``enter`` is needless."""
+        runtime = self._runtime
+        return runtime is None or size <= self._small and not self._behind and not self._waiters \
+            and runtime.loop.queued + self._reserved + size <= self._half
 
     def leave(self, reserved: int) -> None:
         """Give back what ``enter`` has reserved: it is queued, or it was not published."""

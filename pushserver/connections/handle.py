@@ -74,7 +74,8 @@ class Handle:
             return False
         framing, size = link.transport.framing, len(payload)
         backpressure = self.context.backpressure
-        reserved = backpressure.enter(To(CONNECTION, link), Exactly(size))
+        reserved = 0 if backpressure.has_plenty(size) \
+            else backpressure.enter(To(CONNECTION, link), Exactly(size))
         try:
             head = framing.head(opcode, size) if size >= WORTH_A_HEAD else None
             if head is None:
@@ -82,7 +83,8 @@ class Handle:
             else:
                 self._loop.write(link, Head(head), payload)
         finally:
-            backpressure.leave(reserved)
+            if reserved:
+                backpressure.leave(reserved)
         link.inbox.sent(size)
         return True
 

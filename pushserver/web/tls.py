@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import time
+import traceback
 from typing import Any, NoReturn
 
 from cheroot import errors
@@ -153,9 +154,15 @@ def begin_tls(adapter: Any, sock: socket.socket) -> ssl.SSLSocket:
     Raises:
         OSError, ValueError: the client has gone.
     """
-    sock.getpeername()      # if it has gone, the TLS layer would raise and not close it
-    made: ssl.SSLSocket = adapter.context.wrap_socket(sock, do_handshake_on_connect=False,
-                                                      server_side=True)
+    try:
+        made: ssl.SSLSocket = adapter.context.wrap_socket(sock, do_handshake_on_connect=False,
+                                                          server_side=True)
+    except (OSError, ValueError) as error:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            half_made = frame.f_locals.get("self")
+            if isinstance(half_made, ssl.SSLSocket):    # it has the descriptor, and nobody has it
+                half_made.close()
+        raise
     return made
 
 

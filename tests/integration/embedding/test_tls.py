@@ -17,7 +17,7 @@ from cherrypy.process.servers import ServerAdapter
 from cherrypy.process.wspbus import Bus
 
 from pushserver import PushPlugin, PushTool
-from pushserver.web.tls import ShakesHandsLater
+from pushserver.web.tls import ShakesHandsLater, begin_tls
 from tests.support.loopback import free_port
 from tests.support.raw_client import Client, masked_frame
 from tests.support.site import Echo
@@ -326,3 +326,20 @@ def test_a_server_without_tls_is_left_alone():
         assert site.http.ssl_adapter is None
         assert not issubclass(site.http.ConnectionClass, ShakesHandsLater)
         assert site.echoes(None)
+
+
+class StillThere(socket.socket):
+    """A socket whose client goes only after it was looked for."""
+
+    def getpeername(self):
+        return "somebody"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_client_that_has_gone_before_the_tls_layer_is_made_leaves_no_socket(server_certificate):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as client:
+            accepted = StillThere(fileno=listener.accept()[0].detach())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with pytest.raises(OSError), accepted:
+            begin_tls(BuiltinSSLAdapter(*server_certificate), accepted)

@@ -6,6 +6,11 @@ import time
 from typing import Callable
 
 
+FOR_SIGNALS = 0.5
+"""Seconds after which the main thread stops waiting for a moment: Python runs no handler for a
+signal that comes just as it begins to wait, so Ctrl-C would have no effect."""
+
+
 class Bell:
     """Wake the threads that wait for a change. For any thread.
 
@@ -32,15 +37,16 @@ class Bell:
             timeout: seconds to wait; None: for as long as it takes.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        is_main = threading.current_thread() is threading.main_thread()
         lock = threading.Lock()
         lock.acquire()
         self._waiting.append(lock)
         try:
             while not is_over():
-                left = -1.0 if deadline is None else deadline - time.monotonic()
-                if deadline is not None and left <= 0:
+                left = threading.TIMEOUT_MAX if deadline is None else deadline - time.monotonic()
+                if left <= 0:
                     return False
-                lock.acquire(timeout=left)
+                lock.acquire(timeout=min(left, FOR_SIGNALS) if is_main else left)
             return True
         finally:
             self._waiting.remove(lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import threading
 import time
 
+from pushclient import bell as module
 from pushclient.bell import Bell
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -51,3 +52,15 @@ def test_all_are_woken_and_no_change_is_missed():
         thread.join(PATIENCE)
         assert not thread.is_alive()
     assert not bell._waiting
+
+
+def test_the_main_thread_looks_for_signals_now_and_then_and_no_other_does(monkeypatch):
+    monkeypatch.setattr(module, "FOR_SIGNALS", 0.001)
+    bell, looks = Bell(), []
+    assert bell.wait(lambda: looks.append(1) or len(looks) > 20, PATIENCE)
+    assert not bell.wait(lambda: False, 0.01)
+    others = []
+    thread = threading.Thread(target=bell.wait, args=(lambda: others.append(1), 0.1))
+    thread.start()
+    thread.join(PATIENCE)
+    assert len(others) <= 3

@@ -311,6 +311,8 @@ def test_it_does_not_stay_short_for_a_handler_that_blocks(site, interval):
         client.sock.sendall(client.request("/block?Id=1"))
         assert site.root.entered.wait(10)
         wait_until(lambda: is_now(interval))
+        site.root.go_on.set()
+        client.answer()     # else cheroot would write it to somebody who has gone
 
 
 def test_a_stop_restores_it_at_once(site, interval, monkeypatch):

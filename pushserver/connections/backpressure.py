@@ -182,9 +182,7 @@ class Backpressure:
             Overloaded: there was none for ``publish_timeout``; nothing may be published.
         """
         runtime = self._runtime
-        if runtime is None:
-            return 0
-        if self.has_plenty(what.size) or runtime.is_own_thread():
+        if runtime is None or self.has_plenty(what.size) or runtime.is_own_thread():
             return 0
         return self._reserve(runtime, to, what)
 
@@ -325,7 +323,9 @@ class Backpressure:
     def _is_slow(self, reader: Reader) -> bool:
         if not reader.is_behind:    # it has no room only because so much is to come
             self.fell_behind(reader)
-        speed = self._behind[reader]
+        speed = self._behind.get(reader)
+        if speed is None:   # another thread has begun to stop the server
+            return False
         speed.measure(reader)
         return speed.is_slow
 

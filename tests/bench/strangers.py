@@ -13,6 +13,8 @@ import subprocess
 import time
 from typing import Callable, NamedTuple
 
+from tests.support.raw_client import shaken_hands
+
 from .crowd import Crowd
 from .flooding import CONNECT, FLOODS, HANDSHAKE, PLAIN, TALK, flooding, listed
 
@@ -103,16 +105,7 @@ def a_long_record(port):
     """Return a socket after its TLS handshake, and a record of 16 KiB to be sent."""
     sock = socket.create_connection(("127.0.0.1", port), 0.5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = ssl._create_unverified_context().wrap_bio(incoming, outgoing)
-    while True:
-        try:
-            tls.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            sock.sendall(outgoing.read())
-            incoming.write(sock.recv(65536))
-    sock.sendall(outgoing.read())
+    tls, outgoing = shaken_hands(sock, ssl._create_unverified_context())
     tls.write((b"GET / HTTP/1.1\r\nHost: a\r\n" + LONG_HEADER).rjust(1 << 14))
     sock.setblocking(False)
     return sock, bytearray(outgoing.read())

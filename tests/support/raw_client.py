@@ -157,6 +157,21 @@ class Client:
         return self.close_code()
 
 
+def shaken_hands(sock, context):
+    """Shake hands over TLS; return the TLS object, and the buffer with what is to be sent."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            incoming.write(sock.recv(65536))
+    sock.sendall(outgoing.read())
+    return tls, outgoing
+
+
 def close_clients():
     """Close all clients that are open."""
     for client in list(Client._open):

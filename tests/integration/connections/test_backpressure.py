@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pushserver import ChannelRule, Overloaded
+from pushserver import ChannelRule, Overloaded, Settings
 from pushserver.connections import backpressure
 from tests.support import api_site, centrifuge_site
 from tests.support.api_client import Api
@@ -208,6 +208,12 @@ def test_an_end_lets_those_go_on_who_wait(end, monkeypatch):
         if end == "stop":   # and a new run begins with nothing reserved
             site.push.start()
         assert site.push._backpressure._reserved == 0
+
+
+def test_a_client_that_lacks_room_as_the_server_stops_is_no_error_of_the_loop():
+    """It is not known as behind then; a ``KeyError`` would end the loop's thread."""
+    stopped = backpressure.Backpressure(Settings())
+    assert not stopped._is_slow(type("Reader", (), {"is_behind": False})())
 
 
 def test_ctrl_c_ends_the_wait_and_gives_the_room_back(monkeypatch):

@@ -20,7 +20,7 @@ from pushserver.web.heads import MAX_BODY
 from pushserver.wire.handshake import MAX_HEAD
 from tests.support.loopback import free_port
 from tests.support.programs import program
-from tests.support.raw_client import Client, masked_frame
+from tests.support.raw_client import Client, masked_frame, shaken_hands
 from tests.support.site import Echo
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -316,16 +316,7 @@ def test_clients_cannot_renegotiate(tls_site):
 def records(tls_site, data):
     """Return what a client sends over TLS in one record, and its connection."""
     sock = tls_site.raw()
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = tls_site.client_tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    while True:
-        try:
-            tls.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            sock.sendall(outgoing.read())
-            incoming.write(sock.recv(65536))
-    sock.sendall(outgoing.read())
+    tls, outgoing = shaken_hands(sock, tls_site.client_tls)
     tls.write(data)
     return outgoing.read(), sock
 
